@@ -1,0 +1,21 @@
+"""The error tree. Every message reads ``what: expected X, got Y; do Z``."""
+
+
+class M4SamError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigError(M4SamError, ValueError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class CheckpointError(M4SamError):
+    """A weights file is missing, damaged, hostile, or made for another model."""
+
+
+class InputError(M4SamError, ValueError):
+    """An image, depth map or clip cannot be used as given."""
+
+
+class StreamError(M4SamError):
+    """The stream was used out of order, e.g. a frame after close."""

@@ -1,0 +1,1 @@
+"""The network. Nothing here knows of time, files or ROS."""

@@ -1,0 +1,1 @@
+"""Time: the recurrence, the memory bank and scene changes."""

@@ -1,0 +1,64 @@
+"""Types that cross module borders. Tensors are torch float unless a docstring says otherwise."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Modality(enum.Enum):
+    """Which stream the shared trunk is looking at; chooses the expert group of every adapter."""
+
+    RGB = "rgb"
+    DEPTH = "depth"
+
+
+@dataclass
+class FrameFeatures:
+    """What the memory needs of N frames, and the decoder's coarse outputs (spec/model.md 4-6).
+
+    N is B*T when a clip is encoded at once, B for a single time step. h = H/8, w = W/8.
+
+    Attributes:
+        fused (N, Cx, h, w): X_F, the memory feature.
+        embed (N, Ce, h, w): e, the key encoder's output, which the fuser reads again.
+        key (N, Ck, h, w): memory key and query.
+        shrinkage (N, 1, h, w): certainty of the frame as a memory entry, >= 1.
+        selection (N, Ck, h, w): per-channel weight of the frame as a query, in (0, 1).
+        coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W).
+        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W).
+        moe_loss: scalar, load-balancing loss summed over every gate (zero without MoE).
+    """
+
+    fused: Tensor
+    embed: Tensor
+    key: Tensor
+    shrinkage: Tensor
+    selection: Tensor
+    coarse_logits: tuple[Tensor, Tensor, Tensor]
+    edge_logits: tuple[Tensor, Tensor, Tensor]
+    moe_loss: Tensor
+
+
+@dataclass
+class ClipOutput:
+    """Result of `unroll_clip` on a clip of B videos and T frames.
+
+    Attributes:
+        mask_prob (B, T, 1, H, W): final saliency probability in [0, 1].
+        mask_logits (B, T, 1, H, W): its logits.
+        coarse_logits: (out1, out2, out), coarse to fine, each (B, T, 1, H, W).
+        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (B, T, 1, H, W).
+        moe_loss: scalar load-balancing loss.
+    """
+
+    mask_prob: Tensor
+    mask_logits: Tensor
+    coarse_logits: tuple[Tensor, Tensor, Tensor]
+    edge_logits: tuple[Tensor, Tensor, Tensor]
+    moe_loss: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
