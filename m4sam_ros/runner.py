@@ -1,0 +1,107 @@
+"""The main loop every executable shares: clean on SIGINT and SIGTERM, exit code 0, no traceback (spec/environment.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from m4sam_core.errors import M4SamError
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+SPIN_TIMEOUT_S = 0.1
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Run one node until a signal comes or the node says that it is done.
+
+    A node ends by itself by giving its attribute ``exit_code`` an int (None or absent: go on). Everything a node
+    must finish (threads, files) belongs in its ``destroy_node``, which is called exactly once. A thread that is still
+    busy afterwards, say inferring, does not delay the exit: the process leaves without joining it.
+
+    Args:
+        factory: makes the node; called after ``rclpy.init``. A `M4SamError` from it is printed, without a traceback.
+        args: command line with ROS arguments; None takes ``sys.argv``.
+
+    Returns:
+        The process exit code: 0 after a signal or a clean end, 1 after an exception in a callback, 2 when the node
+        could not be made as asked.
+    """
+    before = set(threading.enumerate())
+    with _stop_signals() as stop:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            code = _make_and_spin(factory, stop)
+        finally:
+            rclpy.try_shutdown()
+    _leave_if_threads_remain(before, code)
+    return code
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event; afterwards both are ignored, so a late one cannot break the exit."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
+    try:
+        node = factory()
+    except M4SamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    code = EXIT_OK
+    try:
+        while rclpy.ok() and not stop.is_set():
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+            ended = getattr(node, "exit_code", None)
+            if ended is not None:
+                code = int(ended)
+                break
+    except ExternalShutdownException:
+        code = EXIT_OK
+    except Exception:
+        traceback.print_exc()
+        code = EXIT_FAILED
+    finally:
+        # destroy_node first: files are finished while the context is still valid.
+        with contextlib.suppress(ExternalShutdownException):
+            executor.remove_node(node)
+            node.destroy_node()
+            executor.shutdown(timeout_sec=0)
+    return code
+
+
+def _leave_if_threads_remain(before: set[threading.Thread], code: int) -> None:
+    if all(thread in before or not thread.is_alive() for thread in threading.enumerate()):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
