@@ -1,0 +1,54 @@
+# Every target sets itself up: the environment lives in .venv/ and is rebuilt when setup.py or the pins change.
+#   make demo                     a generated clip through player, node and recorder; writes demo_out/
+#   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/
+#   make test | test-slow | lint | bench | clean
+#   make PYTHON=python3.12 ...    another interpreter
+#   make TORCH_INDEX=url ...      an extra package index for torch (e.g. PyTorch's CPU-only builds)
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+DEMO_OUT ?= demo_out
+PYTEST_ARGS ?=
+
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+.PHONY: help demo test test-slow lint bench edge-weights setup clean
+
+help:
+	@sed -n '2,6p' Makefile | cut -c3-
+
+$(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
+	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
+	@touch $@
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)")
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow" $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@mkdir -p benchmarks/results
+	$(BIN)/m4sam bench model --size large --json benchmarks/results/model_large.json
+	$(BIN)/m4sam bench model --size edge --json benchmarks/results/model_edge.json
+	$(BIN)/m4sam bench node --json benchmarks/results/node.json
+
+edge-weights: $(STAMP)
+	$(BIN)/python -m m4sam_training.edge
+
+clean:
+	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

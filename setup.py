@@ -1,0 +1,99 @@
+"""Packages the ROS 2 node, the core library and the offline tools as one distribution, m4sam_ros.
+
+Works with pip (a virtual environment, ROS 2 from wheels or sourced) and with colcon, plain and --symlink-install.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "m4sam_ros"
+VERSION = "0.1.0"
+
+# `training` collides with other top-level packages of that name, so the folder is mapped to m4sam_training.
+packages = find_packages(include=["m4sam_core", "m4sam_core.*", "m4sam_ros", "m4sam_ros.*"])
+packages += ["m4sam_training"]
+packages += [f"m4sam_training.{name}" for name in find_packages("training/m4sam_training")]
+
+
+def shared_files(*folders):
+    """data_files entries that install every file of `folders` under share/m4sam_ros, folder by folder."""
+    found = {}
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.setdefault(f"share/{NAME}/{path.parent}", []).append(str(path))
+    return list(found.items())
+
+
+test_requires = [
+    "import-linter>=2.0; python_version >= '3.10'",
+    "mypy>=1.11",
+    "pytest>=8.0",
+    "ruff>=0.6",
+    "types-PyYAML",
+]
+ros_wheels = [
+    "ros-kilted-rclpy",
+    "ros-kilted-common-interfaces",
+    "ros-kilted-rmw-fastrtps-cpp",
+]
+
+setup(
+    name=NAME,
+    version=VERSION,
+    description="M4-SAM: RGB-D video salient object detection for robots, as a ROS 2 node and a Python library.",
+    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="M4-SAM for robots maintainers",
+    maintainer_email="maintainers@users.noreply.github.com",
+    keywords=["ROS 2", "RGB-D", "saliency", "segmentation"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    packages=packages,
+    package_dir={"m4sam_training": "training/m4sam_training"},
+    package_data={
+        "m4sam_core": ["py.typed", "weights/*"],
+        "m4sam_training": ["**/*.yaml"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        *shared_files("launch", "config"),
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "setuptools",
+        "numpy>=1.22",
+        "opencv-python-headless>=4.6",
+        "pydantic>=2.5",
+        "pyyaml>=5.4",
+        "rich>=11.2",
+        "safetensors>=0.4",
+        "torch>=2.5",
+        "typer>=0.9",
+    ],
+    extras_require={
+        # The Hiera trunks. See docs/install.md for the way to install it that leaves your torch alone.
+        "sam2": ["sam2==1.1.0"],
+        # Reading and writing rosbags without a ROS installation.
+        "bags": ["rosbags>=0.10"],
+        # ROS 2 from Python wheels, where no ROS 2 is installed.
+        "ros-wheels": ros_wheels,
+        "test": test_requires,
+    },
+    entry_points={
+        "console_scripts": [
+            "m4sam = m4sam_training.cli.main:main",
+            "saliency_node = m4sam_ros.node:main",
+            "play = m4sam_ros.player:main",
+            "record = m4sam_ros.recorder:main",
+        ],
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,1 @@
+"""Offline tools: datasets, training, evaluation, bags and the `m4sam` command. Nothing imports this package."""

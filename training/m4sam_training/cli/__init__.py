@@ -1,0 +1,1 @@
+"""The `m4sam` command, one file per subcommand."""
