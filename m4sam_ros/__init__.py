@@ -1,0 +1,1 @@
+"""M4-SAM as a ROS 2 node: RGB-D topics in, saliency masks out. A thin shell around `m4sam_core`."""
