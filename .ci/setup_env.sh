@@ -59,8 +59,13 @@ pip install --quiet numpy hydra-core iopath tqdm pillow
 SAM2_BUILD_CUDA=0 pip install --quiet --no-build-isolation --no-deps sam2
 pip install --quiet --no-build-isolation --editable ".[$extras]"
 
-# `ros2 launch` and `ros2 run` look for executables in lib/<package> of the prefix.
-mkdir -p "$venv/lib/m4sam_ros"
+# An editable install brings no data files, and ROS looks for executables in lib/<package> of the prefix: link both, so
+# that `AMENT_PREFIX_PATH=$PWD/.venv:$AMENT_PREFIX_PATH ros2 launch m4sam_ros saliency.launch.py` works from here.
+mkdir -p "$venv/lib/m4sam_ros" "$venv/share/m4sam_ros" "$venv/share/ament_index/resource_index/packages"
+ln -sfn "$PWD/resource/m4sam_ros" "$venv/share/ament_index/resource_index/packages/m4sam_ros"
+for shared in launch config package.xml; do
+    ln -sfn "$PWD/$shared" "$venv/share/m4sam_ros/$shared"
+done
 for executable in m4sam saliency_node play record; do
     ln -sfn "../../bin/$executable" "$venv/lib/m4sam_ros/$executable"
 done
