@@ -1,0 +1,162 @@
+"""Losses of the release and of the paper (spec/model.md 7), one function a term.
+
+Every map is (N, 1, H, W) with one sample a frame; ground truth stays soft, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from m4sam_core.types import ClipOutput
+    from m4sam_training.train_config import LossConfig
+
+BceKind = Literal["scalar", "weighted"]
+
+STRUCTURE_WINDOW_PX = 31
+
+
+def structure_loss(logits: Tensor, target: Tensor, bce: BceKind) -> Tensor:
+    """Binary cross entropy + weighted IoU + 0.3 * mean absolute error.
+
+    Args:
+        logits (N, 1, H, W): prediction before the sigmoid.
+        target (N, 1, H, W): ground truth in [0, 1].
+        bce: `scalar` takes the plain mean, so the border weights act in the IoU alone (release);
+            `weighted` weights each pixel (F3Net's original).
+
+    Returns:
+        Scalar, mean over the samples.
+    """
+    pooled = F.avg_pool2d(target, STRUCTURE_WINDOW_PX, stride=1, padding=STRUCTURE_WINDOW_PX // 2)
+    weight = 1 + 5 * (pooled - target).abs()
+    if bce == "scalar":
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+    else:
+        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        cross_entropy = ((weight * per_pixel).sum((2, 3)) / weight.sum((2, 3))).mean()
+    prob = logits.sigmoid()
+    overlap = (prob * target * weight).sum((2, 3))
+    total = ((prob + target) * weight).sum((2, 3))
+    iou = 1 - (overlap + 1) / (total - overlap + 1)
+    return cross_entropy + iou.mean() + 0.3 * (prob - target).abs().mean()
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """mean(0.25 * (1 - exp(-bce))^2 * bce); alpha is not class-weighted.
+
+    Args:
+        logits (N, 1, H, W): prediction before the sigmoid.
+        target (N, 1, H, W): ground truth in [0, 1].
+
+    Returns:
+        Scalar.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (0.25 * (1 - torch.exp(-bce)) ** 2 * bce).mean()
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - mean over samples of (2*sum(p*m) + 1e-5) / (sum p + sum m + 1e-5).
+
+    Args:
+        logits (N, 1, H, W): prediction before the sigmoid.
+        target (N, 1, H, W): ground truth in [0, 1].
+
+    Returns:
+        Scalar.
+    """
+    prob = logits.sigmoid()
+    overlap = (prob * target).sum((1, 2, 3))
+    total = prob.sum((1, 2, 3)) + target.sum((1, 2, 3))
+    return 1 - ((2 * overlap + 1e-5) / (total + 1e-5)).mean()
+
+
+def edge_target(mask: Tensor) -> Tensor:
+    """Sobel magnitude of the mask, stretched to [0, 1] sample by sample.
+
+    Args:
+        mask (N, 1, H, W): ground truth in [0, 1].
+
+    Returns:
+        (N, 1, H, W) in [0, 1]; a sample whose magnitude is the same everywhere is left as it is.
+    """
+    horizontal = mask.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack([horizontal, horizontal.T])[:, None]
+    gradient = F.conv2d(mask, kernels, padding=1)
+    magnitude = (gradient.square().sum(1, keepdim=True) + 1e-6).sqrt()
+    low = magnitude.amin((1, 2, 3), keepdim=True)
+    span = magnitude.amax((1, 2, 3), keepdim=True) - low
+    flat = span == 0
+    stretched = (magnitude - low) / torch.where(flat, torch.ones_like(span), span)
+    return torch.where(flat, magnitude, stretched)
+
+
+def final_loss(mask_prob: Tensor, mask_logits: Tensor, target: Tensor, cfg: LossConfig) -> dict[str, Tensor]:
+    """The unweighted terms on the memory's mask.
+
+    Args:
+        mask_prob (N, 1, H, W): final probability.
+        mask_logits (N, 1, H, W): its logits.
+        target (N, 1, H, W): ground truth in [0, 1].
+        cfg: `final_input` chooses what structure, focal and dice take for a logit; terms of weight 0 are left out.
+
+    Returns:
+        Scalars by name: structure, focal, dice, mae.
+    """
+    fed = mask_prob if cfg.final_input == "prob_as_logit" else mask_logits
+    terms: dict[str, Callable[[], Tensor]] = {
+        "structure": lambda: structure_loss(fed, target, cfg.bce),
+        "focal": lambda: focal_loss(fed, target),
+        "dice": lambda: dice_loss(fed, target),
+        "mae": lambda: (mask_prob - target).abs().mean(),
+    }
+    return {name: term() for name, term in terms.items() if getattr(cfg.final, name) > 0}
+
+
+def edge_weight(cfg: LossConfig, epoch: int) -> float:
+    """Weight of the three edge losses in this epoch (0-based): a ramp, then a constant."""
+    ramp = cfg.edge
+    if epoch >= ramp.ramp_epochs:
+        return ramp.final
+    return ramp.start + ramp.gain * epoch / ramp.ramp_epochs
+
+
+def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -> dict[str, Tensor]:
+    """Every loss term of a batch of clips and their weighted total.
+
+    Args:
+        output: what `unroll_clip` returned; computed in float32 whatever the model's precision.
+        mask (B, T, 1, H, W): ground truth in [0, 1].
+        cfg: weights and variants.
+        epoch: 0-based, for the ramp of the edge weight.
+
+    Returns:
+        Scalars: coarse1..3, edge1..3, structure, focal, dice, mae (unweighted), moe, and `total`.
+    """
+
+    def frames(clip: Tensor) -> Tensor:
+        return clip.float().flatten(0, 1)
+
+    target = frames(mask)
+    edges = edge_target(target)
+    terms: dict[str, Tensor] = {}
+    total = target.new_zeros(())
+    for index, (logits, weight) in enumerate(zip(output.coarse_logits, cfg.coarse_weights, strict=True), start=1):
+        terms[f"coarse{index}"] = structure_loss(frames(logits), target, cfg.bce)
+        total = total + weight * terms[f"coarse{index}"]
+    for index, logits in enumerate(output.edge_logits, start=1):
+        terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce)
+        total = total + edge_weight(cfg, epoch) * terms[f"edge{index}"]
+    for name, term in final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg).items():
+        terms[name] = term
+        total = total + getattr(cfg.final, name) * term
+    terms["moe"] = output.moe_loss.float()
+    terms["total"] = total + cfg.moe_weight * terms["moe"]
+    return terms

@@ -1,0 +1,225 @@
+"""Every setting of a training run; one schema for YAML files, `--set key=value` and presets (spec/model.md 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+from pydantic import Field, model_validator
+
+from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
+from m4sam_core.errors import ConfigError
+from m4sam_training.plain_yaml import load_yaml, parse_yaml
+
+
+class DataConfig(Config):
+    """Which clips are seen."""
+
+    layout: str = Field("rdvs", description="Folder layout of the dataset; `m4sam dataset info` lists them.")
+    split: str = Field("train", description="Part of the dataset to train on.")
+    clip_length: int = Field(4, ge=1, le=64, description="Frames in a clip, T.")
+    batch_size: int = Field(4, ge=1, le=256, description="Clips per process and step.")
+    workers: int = Field(4, ge=0, le=64, description="Loader processes per training process; 0 loads in line.")
+    depth_kind: Literal["real", "synthetic", "black", "copy_rgb"] = Field(
+        "real",
+        description="Sensor depth, the dataset's synthetic depth, none at all, or the frame's luminance in its place.",
+    )
+    clips_per_epoch: int = Field(0, ge=0, description="Stop an epoch after this many clips over all processes; 0: all.")
+
+
+class AugmentConfig(Config):
+    """Random changes, the same for a whole clip. The release's are the defaults; depth faults are ours."""
+
+    enabled: bool = Field(True, description="Off: frames are only resized.")
+    flip_probability: float = Field(0.5, ge=0, le=1, description="Chance of a mirror image.")
+    crop_px: int = Field(30, ge=0, le=200, description="Largest centre crop, over both sides together. Pixels.")
+    rotate_probability: float = Field(0.2, ge=0, le=1, description="Chance of a rotation.")
+    rotate_deg: float = Field(15.0, ge=0, le=180, description="Largest rotation either way. Degrees.")
+    colour: bool = Field(True, description="Brightness, contrast, colour and sharpness of rgb.")
+    depth_dropout_probability: float = Field(
+        0.0, ge=0, le=1, description="Chance that a clip is trained without any depth, as when a sensor dies."
+    )
+    corruption_probability: float = Field(0.0, ge=0, le=1, description="Chance that a clip's depth is corrupted.")
+    corruptions: tuple[str, ...] = Field((), description="Depth corruptions to choose from; empty: all of them.")
+    max_severity: int = Field(3, ge=1, le=5, description="Hardest corruption severity drawn, of 5.")
+
+
+class EdgeWeightConfig(Config):
+    """Weight of the edge losses: start + gain * epoch/ramp_epochs, then `final` (epochs count from 0)."""
+
+    start: float = Field(0.2, ge=0, le=100, description="Weight in epoch 0.")
+    gain: float = Field(0.6, ge=0, le=100, description="Growth over the ramp.")
+    ramp_epochs: int = Field(20, ge=0, le=10000, description="Length of the ramp. Epochs.")
+    final: float = Field(1.0, ge=0, le=100, description="Weight from then on.")
+
+
+class FinalWeightConfig(Config):
+    """Weights of the terms on the final mask; a term of weight 0 is not computed."""
+
+    structure: float = Field(0.7, ge=0, le=100, description="Structure loss.")
+    focal: float = Field(0.8, ge=0, le=100, description="Focal loss.")
+    dice: float = Field(0.5, ge=0, le=100, description="Dice loss.")
+    mae: float = Field(0.9, ge=0, le=100, description="Mean absolute error of the probability.")
+
+
+class LossConfig(Config):
+    """Loss variants and weights; the defaults are the release's."""
+
+    bce: Literal["scalar", "weighted"] = Field(
+        "scalar", description="Structure loss's cross entropy: one mean (release) or weighted per pixel (F3Net)."
+    )
+    final_input: Literal["prob_as_logit", "logit"] = Field(
+        "prob_as_logit",
+        description="What the final mask's losses take for a logit: the probability (release) or the logit.",
+    )
+    coarse_weights: tuple[float, float, float] = Field((0.6, 0.8, 1.0), description="Weights of out1, out2 and out.")
+    edge: EdgeWeightConfig = EdgeWeightConfig()
+    final: FinalWeightConfig = FinalWeightConfig()
+    moe_weight: float = Field(
+        0.8, ge=0, le=100, description="Weight of the load-balancing loss, which carries its own 1e-2."
+    )
+
+
+class OptimConfig(Config):
+    """AdamW with a cosine per epoch."""
+
+    epochs: int = Field(60, ge=1, le=10000, description="Passes over the training split.")
+    lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of everything but the adapters.")
+    lr_adapter: float = Field(1e-4, gt=0, le=10, description="Learning rate of the trunk's adapters.")
+    lr_min: float = Field(1e-7, ge=0, le=1, description="Learning rate at the end of the cosine.")
+    scale_lr_by_processes: bool = Field(True, description="Multiply the learning rates by the number of processes.")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="Decoupled weight decay.")
+    grad_clip: float = Field(0.0, ge=0, description="Largest total gradient norm; 0: no clipping (release).")
+    accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are averaged into one step.")
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="Mixed precision; losses stay in float32.")
+    sync_bn: Literal["outside_encoder", "all", "off"] = Field(
+        "outside_encoder", description="Where batch statistics are shared by all processes."
+    )
+    deep_update: Literal["random", "always", "never"] = Field(
+        "random", description="Sensory update at memory writes: a fair coin (release), always, or never."
+    )
+    gate_noise: bool = Field(True, description="Noise on the expert gates while training.")
+
+
+class InitConfig(Config):
+    """What the weights start from; later ones in this list win."""
+
+    trunk: Optional[Path] = Field(None, description="SAM2.1 checkpoint (.pt) for the frozen trunk.")
+    checkpoint: Optional[Path] = Field(None, description="Our checkpoint (.safetensors); its architecture must match.")
+    adapter: Optional[Path] = Field(None, description="Adapter file (trainable weights only).")
+
+
+class RunConfig(Config):
+    """How the run behaves on the machine."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order, augmentation, gates and coins.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; under torchrun each process takes its own GPU.")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads per process; 0 leaves torch's choice.")
+    max_steps: int = Field(0, ge=0, description="Stop after this many optimiser steps; 0: all epochs.")
+    keep_checkpoints: int = Field(2, ge=1, le=1000, description="Resumable checkpoints kept.")
+    save_every_epochs: int = Field(
+        1, ge=1, le=1000, description="Epochs between checkpoints; the last is always saved."
+    )
+    save_adapter: bool = Field(False, description="Also write last.adapter.safetensors: trainable weights only.")
+    log_every_steps: int = Field(10, ge=1, description="Steps between entries of the logs.")
+    image_every_epochs: int = Field(1, ge=0, description="Epochs between example images in TensorBoard; 0: none.")
+    tensorboard: bool = Field(True, description="Write TensorBoard files under OUT/tensorboard.")
+    stop_on_nan: bool = Field(True, description="End with an error at the first loss that is not finite.")
+
+
+class TrainConfig(Config):
+    """A training run. Values given win over those of `preset`."""
+
+    preset: Literal["release", "paper"] = Field(
+        "release", description="What everything not given follows: the published code or the paper's text."
+    )
+    model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_presets(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get("preset", "release")
+        if name not in TRAIN_PRESETS:
+            raise ConfigError(f"preset: expected one of {', '.join(TRAIN_PRESETS)}, got {name!r}")
+        merged = merge(TRAIN_PRESETS[name], values)
+        model = merged.get("model")
+        if isinstance(model, Mapping) and "preset" in model:
+            merged["model"] = _expand_model(model)
+        return merged
+
+
+TRAIN_PRESETS: dict[str, dict[str, Any]] = {
+    "release": {"model": {"preset": "release"}},
+    "paper": {
+        "model": {"preset": "large", "adapter": {"combine": "paper", "full_qv": True}},
+        "loss": {
+            "bce": "weighted",
+            "final_input": "logit",
+            "coarse_weights": (1.0, 1.0, 1.0),
+            "edge": {"start": 1.0, "gain": 0.0, "ramp_epochs": 0, "final": 1.0},
+            "final": {"structure": 1.0, "focal": 0.0, "dice": 0.0, "mae": 0.0},
+            "moe_weight": 1.0,
+        },
+        "optim": {"epochs": 50, "deep_update": "always"},
+    },
+}
+
+
+def _expand_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    name = model["preset"]
+    if name not in MODEL_PRESETS:
+        raise ConfigError(f"model.preset: expected one of {', '.join(MODEL_PRESETS)}, got {name!r}")
+    return merge(MODEL_PRESETS[name], {key: value for key, value in model.items() if key != "preset"})
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested mappings as one new one; `above` wins leaf by leaf."""
+    merged: dict[str, Any] = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value
+    return merged
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`a.b=value` as a nested mapping; the value is read as YAML.
+
+    Raises:
+        ConfigError: no `=`, an empty key, or a value that is no plain YAML.
+    """
+    key, separator, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set: expected key=value such as optim.lr=1e-4, got {text!r}")
+    nested: Any = parse_yaml(value, f"--set {key.strip()}")
+    for part in reversed(parts):
+        nested = {part: nested}
+    return nested  # type: ignore[no-any-return]  # at least one part, hence a dict
+
+
+def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> TrainConfig:
+    """Read a run's settings: preset, then the file, then each `--set` in order.
+
+    Args:
+        path: YAML file, or None for the preset alone.
+        assignments: `key=value` texts.
+
+    Raises:
+        ConfigError: unreadable or hostile file, unknown key (the known ones are named), value out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = load_yaml(path)
+    for assignment in assignments:
+        values = merge(values, parse_assignment(assignment))
+    return TrainConfig.parse(values)
