@@ -1,0 +1,161 @@
+"""Entry point of the `m4sam` command.
+
+Subcommands are listed in `COMMANDS` and imported when they run, so `m4sam --help` needs neither torch nor ROS.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from m4sam_core.errors import M4SamError
+
+EXIT_UNEXPECTED = 1
+EXIT_USER_ERROR = 2
+
+
+class Entry(NamedTuple):
+    """One row of the command table: the module (below m4sam_training.cli) and the line `--help` shows.
+
+    The module has a function `command`, or an `app` (typer.Typer) where there are subcommands.
+    """
+
+    module: str
+    summary: str
+
+
+# One line per command; a dictionary is a group of commands that live in files of their own.
+COMMANDS: dict[str, Entry | dict[str, Entry]] = {
+    "predict": Entry("predict", "Masks for a folder of RGB and depth images."),
+    "doctor": Entry("doctor", "What is installed, what is wrong, and how to mend it."),
+    "download": Entry("download", "Fetch named weights, checked by size and SHA-256."),
+    "dataset": Entry("dataset", "List, check and generate datasets."),
+    "bag": Entry("bag", "Convert between rosbags and dataset folders; run a model on a bag."),
+    "eval": Entry("eval", "Score predicted masks against ground truth."),
+    "robustness": Entry("robustness", "Score a model under sensor faults."),
+    "train": Entry("train", "Train or fine-tune a model."),
+    "ablate": Entry("ablate", "Train and score the variants of a model."),
+    "bench": {
+        "model": Entry("bench_model", "Milliseconds and memory of a model, stage by stage."),
+        "node": Entry("bench_node", "Rate and latency of the ROS node over DDS."),
+    },
+}
+GROUP_SUMMARIES = {"bench": "Measure speed and memory on this machine."}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are stand-ins, good for listing; the real one is imported when it is called."""
+
+    table: dict[str, Entry | dict[str, Entry]] = COMMANDS
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in self.table.items():
+            summary = entry.summary if isinstance(entry, Entry) else GROUP_SUMMARIES[name]
+            self.add_command(TyperCommand(name, help=summary), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command named by args[0], imported, and the arguments left for it."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return (name, _load(name, self.table[name]), rest) if name in self.table else (name, stand_in, rest)
+
+
+def _load(name: str, entry: Entry | dict[str, Entry]) -> Any:
+    if isinstance(entry, dict):
+        group_class = type(f"{name.title()}Group", (LazyGroup,), {"table": entry})
+        group = typer.Typer(
+            cls=group_class, name=name, help=GROUP_SUMMARIES[name], no_args_is_help=True, add_completion=False
+        )
+        group.callback()(_no_options)
+        return typer.main.get_command(group)
+    module = importlib.import_module(f"m4sam_training.cli.{entry.module}")
+    if hasattr(module, "app"):
+        command = typer.main.get_command(module.app)
+    else:
+        app = typer.Typer(add_completion=False)
+        app.command(name)(module.command)
+        command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _no_options() -> None:
+    pass
+
+
+def installed_version() -> str:
+    """The version of the installed distribution, or a word for running from an uninstalled checkout."""
+    try:
+        return importlib.metadata.version("m4sam_ros")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed, running from the source tree)"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"m4sam {installed_version()}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: m4sam predict clip/rgb clip/depth --out masks. "
+    "In trouble: m4sam doctor. Each command explains itself: m4sam COMMAND --help.",
+)
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="On an error, show where it was raised."),
+) -> None:
+    """Salient objects in RGB-D video: predict, train, evaluate and measure M4-SAM without ROS."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None takes sys.argv.
+
+    Returns:
+        Exit code: 0 success, 2 an error the user can mend (one line on stderr), 1 anything unexpected.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        app(words, prog_name="m4sam")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except M4SamError as error:
+        if debug:
+            raise
+        return _complain(str(error), EXIT_USER_ERROR)
+    except ModuleNotFoundError as error:
+        if debug:
+            raise
+        return _complain(f"{error.name} is not installed; `m4sam doctor` says how to get it", EXIT_USER_ERROR)
+    except Exception as error:  # noqa: BLE001  # the last line of defence: one line instead of a traceback
+        if debug:
+            raise
+        return _complain(f"unexpected {type(error).__name__}: {error}; add --debug for details", EXIT_UNEXPECTED)
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"m4sam: {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
