@@ -74,7 +74,10 @@ class AdapterConfig(Config):
 
     kind: Literal["moe_lora", "conv_lora", "lora", "bottleneck", "none"] = Field(
         "moe_lora",
-        description="moe_lora shares one trunk between rgb and depth; conv_lora, lora and bottleneck keep one set of adapters per modality.",
+        description=(
+            "moe_lora shares one trunk between rgb and depth; conv_lora, lora and bottleneck keep one "
+            "set of adapters per modality."
+        ),
     )
     rank: int = Field(4, ge=1, le=64, description="Rank r of the low-rank update.")
     alpha: float = Field(1.0, gt=0, le=64, description="Scale: delta = alpha/rank * B(...).")
@@ -85,6 +88,13 @@ class AdapterConfig(Config):
     full_qv: bool = Field(
         False, description="Adapt all of q and v where the trunk doubles its width (the release adapts half)."
     )
+    bn_momentum: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Momentum of the experts' batch normalisation; the release updates it twice a pass: 1 - 0.9^2 = 0.19.",
+    )
+    gate_noise: float = Field(1.0, ge=0, le=10, description="Scale of the gates' exploration noise in training; 0: none.")
     bottleneck_dim: int = Field(32, ge=1, le=512, description="Width of the bottleneck adapter.")
 
 
@@ -105,7 +115,9 @@ class MemoryConfig(Config):
         "gated+x_d2", description="What the memory sees: gated multi-level fusion with X_D^2, or plain decoder levels."
     )
     key_dim: int = Field(64, ge=8, le=256, description="Channels of keys and queries.")
-    value_dim: int = Field(256, ge=8, le=1024, multiple_of=8, description="Channels of values and of the fused feature.")
+    value_dim: int = Field(
+        256, ge=8, le=1024, multiple_of=8, description="Channels of values and of the fused feature."
+    )
     sensory_dim: int = Field(64, ge=4, le=256, description="Channels of the sensory state.")
     fuser_dim: int = Field(512, ge=16, le=2048, multiple_of=16, description="Inner channels of the fuser.")
     prior_norm: Literal["batch", "sample"] = Field(
@@ -144,7 +156,7 @@ class ModelConfig(Config):
 
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
     # The published model, to the last convolution.
-    "release": {"memory": {"prior_norm": "batch"}},
+    "release": {"memory": {"prior_norm": "batch"}, "adapter": {"bn_momentum": 0.19}},
     # The published architecture as a robot runs it: one camera, nothing shared over the batch.
     "large": {},
     "base_plus": {"trunk": {"kind": "hiera", "size": "base_plus"}},
@@ -168,11 +180,23 @@ class BankConfig(Config):
 
     policy: Literal["sampled", "clip16", "sliding"] = Field(
         "sampled",
-        description="sampled: anchor + recent + time-sampled entries; clip16: every frame, restarted every 16 (release); sliding: the last `capacity` frames.",
+        description=(
+            "sampled: anchor + recent + time-sampled entries; clip16: every frame, restarted every "
+            "`capacity` frames (release); sliding: the last `capacity` trusted frames."
+        ),
     )
     capacity: int = Field(16, ge=2, le=256, description="Entries held; cost and memory are constant from then on.")
     recent: int = Field(2, ge=1, le=32, description="Newest entries that are never thinned out.")
-    write_interval_s: float = Field(0.2, ge=0.0, le=60.0, description="Least time between two writes. Seconds.")
+    write_interval_s: float = Field(
+        0.2, ge=0.0, le=60.0, description="sampled: time between two writes once the bank is full. Seconds."
+    )
+    dense_start: bool = Field(
+        True,
+        description=(
+            "sampled: write every frame until the bank is full, as in training, then thin out by time. "
+            "Off: write_interval_s from the first frame."
+        ),
+    )
 
     @model_validator(mode="after")
     def _room_for_samples(self) -> BankConfig:
@@ -188,7 +212,19 @@ class WriteGateConfig(Config):
     min_agreement: float = Field(0.3, ge=0, le=1, description="Least IoU of coarse and final mask.")
     min_confidence: float = Field(0.6, ge=0, le=1, description="Least mean |2p-1| over the uncertain-or-salient area.")
     max_area_jump: float = Field(4.0, ge=1, le=1000, description="Largest ratio of mask areas between two frames.")
-    min_sharpness: float = Field(0.15, ge=0, le=1, description="Least sharpness relative to the scene's running mean.")
+    min_sharpness: float = Field(0.25, ge=0, le=1, description="Least sharpness relative to the scene's running mean.")
+    min_exposure: float = Field(
+        0.4, ge=0, le=1, description="Least share of pixels that are neither black nor burnt out."
+    )
+    patience_s: float = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description=(
+            "Doubts about the mask (not about the image) that last longer are overruled, so that the "
+            "memory cannot freeze. Seconds."
+        ),
+    )
 
 
 class SceneConfig(Config):
@@ -198,7 +234,12 @@ class SceneConfig(Config):
     sensitivity: float = Field(0.5, ge=0, le=1, description="0: never, 1: on any change.")
     confirm_frames: int = Field(2, ge=1, le=10, description="Changed frames in a row needed before a reset.")
     cooldown_s: float = Field(0.6, ge=0, le=60, description="No second reset within this time. Seconds.")
-    max_gap_s: float = Field(2.0, gt=0, le=3600, description="A longer pause between frames starts a new scene. Seconds.")
+    max_gap_s: float = Field(
+        2.0, gt=0, le=3600, description="A longer pause between frames starts a new scene. Seconds."
+    )
+    encoder_weight: float = Field(
+        0.0, ge=0, le=1, description="Weight of the encoder's global descriptor beside the image cues; 0 leaves it out."
+    )
 
 
 class StreamConfig(Config):
@@ -222,7 +263,10 @@ class DepthConfig(Config):
         0.001, gt=0, le=1000, description="Length of one count of an integer depth map. Metres. Float maps are metres."
     )
     range: Literal["percentile", "fixed"] = Field(
-        "percentile", description="percentile: stretch each frame between its 2nd and 98th percentile; fixed: between min_m and max_m."
+        "percentile",
+        description=(
+            "percentile: stretch each frame between its 2nd and 98th percentile; fixed: between min_m and max_m."
+        ),
     )
     min_m: float = Field(0.2, ge=0, le=1000, description="Nearer readings are invalid. Metres.")
     max_m: float = Field(10.0, gt=0, le=10000, description="Farther readings are clipped. Metres.")
@@ -241,7 +285,9 @@ class PipelineConfig(Config):
     """From camera images to masks."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes the GPU when there is one.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the model's arithmetic.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision of the model's arithmetic."
+    )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves torch's own choice.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a pixel is salient.")
     depth: DepthConfig = DepthConfig()

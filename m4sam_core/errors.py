@@ -19,3 +19,7 @@ class InputError(M4SamError, ValueError):
 
 class StreamError(M4SamError):
     """The stream was used out of order, e.g. a frame after close."""
+
+
+class DeviceError(M4SamError):
+    """The device asked for is not there, cannot do the arithmetic asked for, or is out of memory."""

@@ -1,0 +1,130 @@
+"""From a depth camera's map to what the model sees: [0, 1], larger = farther, holes 0 (spec/stream.md, Depth reality).
+
+A missing or useless map never stops the stream: the frame is processed from rgb alone, its depth all zero, and the
+reason is reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.config import DepthConfig
+
+UINT16_INVALID = 65535  # the "no reading" mark of several drivers, besides 0
+_LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
+_PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
+_LEAST_SPAN_M = 1e-3  # a flat map must not be stretched into noise
+
+
+@dataclass(frozen=True)
+class PreparedDepth:
+    """One frame's depth, ready for the model.
+
+    Attributes:
+        unit (H, W): float32 in [0, 1], larger = farther, holes 0; all zero when the frame is processed from rgb alone.
+        valid_ratio: share of pixels with a usable reading, [0, 1].
+        note: why the depth was not used, None when it was.
+        median_m: median of the valid readings in metres; NaN without a metric depth.
+    """
+
+    unit: NDArray[np.float32]
+    valid_ratio: float
+    note: str | None
+    median_m: float = float("nan")
+
+    @property
+    def rgb_only(self) -> bool:
+        """Whether the frame goes on without depth."""
+        return self.note is not None
+
+
+def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: DepthConfig) -> PreparedDepth:
+    """Scale a sensor's depth map to [0, 1]; degrade to an all-zero map with a reason when it is useless.
+
+    Units follow the type: uint16 counts `cfg.unit_m` metres, floating maps are metres, uint8 maps are already
+    relative depth (0 = hole, 255 = farthest) and are only divided by 255. Invalid everywhere: 0, negative, NaN, +-Inf,
+    nearer than `cfg.min_m`; also 65535 in a uint16 map.
+
+    Args:
+        depth (H, W) or (H, W, 1): the map, or None.
+        height: rows of the rgb image. Pixels.
+        width: columns of the rgb image. Pixels.
+        cfg: units and range.
+    """
+    problem = _unusable(depth, height, width)
+    if problem is not None or depth is None:
+        return _degraded(height, width, 0.0, problem or "no depth")
+    depth = depth.reshape(height, width)
+    if depth.dtype == np.uint8:
+        valid_ratio = np.count_nonzero(depth) / depth.size
+        unit = depth.astype(np.float32)
+        unit *= np.float32(1.0 / 255.0)
+        median_m = float("nan")
+    else:
+        metres, valid = _metres(depth, cfg)
+        valid_ratio = np.count_nonzero(valid) / valid.size
+        if valid_ratio > 0:
+            near, median_m, far = _range(metres, valid, cfg)
+            unit = np.clip((metres - near) * np.float32(1.0 / max(far - near, _LEAST_SPAN_M)), 0.0, 1.0)
+            unit[~valid] = 0.0
+    if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
+        return _degraded(height, width, valid_ratio, _too_few(valid_ratio, cfg))
+    return PreparedDepth(unit, valid_ratio, None, median_m)
+
+
+def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None:
+    if depth is None:
+        return "no depth"
+    shape = depth.shape[:2] if depth.ndim == 3 and depth.shape[2] == 1 else depth.shape
+    if len(shape) != 2:
+        return f"depth: expected one channel (H, W), got shape {tuple(depth.shape)}"
+    if shape != (height, width):
+        return (
+            f"depth: expected {width}x{height} as the rgb image, got {shape[1]}x{shape[0]}; "
+            "turn on the driver's alignment of depth to colour"
+        )
+    if depth.dtype not in (np.uint8, np.uint16) and not np.issubdtype(depth.dtype, np.floating):
+        return f"depth: expected uint16 counts, float metres or uint8 relative depth, got {depth.dtype}"
+    return None
+
+
+def _metres(depth: NDArray[Any], cfg: DepthConfig) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    if depth.dtype == np.uint16:
+        metres = depth.astype(np.float32)
+        metres *= np.float32(cfg.unit_m)
+        valid = (depth != 0) & (depth != UINT16_INVALID) & (metres >= cfg.min_m)
+        return metres, valid
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes Inf, which is invalid
+        metres = depth.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        valid = np.isfinite(metres) & (metres > 0) & (metres >= cfg.min_m)
+    if not valid.all():
+        metres[~valid] = 0.0
+    return metres, valid
+
+
+def _range(metres: NDArray[np.float32], valid: NDArray[np.bool_], cfg: DepthConfig) -> tuple[float, float, float]:
+    """(near, median, far) in metres; near and far are the ends of [0, 1]."""
+    step = max(1, int((metres.size / _PERCENTILE_SAMPLES) ** 0.5))
+    sample = metres[::step, ::step][valid[::step, ::step]]
+    if sample.size == 0:
+        sample = metres[valid]
+    low, median, high = (float(x) for x in np.percentile(sample, (_LOW_PERCENTILE, 50.0, _HIGH_PERCENTILE)))
+    if cfg.range == "fixed":
+        return cfg.min_m, median, cfg.max_m
+    return min(low, cfg.max_m), median, min(high, cfg.max_m)
+
+
+def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:
+    return (
+        f"depth: expected at least {cfg.min_valid_ratio:.0%} valid pixels, got {valid_ratio:.1%}; "
+        "check the sensor's range, the unit and the alignment"
+    )
+
+
+def _degraded(height: int, width: int, valid_ratio: float, note: str) -> PreparedDepth:
+    return PreparedDepth(np.zeros((height, width), np.float32), valid_ratio, note)
