@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class FrameFeatures:
         key (N, Ck, h, w): memory key and query.
         shrinkage (N, 1, h, w): certainty of the frame as a memory entry, >= 1.
         selection (N, Ck, h, w): per-channel weight of the frame as a query, in (0, 1).
-        coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W).
-        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W).
+        coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W); (out,) when encoded without `aux`.
+        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W); () when encoded without `aux`.
         moe_loss: scalar, load-balancing loss summed over every gate (zero without MoE).
     """
 
@@ -39,9 +39,22 @@ class FrameFeatures:
     key: Tensor
     shrinkage: Tensor
     selection: Tensor
-    coarse_logits: tuple[Tensor, Tensor, Tensor]
-    edge_logits: tuple[Tensor, Tensor, Tensor]
+    coarse_logits: tuple[Tensor, ...]
+    edge_logits: tuple[Tensor, ...]
     moe_loss: Tensor
+
+    def frames(self, index: slice | Tensor) -> FrameFeatures:
+        """The chosen frames only; the loss stays that of the whole batch."""
+
+        def pick(x: Tensor) -> Tensor:
+            return x[index]
+
+        return FrameFeatures(
+            *(pick(x) for x in (self.fused, self.embed, self.key, self.shrinkage, self.selection)),
+            coarse_logits=tuple(map(pick, self.coarse_logits)),
+            edge_logits=tuple(map(pick, self.edge_logits)),
+            moe_loss=self.moe_loss,
+        )
 
 
 @dataclass
@@ -58,7 +71,6 @@ class ClipOutput:
 
     mask_prob: Tensor
     mask_logits: Tensor
-    coarse_logits: tuple[Tensor, Tensor, Tensor]
-    edge_logits: tuple[Tensor, Tensor, Tensor]
+    coarse_logits: tuple[Tensor, ...]
+    edge_logits: tuple[Tensor, ...]
     moe_loss: Tensor
-    extras: dict[str, Tensor] = field(default_factory=dict)

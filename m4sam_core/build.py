@@ -1,0 +1,82 @@
+"""THE screen where a model is wired from its config. Modules take numbers and sub-modules; only this file reads ModelConfig."""
+
+from __future__ import annotations
+
+from m4sam_core.config import AdapterConfig, FusionConfig, HieraConfig, MemoryConfig, ModelConfig
+from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
+from m4sam_core.model.decoder import Decoder, GatedFusion
+from m4sam_core.model.fusion import RFB, UIM, LiteUIM
+from m4sam_core.model.hiera import HIERA_SIZES, HieraTrunk
+from m4sam_core.model.m4sam import M4SAM, MemoryModules
+from m4sam_core.model.memory import Fuser, KeyPath, MaskDecoder, SensoryUpdate, ValuePath
+from m4sam_core.model.trunk import Trunk
+
+
+def build_model(cfg: ModelConfig | None = None) -> M4SAM:
+    """An M4-SAM network with fresh weights, in training mode, on the CPU.
+
+    Args:
+        cfg: architecture; the published one when absent.
+    """
+    cfg = cfg or ModelConfig.preset("release")
+    trunk = _build_trunk(cfg)
+    channels = cfg.fusion.channels
+    return M4SAM(
+        cfg,
+        trunk=trunk,
+        fusions=[UIM(dim) if cfg.fusion.kind == "uim" else LiteUIM(dim, channels) for dim in trunk.dims],
+        receptive=[RFB(dim if cfg.fusion.kind == "uim" else channels, channels) for dim in trunk.dims],
+        decoder=Decoder(channels),
+        memory=_build_memory(cfg.memory, cfg.fusion) if cfg.memory.enabled else None,
+        rgb_norm=cfg.rgb_norm,
+        prior_norm=cfg.memory.prior_norm,
+        feature=cfg.memory.feature,
+    )
+
+
+def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
+    channels = fusion.channels
+    feature_dim = channels * (1 if cfg.feature in ("x_d1", "x_d2") else 2)
+    return MemoryModules(
+        gated_fusion=GatedFusion(channels) if cfg.feature == "gated+x_d2" else None,
+        key_path=KeyPath(feature_dim, channels, cfg.key_dim),
+        value_path=ValuePath(feature_dim, cfg.value_dim, cfg.sensory_dim),
+        fuser=Fuser(channels + cfg.value_dim + cfg.sensory_dim, cfg.fuser_dim, cfg.value_dim),
+        sensory_update=SensoryUpdate(cfg.value_dim, cfg.sensory_dim),
+        mask_decoder=MaskDecoder(cfg.value_dim),
+    )
+
+
+def _build_trunk(cfg: ModelConfig) -> Trunk:
+    if isinstance(cfg.trunk, HieraConfig):
+        return _build_hiera(cfg.trunk, cfg.adapter)
+    raise AssertionError(cfg.trunk)
+
+
+def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:
+    # SAM2's trunk is imported here, not above: `import m4sam_core` must not set up hydra (spec/environment.md).
+    from sam2.modeling.backbones.hieradet import Hiera
+
+    hiera = Hiera(**HIERA_SIZES[cfg.size])
+    if adapter.kind == "none":
+        return HieraTrunk(hiera)
+    if adapter.kind == "bottleneck":
+        return HieraTrunk(hiera, bottlenecks=[BottleneckAdapter(b.dim, adapter.bottleneck_dim) for b in hiera.blocks])
+    dims = [(block.dim, block.dim_out if adapter.full_qv else block.dim) for block in hiera.blocks]
+    return HieraTrunk(hiera, [build_adapter(adapter, dim, {"q": out, "v": out}) for dim, out in dims])
+
+
+def build_adapter(cfg: AdapterConfig, dim_in: int, outputs: dict[str, int]) -> LowRankAdapter:
+    """The low-rank adapter of one linear layer: moe_lora, conv_lora or lora."""
+    return LowRankAdapter(
+        outputs,
+        dim_in,
+        shared=cfg.kind == "moe_lora",
+        experts=cfg.kind != "lora",
+        combine=cfg.combine,
+        rank=cfg.rank,
+        alpha=cfg.alpha,
+        top_k=cfg.top_k,
+        bn_momentum=cfg.bn_momentum,
+        gate_noise=cfg.gate_noise,
+    )

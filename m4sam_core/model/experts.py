@@ -1,0 +1,168 @@
+"""Convolution experts and their gates (spec/model.md 2).
+
+An expert is a short stack of convolutions on the r channels of a low-rank adapter, laid out as an image of one attention
+window. Training runs each expert with batch statistics of the windows routed to it; evaluation folds all experts of one
+modality into two dense convolutions, which is why every expert is a plain `nn.Sequential` of convolution, BN and GELU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EXPERTS_PER_GROUP = 3
+
+
+class RoutedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose training statistics cover only the samples marked active.
+
+    A dense form of dispatch: inactive samples are normalised too, with statistics they had no part in, and are masked by
+    the caller. When no sample is active the running statistics stay as they are.
+    """
+
+    def forward(self, x: Tensor, active: Tensor | None = None) -> Tensor:
+        """Normalise x (N, C, h, w); `active` (N,) bool is needed in training only."""
+        if not self.training or active is None:
+            return super().forward(x)
+        weight = active.to(x.dtype).view(-1, 1, 1, 1)
+        pixels = x.shape[2] * x.shape[3]
+        count = weight.sum() * pixels
+        safe = count.clamp(min=1.0)
+        mean = (x * weight).sum(dim=(0, 2, 3)) / safe
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = (centred.square() * weight).sum(dim=(0, 2, 3)) / safe
+        with torch.no_grad():
+            unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
+            step = torch.where(count > 0, count.new_tensor(self.momentum or 0.0), count.new_tensor(0.0))
+            assert self.running_mean is not None and self.running_var is not None
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step.to(self.running_mean.dtype))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), step.to(self.running_var.dtype))
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_((count > 0).to(self.num_batches_tracked.dtype))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+def _conv_bn_gelu(rank: int, kernel: int, momentum: float, *, depthwise: bool = False) -> list[nn.Module]:
+    groups = rank if depthwise else 1
+    conv = nn.Conv2d(rank, rank, kernel, padding=kernel // 2, groups=groups, bias=False)
+    return [conv, RoutedBatchNorm2d(rank, momentum=momentum), nn.GELU()]
+
+
+def _conv_gelu(rank: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(rank, rank, kernel, padding=kernel // 2), nn.GELU()]
+
+
+def modality_experts(rank: int, momentum: float) -> nn.ModuleList:
+    """The three experts of the rgb and of the depth group."""
+    return nn.ModuleList(
+        [
+            nn.Sequential(*_conv_bn_gelu(rank, 3, momentum)),
+            nn.Sequential(*_conv_bn_gelu(rank, 5, momentum)),
+            nn.Sequential(*_conv_bn_gelu(rank, 3, momentum, depthwise=True), *_conv_gelu(rank, 1)),
+        ]
+    )
+
+
+def fusion_experts(rank: int, momentum: float) -> nn.ModuleList:
+    """The three experts of the fusion group, shared by both modalities."""
+    return nn.ModuleList(
+        [
+            nn.Sequential(*_conv_bn_gelu(rank, 1, momentum), *_conv_bn_gelu(rank, 3, momentum)),
+            nn.Sequential(*_conv_bn_gelu(rank, 5, momentum), *_conv_gelu(rank, 1)),
+            nn.Sequential(*_conv_bn_gelu(rank, 3, momentum, depthwise=True), *_conv_gelu(rank, 3)),
+        ]
+    )
+
+
+def run_expert(expert: nn.Module, a: Tensor, active: Tensor) -> Tensor:
+    """One expert on a (N, r, h, w), with batch statistics over the `active` (N,) windows when training."""
+    for layer in expert.children():
+        a = layer(a, active) if isinstance(layer, RoutedBatchNorm2d) else layer(a)
+    return a
+
+
+@dataclass
+class Routing:
+    """Which experts each window uses.
+
+    Attributes:
+        gates (N, ..., 3): gate values, zero for experts not selected, the selected ones sum to 1.
+        load (..., 3): expected number of windows per expert (spec/model.md 2, "Load-balancing loss").
+    """
+
+    gates: Tensor
+    load: Tensor
+
+    def loss(self) -> Tensor:
+        """Load-balancing loss: 1e-2 * (cv2(importance) + cv2(load)), summed over the leading axes of the gates."""
+        return 1e-2 * (_cv2(self.gates.sum(dim=0)) + _cv2(self.load)).sum()
+
+
+def _cv2(x: Tensor) -> Tensor:
+    """Squared coefficient of variation over the last axis."""
+    return x.var(dim=-1, unbiased=True) / (x.mean(dim=-1).square() + 1e-10)
+
+
+def route(logits: Tensor, top_k: int) -> Routing:
+    """Noise-free top-k routing of logits (N, ..., 3); the load is the count of gates above zero."""
+    values, index = logits.topk(top_k, dim=-1)
+    gates = torch.zeros_like(logits).scatter(-1, index, values.softmax(dim=-1))
+    return Routing(gates, (gates > 0).to(gates.dtype).sum(dim=0))
+
+
+class NoisyTopKGate(nn.Module):
+    """Noisy top-k gate of one expert group (Shazeer et al. 2017).
+
+    Args:
+        rank: channels of the pooled window descriptor.
+        top_k: experts selected per window.
+        noise: scale of the exploration noise in training; 0 keeps the smooth load but draws nothing.
+    """
+
+    def __init__(self, rank: int, top_k: int, noise: float) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.noise = noise
+        self.w_gate = nn.Parameter(torch.zeros(rank, EXPERTS_PER_GROUP))
+        self.w_noise = nn.Parameter(torch.zeros(rank, EXPERTS_PER_GROUP))
+
+    def forward(self, pooled: Tensor) -> Routing:
+        """Route windows described by pooled (N, r)."""
+        logits = pooled @ self.w_gate
+        if not self.training:
+            return route(logits, self.top_k)
+        deviation = F.softplus(pooled @ self.w_noise) + 1e-2
+        noisy = logits + torch.randn_like(logits) * deviation * self.noise if self.noise > 0 else logits
+        routing = route(noisy, self.top_k)
+        if self.top_k < EXPERTS_PER_GROUP:
+            routing.load = self._smooth_load(logits, noisy, deviation)
+        return routing
+
+    def _smooth_load(self, logits: Tensor, noisy: Tensor, deviation: Tensor) -> Tensor:
+        """Probability of each expert to be among the top k under a fresh noise draw, summed over windows."""
+        ranked = noisy.topk(self.top_k + 1, dim=-1).values
+        threshold_if_in, threshold_if_out = ranked[:, self.top_k, None], ranked[:, self.top_k - 1, None]
+        threshold = torch.where(noisy > threshold_if_in, threshold_if_in, threshold_if_out)
+        return torch.special.ndtr((logits - threshold) / deviation).sum(dim=0)
+
+
+def combine(outputs: Tensor, gates: Tensor, mode: Literal["release", "paper"]) -> Tensor:
+    """Combine expert outputs of every window.
+
+    Args:
+        outputs (N, ..., 3, r, h, w): one output per expert.
+        gates (N, ..., 3): gate values; an expert whose gate is exactly 0 is dropped.
+        mode: release: log(sum exp) of the kept experts; paper: gate-weighted sum.
+
+    Returns:
+        (N, ..., r, h, w)
+    """
+    gates = gates[..., None, None, None]
+    if mode == "paper":
+        return (outputs * gates).sum(dim=-4)
+    return torch.logsumexp(outputs.masked_fill(gates <= 0, float("-inf")), dim=-4)

@@ -1,0 +1,163 @@
+"""SAM2.1's Hiera with adapters (spec/model.md 2).
+
+The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens only
+(windows are padded after them: a padding token's q, k, v are the bias plus the adapter's update, nothing else) and both
+modalities share one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
+from m4sam_core.model.layers import pointwise
+from m4sam_core.model.trunk import BOTH, Trunk, freeze
+from m4sam_core.types import Modality
+
+HIERA_SIZES: dict[str, dict[str, Any]] = {
+    "nano": {
+        "embed_dim": 16,
+        "stages": (1, 1, 2, 1),
+        "global_att_blocks": (3,),
+        "window_pos_embed_bkg_spatial_size": (7, 7),
+        "window_spec": (8, 4, 6, 3),
+    },
+    "tiny": {
+        "embed_dim": 96,
+        "stages": (1, 2, 7, 2),
+        "global_att_blocks": (5, 7, 9),
+        "window_pos_embed_bkg_spatial_size": (7, 7),
+    },
+    "small": {
+        "embed_dim": 96,
+        "stages": (1, 2, 11, 2),
+        "global_att_blocks": (7, 10, 13),
+        "window_pos_embed_bkg_spatial_size": (7, 7),
+    },
+    "base_plus": {"embed_dim": 112, "num_heads": 2},
+    "large": {
+        "embed_dim": 144,
+        "num_heads": 2,
+        "stages": (2, 6, 36, 4),
+        "global_att_blocks": (23, 33, 43),
+        "window_pos_embed_bkg_spatial_size": (7, 7),
+        "window_spec": (8, 4, 16, 8),
+    },
+}
+
+
+class HieraTrunk(Trunk):
+    """Frozen Hiera with one adapter per block.
+
+    Args:
+        hiera: `sam2.modeling.backbones.hieradet.Hiera`.
+        qv_adapters: one per block, or none.
+        bottlenecks: one per block, applied before it, or none.
+    """
+
+    def __init__(
+        self,
+        hiera: nn.Module,
+        qv_adapters: Sequence[LowRankAdapter] = (),
+        bottlenecks: Sequence[BottleneckAdapter] = (),
+    ) -> None:
+        super().__init__()
+        self.hiera: Any = hiera
+        freeze(hiera)
+        self.qv_adapters = nn.ModuleList(qv_adapters)
+        self.bottlenecks = nn.ModuleList(bottlenecks)
+        first, second, third, fourth = (hiera.blocks[i].dim_out for i in hiera.stage_ends)
+        self.dims = (first, second, third, fourth)
+
+    def encode(self, x: Tensor, modalities: Sequence[Modality] = BOTH) -> tuple[list[Tensor], Tensor]:
+        """See `Trunk.encode`."""
+        x = self.hiera.patch_embed(x)
+        x = x + self.hiera._get_pos_embed(x.shape[1:3])
+        loss = x.new_zeros((), dtype=torch.float32)
+        levels = []
+        for index, block in enumerate(self.hiera.blocks):
+            if self.bottlenecks:
+                x = self.bottlenecks[index](x, modalities)
+            adapter = self.qv_adapters[index] if self.qv_adapters else None
+            x, block_loss = _run_block(block, x, adapter, modalities)
+            loss = loss + block_loss
+            if index in self.hiera.stage_ends:
+                levels.append(x.permute(0, 3, 1, 2))
+        return levels, loss
+
+    def fold(self) -> None:
+        """Fold the experts of every adapter."""
+        for adapter in self.qv_adapters:
+            adapter.fold()
+
+
+def _run_block(
+    block: Any, x: Tensor, adapter: nn.Module | None, modalities: Sequence[Modality]
+) -> tuple[Tensor, Tensor]:
+    """One multi-scale block on x (S*N, H, W, C) -> (S*N, H', W', C')."""
+    shortcut = x
+    x = block.norm1(x)
+    if block.dim != block.dim_out:
+        shortcut = _pool(pointwise(x, block.proj.weight, block.proj.bias), block.pool)
+    attended, loss = _attend(block, x, adapter, modalities)
+    x = shortcut + pointwise(attended, block.attn.proj.weight, block.attn.proj.bias)
+    first, second = block.mlp.layers
+    hidden = block.mlp.act(pointwise(block.norm2(x), first.weight, first.bias))
+    return x + pointwise(hidden, second.weight, second.bias), loss
+
+
+def _attend(
+    block: Any, x: Tensor, adapter: nn.Module | None, modalities: Sequence[Modality]
+) -> tuple[Tensor, Tensor]:
+    """Windowed or global attention on x (M, H, W, C), before the output projection; q is pooled at stage changes."""
+    attention = block.attn
+    height, width = x.shape[1:3]
+    window = block.window_size
+
+    def to_windows(tokens: Tensor) -> Tensor:
+        return _partition(tokens, window) if window else tokens
+
+    qkv = to_windows(pointwise(x, attention.qkv.weight))
+    qkv = qkv + attention.qkv.bias
+    loss = x.new_zeros(())
+    if adapter is not None:
+        (delta_q, delta_v), loss = adapter(x, modalities, to_windows)
+        qkv[..., : delta_q.shape[-1]].add_(delta_q)
+        qkv[..., -delta_v.shape[-1] :].add_(delta_v)
+
+    q, k, v = qkv.chunk(3, dim=-1)
+    if block.q_stride:
+        q = _pool(q, block.pool)
+        height, width, window = height // 2, width // 2, window // 2
+    rows, columns = q.shape[1:3]
+    q, k, v = (part.flatten(1, 2).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    out = out.reshape(-1, rows, columns, block.dim_out)
+    return (_unpartition(out, window, height, width) if window else out), loss
+
+
+def _pool(x: Tensor, pool: nn.Module) -> Tensor:
+    return pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _partition(x: Tensor, window: int) -> Tensor:
+    """(M, H, W, C) -> (M * windows, window, window, C), zero-padded at the bottom and right."""
+    n, height, width, channels = x.shape
+    pad_h, pad_w = -height % window, -width % window
+    if pad_h or pad_w:
+        x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+    x = x.reshape(n, (height + pad_h) // window, window, (width + pad_w) // window, window, channels)
+    return x.transpose(2, 3).reshape(-1, window, window, channels)
+
+
+def _unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Inverse of `_partition`: drop the padding, give back (M, height, width, C)."""
+    rows, columns = -(-height // window), -(-width // window)
+    x = windows.reshape(-1, rows, columns, window, window, windows.shape[-1])
+    x = x.transpose(2, 3).reshape(x.shape[0], rows * window, columns * window, -1)
+    return x[:, :height, :width]

@@ -1,0 +1,210 @@
+"""The M4-SAM network: stateless verbs over frames. Time lives in `m4sam_core.stream`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from m4sam_core.model.decoder import Decoder, GatedFusion
+from m4sam_core.model.layers import resize
+from m4sam_core.model.memory import (
+    Fuser,
+    KeyPath,
+    MaskDecoder,
+    SensoryUpdate,
+    ValuePath,
+    memory_key,
+    memory_query,
+    read,
+)
+from m4sam_core.model.trunk import BOTH, Trunk
+from m4sam_core.types import FrameFeatures
+
+if TYPE_CHECKING:
+    from m4sam_core.config import ModelConfig
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MEMORY_STRIDE = 8
+
+
+@dataclass
+class MemoryModules:
+    """The memory's parts, wired by `build_model`."""
+
+    gated_fusion: GatedFusion | None
+    key_path: KeyPath
+    value_path: ValuePath
+    fuser: Fuser
+    sensory_update: SensoryUpdate
+    mask_decoder: MaskDecoder
+
+
+class M4SAM(nn.Module):
+    """RGB-D saliency network with a memory (paper section 3; spec/model.md).
+
+    Args:
+        cfg: the settings it was built from; they travel with the weights.
+        trunk: shared pyramid encoder.
+        fusions: one cross-modal fusion per level.
+        receptive: one receptive-field block per level.
+        decoder: hierarchical decoder.
+        memory: the memory's parts, or None for the network without memory.
+        rgb_norm: see `ModelConfig.rgb_norm`.
+        prior_norm: see `MemoryConfig.prior_norm`.
+        feature: see `MemoryConfig.feature`.
+    """
+
+    def __init__(
+        self,
+        cfg: ModelConfig,
+        *,
+        trunk: Trunk,
+        fusions: Sequence[nn.Module],
+        receptive: Sequence[nn.Module],
+        decoder: Decoder,
+        memory: MemoryModules | None,
+        rgb_norm: Literal["minmax", "imagenet"],
+        prior_norm: Literal["batch", "sample"],
+        feature: Literal["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"],
+    ) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.rgb_norm = rgb_norm
+        self.prior_norm = prior_norm
+        self.feature = feature
+        self.trunk = trunk
+        self.fusions = nn.ModuleList(fusions)
+        self.receptive = nn.ModuleList(receptive)
+        self.decoder = decoder
+        self.has_memory = memory is not None
+        if memory is not None:
+            self.gated_fusion = memory.gated_fusion
+            self.key_path = memory.key_path
+            self.value_path = memory.value_path
+            self.fuser = memory.fuser
+            self.sensory_update = memory.sensory_update
+            self.mask_decoder = memory.mask_decoder
+
+    # ------------------------------------------------------------------------------------- encoding
+
+    def encode(self, rgb: Tensor, depth: Tensor, *, aux: bool = True) -> FrameFeatures:
+        """Everything that depends on single frames.
+
+        Args:
+            rgb (N, 3, H, W): colour in [0, 1], at the model's input size.
+            depth (N, 1, H, W): depth in [0, 1], larger = farther, holes 0.
+            aux: also compute what only training looks at: the coarser masks and the edges.
+
+        Returns:
+            features of the N frames.
+        """
+        size = (rgb.shape[-2], rgb.shape[-1])
+        pair = torch.cat([self._normalise(rgb), depth.expand(-1, 3, -1, -1)])
+        levels, moe_loss = self.trunk(pair, BOTH)
+        fused = [
+            receptive(fusion(*level.chunk(2)))
+            for level, fusion, receptive in zip(levels, self.fusions, self.receptive)
+        ]
+        decoded = self.decoder(fused)
+        coarse = self.decoder.coarse(decoded, size) if aux else self.decoder.finest(decoded, size)
+        edges = self.decoder.edges(decoded, size) if aux else ()
+        if not self.has_memory:
+            nothing = rgb.new_zeros(rgb.shape[0], 0, 1, 1)
+            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, coarse, edges, moe_loss)
+        feature = self._memory_feature(fused, decoded, (size[0] // MEMORY_STRIDE, size[1] // MEMORY_STRIDE))
+        embed, key, shrinkage, selection = self.key_path(feature)
+        return FrameFeatures(feature, embed, key, shrinkage, selection, coarse, edges, moe_loss)
+
+    def _normalise(self, rgb: Tensor) -> Tensor:
+        if self.rgb_norm == "imagenet":
+            mean, std = (rgb.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+            return (rgb - mean) / std
+        return _minmax(rgb, dims=(1, 2, 3))
+
+    def _memory_feature(self, fused: list[Tensor], decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """X_F (N, C, h, w): what the memory sees (spec/model.md 5)."""
+        _, d2, d1 = decoded
+        parts = []
+        if self.gated_fusion is not None:
+            parts.append(self.gated_fusion(fused))
+        if self.feature in ("x_d1", "x_d1+x_d2"):
+            parts.append(d1)
+        if self.feature != "x_d1":
+            parts.append(d2)
+        return torch.cat([resize(part, size, align_corners=True) for part in parts], dim=1)
+
+    # --------------------------------------------------------------------------------------- memory
+
+    def prior(self, features: FrameFeatures) -> Tensor:
+        """Pseudo-guided prior (N, 1, H, W) in [0, 1]: the stretched finest coarse mask (spec/model.md 6, step 1)."""
+        prob = torch.sigmoid(features.coarse_logits[-1])
+        if self.prior_norm == "batch":
+            low, high = prob.amin(), prob.amax()
+            return (prob - low) / (high - low)
+        return _minmax(prob, dims=(1, 2, 3))
+
+    def initial_sensory(self, features: FrameFeatures) -> Tensor:
+        """The sensory state of a new scene: zeros (N, Cs, h, w)."""
+        n, _, height, width = features.fused.shape
+        return features.fused.new_zeros(n, self.cfg.memory.sensory_dim, height, width)
+
+    def memory_key(self, features: FrameFeatures) -> Tensor:
+        """The frames' memory keys (N, h*w, E), ready for `read`."""
+        return memory_key(features.key, features.shrinkage)
+
+    def encode_value(
+        self, features: FrameFeatures, mask_prob: Tensor, sensory: Tensor, deep_update: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The memory value of one time step.
+
+        Args:
+            features: of B frames.
+            mask_prob (B, 1, H, W): the mask to remember, in [0, 1].
+            sensory (B, Cs, h, w): sensory state.
+            deep_update: whether the sensory state follows the value.
+
+        Returns:
+            value (B, h*w, Cv) and the sensory state.
+        """
+        mask = resize(mask_prob, features.fused.shape[-2:])
+        value = self.value_path(features.fused, mask)
+        if deep_update:
+            sensory = self.value_path.deep_update(value, sensory)
+        return value.flatten(2).transpose(1, 2), sensory
+
+    def read(self, features: FrameFeatures, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
+        """What the memory says of B frames.
+
+        Args:
+            features: of B frames.
+            key (B, M, E): memory keys from `memory_key`.
+            value (B, M, Cv): memory values from `encode_value`.
+            valid (B, M) or (M,) bool: elements in use; all when absent.
+
+        Returns:
+            readout (B, Cv, h, w)
+        """
+        out = read(memory_query(features.key, features.selection), key, value, valid)
+        return out.transpose(1, 2).unflatten(2, features.key.shape[-2:])
+
+    def segment(self, features: FrameFeatures, readout: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
+        """Final mask logits (B, 1, H, W) of B frames and the sensory state after them."""
+        fused = self.fuser(features.embed, readout, sensory)
+        sensory = self.sensory_update(fused, sensory)
+        return self.mask_decoder(fused), sensory
+
+    def fold(self) -> None:
+        """Prepare for inference: fold what depends on weights alone. Outputs stay the same."""
+        self.trunk.fold()
+
+
+def _minmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Stretch x to [0, 1] over `dims`; a flat image becomes 0."""
+    low, high = x.amin(dim=dims, keepdim=True), x.amax(dim=dims, keepdim=True)
+    span = high - low
+    return torch.where(span > 0, (x - low) / torch.where(span > 0, span, torch.ones_like(span)), torch.zeros_like(x))

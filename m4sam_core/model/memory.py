@@ -1,0 +1,210 @@
+"""Memory modules: key path, value path, read, fuser and mask decoder (spec/model.md 6). None of them keeps state."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m4sam_core.model.layers import ConvBN
+
+
+class KeyOutput(NamedTuple):
+    """What the key path says of N frames, each (N, C, h, w): see `types.FrameFeatures`."""
+
+    embed: Tensor
+    key: Tensor
+    shrinkage: Tensor
+    selection: Tensor
+
+
+class KeyPath(nn.Module):
+    """Keys, shrinkage and selection from the memory feature X_F.
+
+    Args:
+        feature_dim: channels of X_F.
+        embed_dim: channels of the embedding e.
+        key_dim: channels of keys.
+    """
+
+    def __init__(self, feature_dim: int, embed_dim: int, key_dim: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            ConvBN(feature_dim, embed_dim, relu=True), ConvBN(embed_dim, embed_dim, relu=True)
+        )
+        self.key = nn.Conv2d(embed_dim, key_dim, 3, padding=1)
+        self.shrinkage = nn.Conv2d(embed_dim, 1, 3, padding=1)
+        self.selection = nn.Conv2d(embed_dim, key_dim, 3, padding=1)
+
+    def forward(self, feature: Tensor) -> KeyOutput:
+        """X_F (N, C, h, w) -> embed, key, shrinkage >= 1, selection in (0, 1)."""
+        embed = self.encoder(feature)
+        shrinkage = self.shrinkage(embed).square() + 1
+        return KeyOutput(embed, self.key(embed), shrinkage, torch.sigmoid(self.selection(embed)))
+
+
+class SensoryUpdate(nn.Module):
+    """Convolutional gated update of the sensory state (a GRU as in XMem).
+
+    Args:
+        input_dim: channels of the input that drives the update.
+        sensory_dim: channels of the state.
+    """
+
+    def __init__(self, input_dim: int, sensory_dim: int) -> None:
+        super().__init__()
+        self.transform = nn.Conv2d(input_dim + sensory_dim, 3 * sensory_dim, 3, padding=1)
+
+    def forward(self, x: Tensor, sensory: Tensor) -> Tensor:
+        """x (B, input, h, w), sensory (B, Cs, h, w) -> new sensory (B, Cs, h, w)."""
+        forget, update, new = self.transform(torch.cat([x, sensory], dim=1)).chunk(3, dim=1)
+        update = torch.sigmoid(update)
+        return torch.sigmoid(forget) * sensory * (1 - update) + update * torch.tanh(new)
+
+
+class ValuePath(nn.Module):
+    """Memory values from X_F and a mask, and the deep update of the sensory state.
+
+    Args:
+        feature_dim: channels of X_F.
+        value_dim: channels of values; the inner width is half of it.
+        sensory_dim: channels of the sensory state.
+    """
+
+    def __init__(self, feature_dim: int, value_dim: int, sensory_dim: int) -> None:
+        super().__init__()
+        inner = value_dim // 2
+        self.encoder = nn.Sequential(
+            nn.Conv2d(feature_dim + 1, inner, 3, padding=1),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, 3, padding=1),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+        )
+        self.project = nn.Sequential(nn.Conv2d(inner, value_dim, 1), nn.BatchNorm2d(value_dim), nn.ReLU())
+        self.deep_update = SensoryUpdate(value_dim, sensory_dim)
+
+    def forward(self, feature: Tensor, mask_prob: Tensor) -> Tensor:
+        """feature (B, C, h, w), mask_prob (B, 1, h, w) in [0, 1] -> value (B, Cv, h, w)."""
+        return self.project(self.encoder(torch.cat([feature, mask_prob], dim=1)))
+
+
+def memory_key(key: Tensor, shrinkage: Tensor) -> Tensor:
+    """Keys extended so that XMem's anisotropic similarity is a dot product (spec/performance.md 5).
+
+    sim(n, p) = shrinkage_n / sqrt(C) * (-sum_c sel_cp (key_cn - q_cp)^2) = memory_key_n . memory_query_p
+
+    Args:
+        key (B, C, h, w): memory keys.
+        shrinkage (B, 1, h, w): their shrinkage.
+
+    Returns:
+        (B, h*w, 2C+1)
+    """
+    extended = torch.cat([-key.square(), 2 * key, -torch.ones_like(shrinkage)], dim=1)
+    return (extended * (shrinkage / math.sqrt(key.shape[1]))).flatten(2).transpose(1, 2)
+
+
+def memory_query(query: Tensor, selection: Tensor) -> Tensor:
+    """The counterpart of `memory_key`: query, selection (B, C, h, w) -> (B, h*w, 2C+1)."""
+    weighted = query * selection
+    constant = (weighted * query).sum(dim=1, keepdim=True)
+    return torch.cat([selection, weighted, constant], dim=1).flatten(2).transpose(1, 2)
+
+
+def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Softmax attention over every memory element.
+
+    Args:
+        query (B, P, E): from `memory_query`.
+        key (B, M, E): from `memory_key`.
+        value (B, M, Cv): memory values.
+        valid (B, M) or (M,) bool: elements to attend to; all when absent.
+
+    Returns:
+        (B, P, Cv)
+    """
+    width = max(query.shape[-1], value.shape[-1])
+    channels = value.shape[-1]
+    # Fused kernels want equal head sizes; zero columns change nothing.
+    query, key, value = (F.pad(x, (0, width - x.shape[-1]))[:, None] for x in (query, key, value))
+    mask = None if valid is None else valid.expand(query.shape[0], -1)[:, None, None, :]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)[:, 0, :, :channels]
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block without normalisation; the shortcut is a 3x3 convolution of the raw input."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, C, h, w)."""
+        return self.shortcut(x) + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class CBAM(nn.Module):
+    """Channel, then spatial attention (Woo et al. 2018), reduction 16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel_mlp = nn.Sequential(
+            nn.Linear(channels, channels // 16), nn.ReLU(), nn.Linear(channels // 16, channels)
+        )
+        self.spatial = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        gate = self.channel_mlp(x.mean(dim=(2, 3))) + self.channel_mlp(x.amax(dim=(2, 3)))
+        x = x * torch.sigmoid(gate)[:, :, None, None]
+        summary = torch.cat([x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.spatial(summary))
+
+
+class Fuser(nn.Module):
+    """Fuse the embedding with what was read and the sensory state.
+
+    Args:
+        in_channels: channels of embed, readout and sensory state together.
+        inner: channels between the two residual blocks.
+        out_channels: channels of the result g.
+    """
+
+    def __init__(self, in_channels: int, inner: int, out_channels: int) -> None:
+        super().__init__()
+        self.block1 = ResidualBlock(in_channels, inner)
+        self.attention = CBAM(inner)
+        self.block2 = ResidualBlock(inner, out_channels)
+
+    def forward(self, embed: Tensor, readout: Tensor, sensory: Tensor) -> Tensor:
+        """All (B, *, h, w) -> g (B, out, h, w)."""
+        x = self.block1(torch.cat([embed, readout, sensory], dim=1))
+        return self.block2(x + self.attention(x))
+
+
+class MaskDecoder(nn.Module):
+    """g at stride 8 to mask logits at full resolution by three transposed convolutions.
+
+    Args:
+        channels: channels of g; halved at each step.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for _ in range(3):
+            steps += [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2), nn.BatchNorm2d(channels // 2), nn.GELU()]
+            channels //= 2
+        self.steps = nn.Sequential(*steps)
+        self.head = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> logits (B, 1, 8h, 8w)."""
+        return self.head(self.steps(x))

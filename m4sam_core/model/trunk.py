@@ -1,0 +1,47 @@
+"""What the network asks of a trunk; every trunk is one implementation of this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from m4sam_core.types import Modality
+
+BOTH = (Modality.RGB, Modality.DEPTH)
+
+
+class Trunk(nn.Module, ABC):
+    """A frozen pyramid encoder shared by both modalities, with its adapters.
+
+    Attributes:
+        dims: channels of the four levels at stride 4, 8, 16 and 32.
+    """
+
+    dims: tuple[int, int, int, int]
+
+    @abstractmethod
+    def encode(self, x: Tensor, modalities: Sequence[Modality]) -> tuple[list[Tensor], Tensor]:
+        """Encode S equal parts of a batch, each part through its modality's adapters.
+
+        Args:
+            x (S*N, 3, H, W): normalised input, H and W multiples of 32.
+            modalities: the modality of each of the S parts.
+
+        Returns:
+            four levels (S*N, dims[i], H/4/2^i, W/4/2^i), and the scalar load-balancing loss.
+        """
+
+    def forward(self, x: Tensor, modalities: Sequence[Modality] = BOTH) -> tuple[list[Tensor], Tensor]:
+        """See `encode`."""
+        return self.encode(x, modalities)
+
+    def fold(self) -> None:
+        """Prepare for inference: precompute what depends on weights alone. Undone by `train()` and by loading."""
+
+
+def freeze(module: nn.Module) -> None:
+    """Exclude every parameter of `module` from training."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)

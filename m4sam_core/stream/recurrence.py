@@ -1,0 +1,196 @@
+"""The recurrence: one step in time, used by training, evaluation and the robot alike (spec/model.md 6).
+
+An empty bank means a new scene: the memory is pseudo-initialised from the frame's own coarse mask, no prompt needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from m4sam_core.errors import InputError
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.types import ClipOutput, FrameFeatures
+
+DeepUpdate = Literal["always", "never", "random", "policy"]
+
+
+class Bank(Protocol):
+    """Storage of memory entries; which entry goes where is a policy's business."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read."""
+        ...
+
+    def read_view(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys (B, M, E), values (B, M, Cv), and which of the M elements are in use (all when None)."""
+        ...
+
+    def write(self, memory_key: Tensor, value: Tensor, slot: int | None) -> None:
+        """Store one entry: memory_key (B, h*w, E), value (B, h*w, Cv); `slot` None appends."""
+        ...
+
+
+class GrowingBank:
+    """Keeps every entry; out of place, so that gradients flow. Training and clip evaluation use it."""
+
+    def __init__(self) -> None:
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written yet."""
+        return not self._keys
+
+    def read_view(self) -> tuple[Tensor, Tensor, None]:
+        """All entries, oldest first."""
+        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1), None
+
+    def write(self, memory_key: Tensor, value: Tensor, slot: int | None = None) -> None:
+        """Append an entry, or replace entry `slot`."""
+        if slot is None:
+            self._keys.append(memory_key)
+            self._values.append(value)
+        else:
+            self._keys[slot], self._values[slot] = memory_key, value
+
+
+@dataclass
+class MemoryState:
+    """All that a stream carries from frame to frame."""
+
+    bank: Bank
+    sensory: Tensor | None = None
+
+
+@dataclass
+class FrameOutput:
+    """What one step gives.
+
+    Attributes:
+        mask_logits (B, 1, H, W): final mask logits.
+        mask_prob (B, 1, H, W): their sigmoid.
+        features: the frame's features, with its coarse logits.
+        initialised: whether this frame started a scene.
+    """
+
+    mask_logits: Tensor
+    mask_prob: Tensor
+    features: FrameFeatures
+    initialised: bool
+
+
+@dataclass(frozen=True)
+class WriteDecision:
+    """How to remember a frame.
+
+    Attributes:
+        deep_update: whether the sensory state follows the written value.
+        slot: which bank slot to overwrite; None appends.
+    """
+
+    deep_update: bool = True
+    slot: int | None = None
+
+
+def step(
+    model: M4SAM,
+    features: FrameFeatures,
+    state: MemoryState,
+    decide: Callable[[FrameOutput], WriteDecision | None],
+) -> FrameOutput:
+    """Segment one frame of B videos and remember it if `decide` says so. Changes `state`.
+
+    Args:
+        model: the network.
+        features: of the B frames of this time step.
+        state: the videos' memory; an empty bank starts a new scene.
+        decide: given the frame's output, how to write it to memory, or None to leave the memory as it is.
+    """
+    if not model.has_memory:
+        logits = features.coarse_logits[-1]
+        return FrameOutput(logits, torch.sigmoid(logits), features, initialised=False)
+
+    initialised = state.bank.is_empty or state.sensory is None
+    if initialised:
+        sensory = model.initial_sensory(features)
+        # The first value is always deep, whatever the policy; it serves this frame alone and is not kept.
+        value, sensory = model.encode_value(features, model.prior(features), sensory, deep_update=True)
+        readout = model.read(features, model.memory_key(features), value)
+    else:
+        assert state.sensory is not None
+        sensory = state.sensory
+        readout = model.read(features, *state.bank.read_view())
+    logits, state.sensory = model.segment(features, readout, sensory)
+    output = FrameOutput(logits, torch.sigmoid(logits), features, initialised)
+
+    decision = decide(output)
+    if decision is not None:
+        value, state.sensory = model.encode_value(features, output.mask_prob, state.sensory, decision.deep_update)
+        state.bank.write(model.memory_key(features), value, decision.slot)
+    return output
+
+
+def unroll_clip(
+    model: M4SAM,
+    rgb: Tensor,
+    depth: Tensor,
+    deep_update: DeepUpdate = "policy",
+    generator: torch.Generator | None = None,
+    aux: bool = True,
+) -> ClipOutput:
+    """Run a clip from its first frame, remembering every frame but the last.
+
+    Args:
+        model: the network.
+        rgb (B, T, 3, H, W): colour in [0, 1] at the model's input size; multiples of 32.
+        depth (B, T, 1, H, W): depth in [0, 1], larger = farther, holes 0.
+        deep_update: whether writes update the sensory state: always, never, at random with p = 0.5 (the release's coin,
+            one flip per written frame, shared by the batch), or policy, the deterministic one of the stream: always.
+        generator: source of the coin; torch's global one when absent.
+        aux: also compute the coarser masks, the edges.
+
+    Raises:
+        InputError: wrong shapes.
+    """
+    _check_clip(rgb, depth)
+    batch, length = rgb.shape[:2]
+    features = model.encode(rgb.flatten(0, 1), depth.flatten(0, 1), aux=aux)
+    state = MemoryState(GrowingBank())
+    outputs = []
+    for t in range(length):
+        decision = WriteDecision(_coin(deep_update, generator)) if t < length - 1 else None
+        frame = features.frames(slice(t, None, length))
+        outputs.append(step(model, frame, state, lambda _, decision=decision: decision))
+
+    def unflatten(x: Tensor) -> Tensor:
+        return x.unflatten(0, (batch, length))
+
+    return ClipOutput(
+        mask_prob=torch.stack([output.mask_prob for output in outputs], dim=1),
+        mask_logits=torch.stack([output.mask_logits for output in outputs], dim=1),
+        coarse_logits=tuple(map(unflatten, features.coarse_logits)),
+        edge_logits=tuple(map(unflatten, features.edge_logits)),
+        moe_loss=features.moe_loss,
+    )
+
+
+def _coin(deep_update: DeepUpdate, generator: torch.Generator | None) -> bool:
+    if deep_update == "random":
+        return bool(torch.rand((), generator=generator) < 0.5)
+    return deep_update != "never"
+
+
+def _check_clip(rgb: Tensor, depth: Tensor) -> None:
+    if rgb.ndim != 5 or rgb.shape[2] != 3 or rgb.shape[1] < 1:
+        raise InputError(f"rgb: expected a clip (B, T, 3, H, W) with T >= 1, got {tuple(rgb.shape)}")
+    if depth.shape != (*rgb.shape[:2], 1, *rgb.shape[3:]):
+        raise InputError(f"depth: expected {(*rgb.shape[:2], 1, *rgb.shape[3:])} to match rgb, got {tuple(depth.shape)}")
+    if rgb.shape[3] % 32 or rgb.shape[4] % 32:
+        raise InputError(f"rgb: expected height and width to be multiples of 32, got {tuple(rgb.shape[3:])}")
