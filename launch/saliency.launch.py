@@ -1,0 +1,134 @@
+"""Starts the saliency node for one camera or several.
+
+    ros2 launch m4sam_ros saliency.launch.py camera:=realsense
+    ros2 launch m4sam_ros saliency.launch.py rgb_topic:=/cam/rgb depth_topic:=/cam/depth
+    ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec rgb_topic:=/{name}/color/image_raw ...
+    ros2 launch m4sam_ros saliency.launch.py --show-args
+
+An empty argument leaves the matter to the camera preset, then to the parameter file, then to the node's default.
+Only actions that every launch implementation knows are used; bringing the node up (autostart) is the node's business.
+"""
+
+import os
+from pathlib import Path
+
+import yaml
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(__file__).resolve().parents[1]
+PRESETS = SHARE / "config" / "cameras"
+# Fast DDS 2 (Humble, Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
+DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+ARGUMENTS = {
+    "camera": ("", "Camera preset, a file name in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
+    "cameras": ("", "Several cameras, name:preset,... Each gets a node in /<name>/<namespace>."),
+    "namespace": ("saliency", "Namespace of the node; the mask appears on /<namespace>/mask."),
+    "model": ("", "Weights: a name (default: the packaged small model), or a file."),
+    "rgb_topic": ("", "Colour image topic; {name} stands for the camera's name. Empty: the preset's."),
+    "depth_topic": ("", "Depth image topic, registered to colour. Empty: the preset's."),
+    "camera_info_topic": ("", "CameraInfo of the colour image. Empty: the preset's."),
+    "params_file": (str(SHARE / "config" / "saliency.yaml"), "ROS parameter file."),
+    "use_sim_time": ("", "true: time from /clock."),
+    "image_transport": ("", "raw or compressed."),
+    "autostart": ("", "false: leave the lifecycle transitions to a manager."),
+    "viewer": ("none", "rqt: open the overlay in rqt_image_view."),
+    "dds_profile": ("auto", "auto: config/dds/fastdds_shm.xml unless one is set already; none; or an XML file."),
+    "respawn": ("false", "true: start the node again when it dies."),
+    "log_level": ("info", "debug, info, warn, error."),
+}
+
+
+def start(context):
+    """The actions, once every argument has its value."""
+    given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
+    actions = dds_actions(given["dds_profile"])
+    for name, preset in camera_list(given):
+        actions += camera_actions(name, preset, given)
+    return actions
+
+
+def camera_list(given):
+    """(name, preset) pairs; the name is empty for the single camera."""
+    if not given["cameras"]:
+        return [("", given["camera"])]
+    pairs = [item.strip().partition(":") for item in given["cameras"].split(",") if item.strip()]
+    return [(name, preset or given["camera"]) for name, _, preset in pairs]
+
+
+def camera_actions(name, preset_name, given):
+    """The node of one camera, and its viewer."""
+    preset = load_preset(preset_name) if preset_name else {}
+    namespace = "/".join(part for part in (name, given["namespace"]) if part)
+    node = Node(
+        package="m4sam_ros",
+        executable="saliency_node",
+        namespace=namespace,
+        output="screen",
+        emulate_tty=True,
+        respawn=given["respawn"].lower() == "true",
+        respawn_delay=2.0,
+        parameters=[given["params_file"], parameters(preset, given)],
+        remappings=remappings(name, preset.get("topics", {}), given),
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+    )
+    actions = [node]
+    if preset.get("driver_note"):
+        actions.insert(0, LogInfo(msg=f"{preset_name}: {preset['driver_note']}"))
+    if given["viewer"] == "rqt":
+        overlay = f"/{namespace}/overlay"
+        actions.append(Node(package="rqt_image_view", executable="rqt_image_view", namespace=namespace, arguments=[overlay]))
+    return actions
+
+
+def load_preset(name):
+    """The camera preset `name`, a YAML mapping."""
+    path = PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
+        raise RuntimeError(f"camera: expected one of {known}, got {name!r}; or give rgb_topic:= and depth_topic:=")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def parameters(preset, given):
+    """What overrides the parameter file: the preset's values, then the arguments that were given."""
+    values = dict(preset.get("parameters", {}))
+    for name in ("model", "image_transport"):
+        if given[name]:
+            values[name] = given[name]
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            values[name] = given[name].lower() == "true"
+    return values
+
+
+def remappings(name, topics, given):
+    """The node's inputs onto the camera's topics."""
+    inputs = {"rgb/image": "rgb", "depth/image": "depth", "rgb/camera_info": "camera_info"}
+    pairs = []
+    for inner, key in inputs.items():
+        topic = given[f"{key}_topic"] or topics.get(key, "")
+        if topic:
+            pairs.append((inner, topic.replace("{name}", name)))
+    return pairs
+
+
+def dds_actions(choice):
+    """Large shared-memory buffers for Fast DDS; what the user has set stays."""
+    if choice == "none" or (choice == "auto" and any(os.environ.get(name) for name in DDS_VARIABLES)):
+        return []
+    path = str(SHARE / "config" / "dds" / "fastdds_shm.xml") if choice == "auto" else choice
+    if not Path(path).is_file():
+        raise RuntimeError(f"dds_profile: expected auto, none or an XML file, got {choice!r}, which does not exist")
+    return [SetEnvironmentVariable(name, path) for name in DDS_VARIABLES]
+
+
+def generate_launch_description():
+    """Called by the launch system."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
