@@ -1,0 +1,141 @@
+"""From the files of a frame to arrays, and from arrays to what the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from m4sam_core.config import DepthConfig
+from m4sam_core.depth import prepare_depth
+from m4sam_core.images import resize_depth, resize_rgb, to_unit
+from m4sam_training.image_files import read_depth, read_mask, read_rgb
+from m4sam_training.layouts import DepthKind
+from m4sam_training.scan import Frame, Video
+
+# 8-bit datasets carry relative depth. Where a length is needed (corruptions), 1..255 stand for this range in metres.
+RELATIVE_NEAR_M, RELATIVE_FAR_M = 0.5, 5.0
+_UNKNOWN_UNIT = DepthConfig(unit_m=0.001, min_m=0.0, max_m=10000.0)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames of one video at camera size, as read.
+
+    Attributes:
+        rgb: T times (H, W, 3) uint8.
+        depth: T times (H, W), larger = farther, 0 = hole: uint8 relative, uint16 counts or float32 metres.
+        mask: T times (H, W) uint8, 0 or 255.
+        depth_unit_m: metres per count of a uint16 depth map; None when unknown.
+    """
+
+    rgb: tuple[np.ndarray, ...]
+    depth: tuple[np.ndarray, ...]
+    mask: tuple[np.ndarray, ...]
+    depth_unit_m: float | None = None
+
+
+def read_clip(video: Video, frames: Sequence[Frame], depth_kind: DepthKind) -> Clip:
+    """Read some frames of a video.
+
+    Raises:
+        InputError: a file cannot be decoded.
+    """
+    rgb = tuple(read_rgb(frame.rgb) for frame in frames)
+    depth = tuple(read_frame_depth(frame, image, depth_kind) for frame, image in zip(frames, rgb, strict=True))
+    mask = tuple(
+        read_mask(frame.mask) if frame.mask else np.zeros(image.shape[:2], np.uint8)
+        for frame, image in zip(frames, rgb, strict=True)
+    )
+    return Clip(rgb, depth, mask, video.depth_unit_m)
+
+
+def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind) -> np.ndarray:
+    """Depth (H, W) of one frame at the rgb image's size: the file, all holes, or the frame's luminance.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
+    if depth_kind == "black":
+        return np.zeros(rgb.shape[:2], np.uint8)
+    if depth_kind == "copy_rgb" or frame.depth is None:
+        return np.asarray(Image.fromarray(rgb).convert("L"))
+    depth = read_depth(frame.depth)
+    if depth.shape != rgb.shape[:2]:
+        depth = cv2.resize(depth, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_NEAREST)
+    return depth
+
+
+def rgb_tensor(rgb: np.ndarray, size_px: int) -> Tensor:
+    """(3, S, S) float in [0, 1] of an image (H, W, 3) uint8: antialiased bilinear on 8-bit values (spec/model.md 1)."""
+    return to_unit(resize_rgb(rgb, size_px))[0]
+
+
+def depth_tensor(depth: np.ndarray, size_px: int, unit_m: float | None) -> Tensor:
+    """(1, S, S) float in [0, 1], larger = farther, holes 0.
+
+    8-bit maps are resized as the published model's were; metric maps go the robot's way (m4sam_core.depth), so that a
+    model trained from bags sees what it will see on the robot.
+
+    Args:
+        depth (H, W): uint8 relative, uint16 counts, or float32 metres.
+        size_px: side S of the square.
+        unit_m: metres per count of a uint16 map; None: unknown, only the percentile stretch applies.
+    """
+    if depth.dtype == np.uint8:
+        return _resize_8bit(depth, size_px)
+    cfg = _UNKNOWN_UNIT if unit_m is None and depth.dtype == np.uint16 else DepthConfig(unit_m=unit_m or 0.001)
+    prepared = prepare_depth(depth, depth.shape[0], depth.shape[1], cfg)
+    return resize_depth(prepared.unit, size_px)[0]
+
+
+def mask_tensor(mask: np.ndarray, size_px: int) -> Tensor:
+    """(1, S, S) float in [0, 1] of a mask (H, W) uint8; soft at the edges, as the losses expect (spec/model.md 7)."""
+    return _resize_8bit(mask, size_px)
+
+
+def clip_tensors(clip: Clip, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The clip as rgb (T, 3, S, S), depth (T, 1, S, S), mask (T, 1, S, S), all float in [0, 1]."""
+    rgb = torch.stack([rgb_tensor(image, size_px) for image in clip.rgb])
+    depth = torch.stack([depth_tensor(image, size_px, clip.depth_unit_m) for image in clip.depth])
+    mask = torch.stack([mask_tensor(image, size_px) for image in clip.mask])
+    return rgb.contiguous(), depth, mask
+
+
+def to_metres(depth: np.ndarray, unit_m: float | None) -> np.ndarray:
+    """Depth (H, W) float32 in metres, holes 0; 8-bit maps are spread over `RELATIVE_NEAR_M`..`RELATIVE_FAR_M`."""
+    if depth.dtype == np.uint8:
+        metres = RELATIVE_NEAR_M + (depth.astype(np.float32) - 1) * ((RELATIVE_FAR_M - RELATIVE_NEAR_M) / 254)
+        return np.where(depth > 0, metres, np.float32(0)).astype(np.float32)
+    if depth.dtype == np.uint16:
+        return np.where(depth < 65535, depth, 0).astype(np.float32) * np.float32(unit_m or 0.001)
+    return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+
+
+def from_metres(metres: np.ndarray, like: np.ndarray, unit_m: float | None) -> np.ndarray:
+    """The inverse of `to_metres`, in the type of `like`; values out of the type's range are clipped, holes stay 0."""
+    valid = metres > 0
+    if like.dtype == np.uint8:
+        counts = 1 + (metres - RELATIVE_NEAR_M) * (254 / (RELATIVE_FAR_M - RELATIVE_NEAR_M))
+        return np.where(valid, np.clip(np.rint(counts), 1, 255), 0).astype(np.uint8)
+    if like.dtype == np.uint16:
+        return np.where(valid, np.clip(np.rint(metres / (unit_m or 0.001)), 1, 65534), 0).astype(np.uint16)
+    return np.where(valid, metres, 0).astype(np.float32)
+
+
+def with_depth(clip: Clip, depth: Sequence[np.ndarray]) -> Clip:
+    """The clip with other depth maps."""
+    return replace(clip, depth=tuple(depth))
+
+
+def _resize_8bit(image: np.ndarray, size_px: int) -> Tensor:
+    tensor = torch.from_numpy(np.array(image))[None, None]
+    if tensor.shape[-2:] != (size_px, size_px):
+        tensor = F.interpolate(tensor, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
+    return tensor[0].to(torch.float32) / 255

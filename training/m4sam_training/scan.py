@@ -1,0 +1,361 @@
+"""The one dataset reader: a folder and a `Layout` in, usable videos and a list of irregular items out.
+
+Nothing irregular is ever used silently: what is skipped and what is used in spite of a flaw both carry path and reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.image_files import IMAGE_SUFFIXES, image_size
+from m4sam_training.layouts import DepthKind, Layout, get_layout
+from m4sam_training.plain_yaml import load_yaml
+
+_ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Irregularity:
+    """One item that is not as the layout says.
+
+    Attributes:
+        path: the file or folder.
+        reason: what is wrong, one of a small set of sentences so that they can be counted.
+        used: the item is used all the same (the reason says how); False when it is skipped.
+    """
+
+    path: Path
+    reason: str
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Files of one frame; `depth` is None for depth kinds without files, `mask` for frames without ground truth."""
+
+    stem: str
+    rgb: Path
+    depth: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames of one video in order of their stems.
+
+    Attributes:
+        depth_unit_m: length of one count of an integer depth file in metres; None when unknown (8-bit datasets).
+        fps: frames per second; None when unknown.
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+    depth_unit_m: float | None = None
+    fps: float | None = None
+
+    @property
+    def annotated(self) -> tuple[Frame, ...]:
+        """Frames with ground truth, the only ones that are trained and scored."""
+        return tuple(frame for frame in self.frames if frame.mask is not None)
+
+
+@dataclass
+class Scan:
+    """What `scan_split` found."""
+
+    layout: Layout
+    root: Path
+    split: str
+    videos: list[Video] = field(default_factory=list)
+    irregular: list[Irregularity] = field(default_factory=list)
+
+    @property
+    def frame_count(self) -> int:
+        """Frames with ground truth."""
+        return sum(len(video.annotated) for video in self.videos)
+
+    def counts(self) -> Counter[str]:
+        """Number of irregular items per reason (details after a colon are left out)."""
+        return Counter(item.reason.split(":")[0] for item in self.irregular)
+
+
+def scan_split(root: Path | str, layout: str, split: str, depth_kind: DepthKind = "real") -> Scan:
+    """Find the usable videos of one split.
+
+    Args:
+        root: the dataset's folder, or the folder above it.
+        layout: a key of `LAYOUTS`.
+        split: "train", "val" or "test" in our naming.
+        depth_kind: which depth maps to pair with the rgb frames.
+
+    Raises:
+        ConfigError: unknown layout or split, or the root does not hold this layout.
+    """
+    table = get_layout(layout)
+    if split not in table.splits:
+        raise ConfigError(f"split: expected one of {', '.join(table.splits)} for {table.title}, got {split!r}")
+    scan = Scan(table, Path(root), split)
+    _SplitReader(scan, table.depth_folders(depth_kind)).read()
+    return scan
+
+
+def available_splits(root: Path | str, layout: str) -> list[str]:
+    """Splits of the layout that exist below root.
+
+    Raises:
+        ConfigError: unknown layout, or none of its splits is there; the text says what was looked for.
+    """
+    table = get_layout(layout)
+    found = [split for split in table.splits if _locate(Path(root), table, split) is not None]
+    if not found:
+        raise ConfigError(
+            f"{root}: expected a {table.title} dataset ({_expected(table)}), got none of it; check the path and the layout"
+        )
+    return found
+
+
+def _expected(table: Layout) -> str:
+    names = [name for names in table.splits.values() for name in names]
+    if table.by_list:
+        return f"{'|'.join(f'{name}.txt' for name in names)} and {table.video_folder}/<video>/{table.rgb[0]}"
+    return f"{'|'.join(names)}/<video>/{table.rgb[0]}"
+
+
+def _locate(root: Path, table: Layout, split: str) -> Path | None:
+    """The split's list file, or the folder that holds its videos."""
+    for base in (root / name for name in table.roots):
+        for name in table.splits[split]:
+            listing, folder = base / f"{name}.txt", base / name
+            if table.by_list:
+                if listing.is_file():
+                    return listing
+                continue
+            if (folder / name).is_dir() and not any((folder / name / rgb).is_dir() for rgb in table.rgb):
+                return folder / name
+            if folder.is_dir():
+                return folder
+            if table.frame_list and listing.is_file():
+                return listing
+    return None
+
+
+def safe_name(name: str) -> bool:
+    """True for a name that is one plain path component: no separators, no "..", no control characters."""
+    return bool(name) and name not in (".", "..") and not re.search(r"[/\\\x00-\x1f]", name)
+
+
+class _SplitReader:
+    """Reads one split into a Scan."""
+
+    def __init__(self, scan: Scan, depth_folders: tuple[str, ...]) -> None:
+        self._scan = scan
+        self._table = scan.layout
+        self._depth_folders = depth_folders
+
+    def read(self) -> None:
+        place = _locate(self._scan.root, self._table, self._scan.split)
+        if place is None:
+            raise ConfigError(
+                f"{self._scan.root}: expected the {self._scan.split} split of {self._table.title} "
+                f"({_expected(self._table)}), got no such folder or list; check the path and the layout"
+            )
+        if place.is_dir():
+            for folder in sorted(place.iterdir()):
+                if folder.name.startswith(".") or not folder.is_dir():
+                    self._note(folder, "hidden file" if folder.name.startswith(".") else "stray file beside the videos")
+                else:
+                    self._read_video(folder)
+        elif self._table.by_list:
+            self._read_video_list(place)
+        else:
+            self._read_frame_list(place)
+
+    def _note(self, path: Path, reason: str, used: bool = False) -> None:
+        self._scan.irregular.append(Irregularity(path, reason, used))
+
+    # ---------------------------------------------------------------------------- folders of videos
+
+    def _read_video_list(self, listing: Path) -> None:
+        seen: set[str] = set()
+        for name in listing.read_text(encoding="utf-8", errors="replace").split("\n"):
+            name = name.strip().strip("/")
+            if not name:
+                continue
+            folder = listing.parent / self._table.video_folder / name
+            if not safe_name(name):
+                self._note(listing, f"video name is not a plain folder name: {name!r}")
+            elif name in seen:
+                self._note(listing, f"video listed twice: {name}")
+            elif not folder.is_dir():
+                self._note(folder, "listed video is missing")
+            else:
+                self._read_video(folder)
+            seen.add(name)
+
+    def _read_video(self, folder: Path) -> None:
+        wanted = {"rgb": self._table.rgb, "mask": self._table.mask}
+        if self._depth_folders:
+            wanted["depth"] = self._depth_folders
+        folders = {role: _find_folder(folder, names) for role, names in wanted.items()}
+        missing = [wanted[role][0] for role, found in folders.items() if found is None]
+        if missing:
+            self._note(folder, f"video without folder: {', '.join(missing)}")
+            return
+        files = {role: self._list_images(found) for role, found in folders.items() if found is not None}
+        _match_diverging(files, self._note)
+        frames = [frame for stem in sorted(set().union(*files.values())) if (frame := self._pair(stem, files))]
+        self._add_video(folder, frames)
+
+    def _list_images(self, folder: Path) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in sorted(folder.iterdir(), key=lambda p: (_preference(p), p.name)):
+            if path.name.startswith(".") or path.name == "Thumbs.db":
+                self._note(path, "hidden file")
+            elif not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+                self._note(path, "not an image")
+            elif path.stem in found:
+                self._note(path, f"second file of the same frame: {found[path.stem].name} is used")
+            else:
+                found[path.stem] = path
+        return found
+
+    def _pair(self, stem: str, files: dict[str, dict[str, Path]]) -> Frame | None:
+        have = {role: names[stem] for role, names in files.items() if stem in names}
+        missing = [role for role in files if role not in have]
+        if missing == ["mask"] and self._table.sparse_masks:
+            return Frame(stem, have["rgb"], have.get("depth"), None)
+        if missing:
+            self._note(next(iter(have.values())), f"frame without {' and '.join(sorted(missing))}")
+            return None
+        return self._checked(Frame(stem, have["rgb"], have.get("depth"), have["mask"]))
+
+    # ---------------------------------------------------------------------------------- frame lists
+
+    def _read_frame_list(self, listing: Path) -> None:
+        """RDVS's other form: each line holds the paths of one frame, relative to the list's folder."""
+        columns = self._table.frame_list
+        videos: dict[str, list[Frame]] = {}
+        for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            parts = line.split()
+            if not parts:
+                continue
+            if number == 1 and {part.strip("/").lower() for part in parts} == set(columns):
+                columns = tuple(part.strip("/").lower() for part in parts)
+                continue
+            if len(parts) != len(columns) or any(".." in PurePosixPath(part).parts for part in parts):
+                self._note(listing, f"line is not {len(columns)} paths inside the dataset: line {number}")
+                continue
+            row = {column: listing.parent / part.lstrip("/") for column, part in zip(columns, parts, strict=True)}
+            absent = [path for column, path in row.items() if column != "flow" and not path.is_file()]
+            if absent:
+                self._note(absent[0], "listed file is missing")
+                continue
+            depth = row["depth"] if self._depth_folders else None
+            frame = self._checked(Frame(row["img"].stem, row["img"], depth, row["gt"]))
+            if frame:
+                videos.setdefault(_video_of(row["img"], self._table), []).append(frame)
+        for name, frames in sorted(videos.items()):
+            self._add_video(listing.parent / name, sorted(frames, key=lambda frame: frame.stem))
+
+    # -------------------------------------------------------------------------------------- checks
+
+    def _checked(self, frame: Frame) -> Frame | None:
+        """The frame when its files are sound and agree in size; otherwise None and a note."""
+        sizes: dict[str, tuple[int, int]] = {}
+        for role, path in (("rgb", frame.rgb), ("depth", frame.depth), ("mask", frame.mask)):
+            if path is None:
+                continue
+            try:
+                sizes[role] = image_size(path)
+            except InputError as error:
+                self._note(path, f"{role} cannot be read: {error}")
+                return None
+        rgb = sizes["rgb"]
+        if sizes.get("mask", rgb) != rgb:
+            sizes_text = f"{_text(sizes['mask'])}, rgb {_text(rgb)}"
+            self._note(frame.mask or frame.rgb, f"mask of another size than rgb: {sizes_text}")
+            return None
+        depth = sizes.get("depth", rgb)
+        if depth == rgb:
+            return frame
+        path, sizes_text = frame.depth or frame.rgb, f"{_text(depth)}, rgb {_text(rgb)}"
+        if abs(depth[1] * rgb[0] / (depth[0] * rgb[1]) - 1) > _ASPECT_TOLERANCE:
+            self._note(path, f"depth of another shape than rgb: {sizes_text}")
+            return None
+        self._note(path, f"depth of another size than rgb, resized: {sizes_text}", used=True)
+        return frame
+
+    def _add_video(self, folder: Path, frames: list[Frame]) -> None:
+        if not any(frame.mask for frame in frames):
+            self._note(folder, "video without a usable frame")
+            return
+        unit_m, fps = self._metadata(folder)
+        self._scan.videos.append(Video(folder.name, tuple(frames), unit_m, fps))
+
+    def _metadata(self, folder: Path) -> tuple[float | None, float | None]:
+        if not self._table.metadata:
+            return None, None
+        path = folder / self._table.metadata
+        try:
+            values = load_yaml(path)
+        except ConfigError as error:
+            self._note(path, f"metadata cannot be read, millimetres assumed: {error}", used=True)
+            return 0.001, None
+        numbers: list[float | None] = []
+        for key, fallback in (("depth_unit_m", 0.001), ("fps", None)):
+            value = values.get(key, fallback)
+            sound = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
+            if value is not None and not sound:
+                self._note(path, f"metadata is not a positive number, default used: {key}", used=True)
+            numbers.append(float(value) if sound else fallback)
+        return numbers[0], numbers[1]
+
+
+def _find_folder(video: Path, names: tuple[str, ...]) -> Path | None:
+    wanted = [name.lower() for name in names]
+    found = {path.name.lower(): path for path in video.iterdir() if path.is_dir() and path.name.lower() in wanted}
+    return next((found[name] for name in wanted if name in found), None)
+
+
+def _preference(path: Path) -> int:
+    suffix = path.suffix.lower()
+    return IMAGE_SUFFIXES.index(suffix) if suffix in IMAGE_SUFFIXES else len(IMAGE_SUFFIXES)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _video_of(rgb: Path, table: Layout) -> str:
+    """Video name of a listed rgb file: the folder above `rgb/`, or the rgb folder's own name."""
+    parent = rgb.parent
+    return parent.parent.name if parent.name.lower() in {name.lower() for name in table.rgb} else parent.name
+
+
+def _match_diverging(files: dict[str, dict[str, Path]], note: Callable[[Path, str, bool], None]) -> None:
+    """Rename diverging stems to the rgb's where their frame number says so without doubt."""
+    lonely = {stem for stem in files["rgb"] if any(stem not in names for names in files.values())}
+    by_number = _unique_numbers(lonely)
+    for role, names in files.items():
+        if role == "rgb":
+            continue
+        strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
+        for number, stem in strangers.items():
+            target = by_number.get(number)
+            if target is not None and target not in names:
+                path = names.pop(stem)
+                names[target] = path
+                note(path, f"{role} name diverges, matched by frame number: {path.stem} -> {target}", True)
+
+
+def _unique_numbers(stems: set[str]) -> dict[int, str]:
+    """Trailing number -> stem, for numbers that only one stem has."""
+    matches = [(re.search(r"(\d{1,19})\D*$", stem), stem) for stem in stems]
+    numbered = [(int(match.group(1)), stem) for match, stem in matches if match]
+    tally = Counter(number for number, _ in numbered)
+    return {number: stem for number, stem in numbered if tally[number] == 1}
