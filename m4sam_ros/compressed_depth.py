@@ -7,7 +7,7 @@ Layout, all little-endian:
 
 32FC1 depth is stored as q = round(a / depth + b), 0 for a hole; so depth = a / (q - b). 16UC1 is stored as it is.
 RVL is "Fast Lossless Depth Image Compression" (A. Wilson, 2017): alternating counts of zeros and non-zeros, each
-non-zero a zigzag difference to the one before, every number in base-8 digits of 4 bits (the top bit says "more follow"),
+non-zero a zigzag difference to the one before, every number in octal digits of 4 bits (the top bit says "more follow"),
 eight digits to a 32-bit word, first digit highest.
 """
 

@@ -57,7 +57,11 @@ def test_reading_does_not_copy():
     before = convert.image_to_rgb(msg).copy()
     msg.data[0] ^= 0xFF
     assert convert.image_to_rgb(msg)[0, 0, 0] == before[0, 0, 0] ^ 0xFF
-    for encoding, reader in (("rgb8", convert.image_to_rgb), ("16UC1", convert.image_to_depth), ("32FC1", convert.image_to_depth)):
+    for encoding, reader in (
+        ("rgb8", convert.image_to_rgb),
+        ("16UC1", convert.image_to_depth),
+        ("32FC1", convert.image_to_depth),
+    ):
         msg = message(random_pixels(encoding), encoding)
         assert np.shares_memory(reader(msg), np.frombuffer(msg.data, np.uint8)), encoding
 
