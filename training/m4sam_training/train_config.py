@@ -99,7 +99,6 @@ class OptimConfig(Config):
     deep_update: Literal["random", "always", "never"] = Field(
         "random", description="Sensory update at memory writes: a fair coin (release), always, or never."
     )
-    gate_noise: bool = Field(True, description="Noise on the expert gates while training.")
 
 
 class InitConfig(Config):

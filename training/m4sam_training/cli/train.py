@@ -1,0 +1,48 @@
+"""`m4sam train`: train or fine-tune a model, on one processor or under torchrun."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import typer
+
+
+def command(
+    data: Path = typer.Option(..., "--data", help="Folder of the dataset."),
+    out: Path = typer.Option(..., "--out", help="Folder of the run: last.safetensors, checkpoints, logs."),
+    config: Path | None = typer.Option(
+        None, "--config", help="YAML settings; see config/train. Default: the release's."
+    ),
+    assignments: list[str] = typer.Option([], "--set", help="One setting, e.g. optim.lr=1e-4. May be repeated."),
+    resume: str = typer.Option(
+        "never", "--resume", help="auto: go on from the newest checkpoint in OUT, if any; or a checkpoint folder."
+    ),
+) -> None:
+    """Train a model.
+
+    Several GPUs: torchrun --nproc-per-node 2 -m m4sam_training.cli.main train ... SIGTERM and Ctrl-C save and stop.
+    """
+    import torch
+
+    from m4sam_training.distributed import world
+    from m4sam_training.train_config import load_train_config
+    from m4sam_training.trainer import Trainer, choose_checkpoint
+    from m4sam_training.training_clips import training_clips
+
+    cfg = load_train_config(config, assignments)
+    if cfg.run.threads:
+        torch.set_num_threads(cfg.run.threads)
+    with world(cfg.run.device) as processes:
+        logging.basicConfig(level=logging.INFO if processes.is_first else logging.ERROR, format="%(message)s")
+        checkpoint = choose_checkpoint(out, resume, processes.restarts)
+        trainer = Trainer(cfg, training_clips(cfg, data), out, processes)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        result = trainer.run()
+    if processes.is_first:
+        progress = result.progress
+        typer.echo(f"{result.weights}: {progress.step} steps, {progress.epoch} epochs")
+    if result.stopped_by is not None:
+        typer.echo(f"stopped by signal {result.stopped_by}; continue with --resume auto", err=True)
+        raise typer.Exit(128 + result.stopped_by)

@@ -1,0 +1,158 @@
+"""One optimiser step: forward, losses, backward, clipping, AdamW; the same for one process and for many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from m4sam_core.errors import M4SamError
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.stream.recurrence import unroll_clip
+from m4sam_core.types import ClipOutput
+from m4sam_training.distributed import World
+from m4sam_training.losses import clip_losses
+from m4sam_training.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
+from m4sam_training.sync_bn import synchronise_batch_norm
+from m4sam_training.train_config import TrainConfig
+from m4sam_training.train_data import mix_seed
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_GATE_NOISE, _DEEP_UPDATE = 1, 2
+
+
+class DivergedError(M4SamError):
+    """The loss is no longer a finite number."""
+
+
+class ClipModule(nn.Module):
+    """Model and losses in one forward, so that DistributedDataParallel sees which parameters took part.
+
+    Args:
+        model: an M4SAM.
+        cfg: loss, precision and deep-update settings.
+    """
+
+    def __init__(self, model: M4SAM, cfg: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.cfg = cfg
+
+    def forward(
+        self, rgb: Tensor, depth: Tensor, mask: Tensor, epoch: int, coin: torch.Generator
+    ) -> tuple[dict[str, Tensor], ClipOutput]:
+        """Losses of clips rgb (B,T,3,H,W), depth (B,T,1,H,W), mask (B,T,1,H,W), all in [0, 1].
+
+        Returns:
+            the terms of `clip_losses`, and the model's output.
+        """
+        dtype = AMP_DTYPES.get(self.cfg.optim.amp)
+        with torch.autocast(rgb.device.type, dtype=dtype) if dtype else nullcontext():
+            output = unroll_clip(self.model, rgb, depth, deep_update=self.cfg.optim.deep_update, generator=coin)
+        return clip_losses(output, mask, self.cfg.loss, epoch), output
+
+
+@dataclass
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        losses: every term, averaged over the step's batches; scalars on the device.
+        grad_norm: total gradient norm before clipping; scalar on the device.
+        rates: learning rate of each parameter group.
+        output: the model's output for the last batch.
+    """
+
+    losses: dict[str, Tensor]
+    grad_norm: Tensor
+    rates: dict[str, float]
+    output: ClipOutput
+
+
+class TrainStep:
+    """Everything that changes from step to step: model, optimiser, loss scaler.
+
+    Args:
+        model: an M4SAM with its starting weights.
+        cfg: the run's settings.
+        world: the processes.
+    """
+
+    def __init__(self, model: M4SAM, cfg: TrainConfig, world: World) -> None:
+        self.cfg = cfg
+        self.world = world
+        self.model = model.to(world.device).train()
+        if world.size > 1:
+            synchronise_batch_norm(self.model, cfg.optim.sync_bn)
+        self.optimizer = make_optimizer(self.model, cfg.optim)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.optim.amp == "fp16")
+        self._module: nn.Module = ClipModule(self.model, cfg)
+        if world.size > 1:
+            self._module = DistributedDataParallel(
+                self._module,
+                device_ids=[world.device.index] if world.device.type == "cuda" else None,
+                find_unused_parameters=True,
+                gradient_as_bucket_view=True,
+            )
+
+    def run(self, batches: Sequence[dict[str, Any]], epoch: int, step: int) -> StepReport:
+        """Average the gradients of several batches and update the weights once.
+
+        Args:
+            batches: from the loader; more than one accumulates.
+            epoch: 0-based, for learning rate and edge weight.
+            step: number of this step since the start; together with the seed it decides every random draw.
+
+        Raises:
+            DivergedError: a loss is not finite and `run.stop_on_nan` is set; the weights are untouched.
+        """
+        rates = learning_rates(self.cfg.optim, epoch, self.world.size)
+        set_learning_rates(self.optimizer, rates)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for index, batch in enumerate(batches):
+            terms, output = self._accumulate(
+                batch, epoch, (step, index), last=index == len(batches) - 1, of=len(batches)
+            )
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
+        if self.cfg.run.stop_on_nan and not bool(torch.isfinite(sums["total"])):
+            shown = ", ".join(f"{name} {value.item():.4g}" for name, value in sums.items())
+            raise DivergedError(
+                f"step {step}: expected finite losses, got {shown}; resume from the last checkpoint with a lower "
+                "optim.lr, with optim.grad_clip=1, or with optim.amp=off"
+            )
+        self.scaler.unscale_(self.optimizer)
+        norm = gradient_norm(self.optimizer, self.cfg.optim.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return StepReport(sums, norm, rates, output)
+
+    def _accumulate(
+        self, batch: dict[str, Any], epoch: int, place: tuple[int, int], *, last: bool, of: int
+    ) -> tuple[dict[str, Tensor], ClipOutput]:
+        seed, device = self.cfg.run.seed, self.world.device
+        # Draws depend on (seed, step, batch) alone, hence a resumed run repeats them. The coin is the same in every
+        # process; the gates' noise is each process's own.
+        torch.manual_seed(mix_seed(seed, *place, _GATE_NOISE, self.world.rank))
+        coin = torch.Generator().manual_seed(mix_seed(seed, *place, _DEEP_UPDATE))
+        rgb, depth, mask = (batch[key].to(device, non_blocking=True) for key in ("rgb", "depth", "mask"))
+        hold = nullcontext() if last or self.world.size == 1 else self._module.no_sync()
+        with hold:
+            terms, output = self._module(rgb, depth, mask, epoch, coin)
+            self.scaler.scale(terms["total"] / of).backward()
+        return terms, output
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs besides weights and progress."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

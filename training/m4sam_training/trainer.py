@@ -1,0 +1,335 @@
+"""The training run: epochs, checkpoints, resuming, stopping."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m4sam_core.build import build_model
+from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_training.checkpointing import (
+    Progress,
+    list_checkpoints,
+    load_adapter,
+    load_training_state,
+    save_adapter,
+    save_training_checkpoint,
+)
+from m4sam_training.distributed import World
+from m4sam_training.expert_load import ExpertLoad
+from m4sam_training.train_config import TrainConfig
+from m4sam_training.train_data import Clips, ClipSampler, make_loader, mix_seed
+from m4sam_training.train_log import LOGGER, RunLog
+from m4sam_training.train_step import StepReport, TrainStep
+
+_WEIGHTS = 3
+FREE_TO_CHANGE = ("run", "init", "data.workers")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        weights: OUT/last.safetensors.
+        progress: where it stands.
+        stopped_by: number of the signal that ended it early, or None.
+        losses: the last logged terms, averaged over the processes.
+    """
+
+    weights: Path
+    progress: Progress
+    stopped_by: int | None
+    losses: dict[str, float]
+
+
+class Trainer:
+    """Trains a model on clips; see the module's docstring.
+
+    Args:
+        cfg: every setting.
+        clips: the training split.
+        out: folder of the run.
+        world: the processes.
+
+    Raises:
+        ConfigError: no clips.
+        CheckpointError: a file of starting weights cannot be used.
+    """
+
+    def __init__(self, cfg: TrainConfig, clips: Clips, out: Path, world: World) -> None:
+        if len(clips) == 0:
+            raise ConfigError(
+                f"data: expected at least one clip of {cfg.data.clip_length} frames, got none; check --data"
+            )
+        self.cfg = cfg
+        self.clips = clips
+        self.out = out
+        self.world = world
+        self.progress = Progress()
+        self.sampler = ClipSampler(
+            len(clips),
+            batch_size=cfg.data.batch_size,
+            rank=world.rank,
+            processes=world.size,
+            seed=cfg.run.seed,
+            limit=cfg.data.clips_per_epoch,
+        )
+        self.loader = make_loader(clips, self.sampler, workers=cfg.data.workers, pin_memory=world.device.type == "cuda")
+        self.step = TrainStep(starting_model(cfg), cfg, world)
+        self.load = ExpertLoad(self.step.model)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a whole epoch."""
+        return -(-self.sampler.batches_per_epoch // self.cfg.optim.accumulate)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        steps = self.steps_per_epoch * self.cfg.optim.epochs
+        return min(steps, self.cfg.run.max_steps) if self.cfg.run.max_steps else steps
+
+    def resume(self, folder: Path) -> None:
+        """Continue from a checkpoint folder of `save_training_checkpoint`.
+
+        Raises:
+            CheckpointError: damaged or of another architecture.
+            ConfigError: other settings than the run was started with; FREE_TO_CHANGE may differ.
+        """
+        progress, state = load_training_state(folder)
+        _check_same(self.cfg, TrainConfig.parse(json.loads(state["config"])))
+        self.step.model.load_state_dict(load_checkpoint(folder / "weights.safetensors").state_dict())
+        self.step.load_state(state)
+        self.step.model.train()
+        if state["processes"] != self.world.size and self.world.is_first:
+            LOGGER.warning(
+                "resuming with %d processes a run of %d: batches change, losses will not repeat exactly",
+                self.world.size,
+                state["processes"],
+            )
+        self.progress = progress
+
+    def run(self) -> TrainResult:
+        """Train to the end, or until SIGTERM or SIGINT, which save and return.
+
+        Raises:
+            DivergedError: see `TrainStep.run`.
+        """
+        losses: dict[str, float] = {}
+        with _stop_signals() as received, self._log() as log:
+            while not (self._finished or self._stop(received)):
+                losses = self._epoch(log, received) or losses
+                if self._finished or self._stop(received) or self._epochs_due:
+                    self._save()
+        return TrainResult(self.out / "last.safetensors", self.progress, received[0] if received else None, losses)
+
+    @property
+    def _finished(self) -> bool:
+        return self.progress.step >= self.total_steps
+
+    @property
+    def _epochs_due(self) -> bool:
+        return self.progress.epoch % self.cfg.run.save_every_epochs == 0
+
+    def _stop(self, received: list[int]) -> bool:
+        return self.world.any(bool(received))
+
+    def _epoch(self, log: RunLog | None, received: list[int]) -> dict[str, float]:
+        """The rest of the current epoch; returns the last logged losses."""
+        epoch, accumulate = self.progress.epoch, self.cfg.optim.accumulate
+        self.clips.set_epoch(epoch)
+        self.sampler.start(epoch, skip_batches=self.progress.clips // self.sampler.global_batch)
+        batches = iter(self.loader)
+        losses: dict[str, float] = {}
+        shown = self.progress.clips > 0
+        while group := list(islice(batches, accumulate)):
+            started = time.monotonic()
+            report = self.step.run(group, epoch, self.progress.step)
+            clips = self.progress.clips + len(group) * self.sampler.global_batch
+            self.progress = replace(self.progress, clips=clips, step=self.progress.step + 1)
+            losses = self._tell(log, report, started, len(group)) or losses
+            if log is not None and not shown and self._wants_images(epoch):
+                log.images(self.progress.step, _panels(group[-1], report))
+            shown = True
+            if self._finished or self._stop(received):
+                break
+        if self.progress.clips >= self.sampler.batches_per_epoch * self.sampler.global_batch:
+            self.progress = replace(self.progress, epoch=epoch + 1, clips=0)
+        return losses
+
+    def _wants_images(self, epoch: int) -> bool:
+        every = self.cfg.run.image_every_epochs
+        return every > 0 and epoch % every == 0
+
+    def _tell(self, log: RunLog | None, report: StepReport, started: float, batches: int) -> dict[str, float]:
+        step, epoch = self.progress.step, self.progress.epoch
+        write = step % self.cfg.run.log_every_steps == 0 or self._finished
+        losses = self.world.mean(report.losses) if write else {}
+        if log is None:
+            return losses
+        values = {f"loss/{name}": value for name, value in losses.items()}
+        if write:
+            values.update({f"lr/{name}": rate for name, rate in report.rates.items()})
+            values["grad_norm"] = report.grad_norm.item()
+            for group, shares in self.load.take().items():
+                values.update({f"expert_load/{group}/{index}": share for index, share in enumerate(shares)})
+            clips = batches * self.sampler.global_batch
+            values["clips_per_s"] = clips / max(time.monotonic() - started, 1e-9)
+            values["peak_memory_gb"] = peak_memory_gb(self.world.device)
+        log.step(step, epoch, values, write=write)
+        return losses
+
+    @contextmanager
+    def _log(self) -> Iterator[RunLog | None]:
+        if not self.world.is_first:
+            yield None
+            return
+        with RunLog(
+            self.out,
+            first_step=self.progress.step,
+            total_steps=self.total_steps,
+            tensorboard=self.cfg.run.tensorboard,
+        ) as log:
+            yield log
+
+    def _save(self) -> None:
+        if self.world.is_first:
+            settings = self.cfg.model_dump_json()
+            facts = {"train_config": settings, "step": str(self.progress.step), "epoch": str(self.progress.epoch)}
+            state = {**self.step.state(), "config": settings, "processes": self.world.size}
+            save_training_checkpoint(
+                self.out, self.step.model, self.progress, state, metadata=facts, keep=self.cfg.run.keep_checkpoints
+            )
+            if self.cfg.run.save_adapter:
+                save_adapter(self.out / "last.adapter.safetensors", self.step.model, facts)
+        self.world.wait()
+
+
+def starting_model(cfg: TrainConfig) -> M4SAM:
+    """A model with the weights a run starts from: seeded, then `cfg.init`.
+
+    Raises:
+        CheckpointError: a file cannot be used or was made for another architecture.
+    """
+    torch.manual_seed(mix_seed(cfg.run.seed, _WEIGHTS))
+    model = build_model(cfg.model)
+    if cfg.init.trunk is not None:
+        from m4sam_core.release import load_sam2_trunk
+
+        load_sam2_trunk(model, cfg.init.trunk)
+    if cfg.init.checkpoint is not None:
+        loaded = load_checkpoint(cfg.init.checkpoint)
+        if loaded.cfg != cfg.model:
+            raise CheckpointError(
+                f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
+                f"{', '.join(sorted(_differences(cfg.model.model_dump(), loaded.cfg.model_dump())))}; make them equal"
+            )
+        model.load_state_dict(loaded.state_dict())
+    if cfg.init.adapter is not None:
+        load_adapter(cfg.init.adapter, model)
+    return model
+
+
+def choose_checkpoint(out: Path, resume: str, restarts: int) -> Path | None:
+    """Which checkpoint to continue from.
+
+    Args:
+        out: the run's folder.
+        resume: auto, never, or the path of a checkpoint folder.
+        restarts: above 0 when torchrun restarted the run, which then always continues.
+
+    Raises:
+        ConfigError: `never` and the folder holds a run already.
+        CheckpointError: the given folder is none.
+    """
+    found = list_checkpoints(out)
+    if resume == "auto" or (restarts > 0 and found):
+        return found[-1] if found else None
+    if resume == "never":
+        if found:
+            raise ConfigError(
+                f"{out}: expected an empty folder, got a run at {found[-1].name}; "
+                "add --resume auto or choose another --out"
+            )
+        return None
+    folder = Path(resume)
+    if not (folder / "state.pt").is_file():
+        raise CheckpointError(
+            f"--resume: expected auto, never or a checkpoint folder, got {resume}; look in {out}/checkpoints"
+        )
+    return folder
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Most memory used so far: allocated on the GPU, or this process's resident set. Gigabytes (1e9)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _panels(batch: dict[str, Any], report: StepReport) -> dict[str, torch.Tensor]:
+    return {
+        "rgb": batch["rgb"][0],
+        "depth": batch["depth"][0],
+        "mask": batch["mask"][0],
+        "coarse": report.output.coarse_logits[-1][0].sigmoid(),
+        "final": report.output.mask_prob[0],
+    }
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> set[str]:
+    """Dotted names of the leaves in which two nested dictionaries differ."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return set() if a == b else {prefix.rstrip(".")}
+    return set().union(*(_differences(a.get(key), b.get(key), f"{prefix}{key}.") for key in a.keys() | b.keys()))
+
+
+def _check_same(now: TrainConfig, then: TrainConfig) -> None:
+    changed = {
+        name
+        for name in _differences(now.model_dump(mode="json"), then.model_dump(mode="json"))
+        if not any(name == free or name.startswith(f"{free}.") for free in FREE_TO_CHANGE)
+    }
+    if now.run.seed != then.run.seed:
+        changed.add("run.seed")
+    if changed:
+        raise ConfigError(
+            f"--resume: expected the settings the run was started with, got other values of "
+            f"{', '.join(sorted(changed))}; "
+            "undo them or start a new run with init.checkpoint"
+        )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and the first SIGINT instead of dying; a second SIGINT interrupts as usual."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def remember(number: int, _frame: object) -> None:
+        received.append(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,31 @@
+"""The training split a run's settings ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m4sam_training.datasets import VideoClipDataset
+from m4sam_training.train_config import TrainConfig
+from m4sam_training.transforms import ClipAugmentation
+
+
+def training_clips(cfg: TrainConfig, data: Path) -> VideoClipDataset:
+    """The clips to train on.
+
+    Args:
+        cfg: layout, split, clip length, augmentation, size and seed.
+        data: the dataset's folder.
+
+    Raises:
+        ConfigError: the dataset is not there, holds nothing usable, or a corruption does not exist.
+    """
+    return VideoClipDataset(
+        data,
+        cfg.data.layout,
+        cfg.data.split,
+        clip_length=cfg.data.clip_length,
+        size_px=cfg.model.input_size_px,
+        transform=ClipAugmentation(cfg.augment) if cfg.augment.enabled else None,
+        depth_kind=cfg.data.depth_kind,
+        seed=cfg.run.seed,
+    )
