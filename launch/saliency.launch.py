@@ -63,6 +63,7 @@ def camera_actions(name, preset_name, given):
     """The node of one camera, and its viewer."""
     preset = load_preset(preset_name) if preset_name else {}
     namespace = "/".join(part for part in (name, given["namespace"]) if part)
+    overrides = parameters(preset, given)
     node = Node(
         package="m4sam_ros",
         executable="saliency_node",
@@ -71,7 +72,7 @@ def camera_actions(name, preset_name, given):
         emulate_tty=True,
         respawn=given["respawn"].lower() == "true",
         respawn_delay=2.0,
-        parameters=[given["params_file"], parameters(preset, given)],
+        parameters=[given["params_file"], *([overrides] if overrides else [])],
         remappings=remappings(name, preset.get("topics", {}), given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
     )

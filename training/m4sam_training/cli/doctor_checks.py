@@ -49,7 +49,8 @@ def run_checks() -> list[Check]:
         try:
             findings.extend(check())
         except Exception as error:  # noqa: BLE001  # a broken installation raises anything; report it and go on
-            findings.append(Check(check.__name__.removeprefix("_"), "fail", f"{type(error).__name__}: {error}"))
+            found = f"{type(error).__name__}: {error}"
+            findings.append(Check(check.__name__.removeprefix("_"), "fail", found, "reinstall, or report this text"))
     return findings
 
 

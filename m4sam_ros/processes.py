@@ -1,0 +1,157 @@
+"""Starts and stops several processes as one: nothing is left behind, whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from m4sam_core.errors import M4SamError
+
+# Each process gets a signal and this long to follow it before the next, harder one.
+STOP_SIGNALS: tuple[tuple[signal.Signals, float], ...] = (
+    (signal.SIGINT, 5.0),
+    (signal.SIGTERM, 3.0),
+    (signal.SIGKILL, 2.0),
+)
+POLL_S = 0.05
+
+
+class ProcessError(M4SamError):
+    """A process could not be started, died, or took too long."""
+
+
+class ManagedProcess:
+    """One child in a session of its own, its output in a log file.
+
+    The session keeps the terminal's Ctrl-C from reaching the child before the parent, which then stops its children in
+    order; signals go to the whole process group, so children of the child go too.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log_path: Path) -> None:
+        self.name = name
+        self.log_path = log_path
+        with log_path.open("wb") as log:
+            try:
+                self._popen = subprocess.Popen(
+                    list(command),
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ProcessError(f"{name}: cannot start {command[0]}: {error}") from error
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code (negative: killed by that signal), None while it runs."""
+        return self._popen.poll()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of what the process has printed."""
+        return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def check_alive(self) -> None:
+        """Raises:
+        ProcessError: the process has ended; the text carries the end of its log.
+        """
+        if self.exit_code is not None:
+            raise ProcessError(f"{self.name} ended early with exit code {self.exit_code}; its last words:\n{self.log_tail()}")
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the process to end by itself.
+
+        Raises:
+            ProcessError: it still runs after `timeout_s` seconds.
+        """
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(
+                f"{self.name}: expected to end within {timeout_s:.0f} s, still runs; its last words:\n{self.log_tail()}"
+            ) from None
+
+    def stop(self, signals: Sequence[tuple[signal.Signals, float]] = STOP_SIGNALS) -> int:
+        """Send each signal to the process group until the process ends; returns the exit code.
+
+        Args:
+            signals: (signal, seconds to wait for the end), from polite to hard.
+        """
+        for number, patience_s in signals:
+            if self.exit_code is not None:
+                break
+            self._signal_group(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(patience_s)
+        self._signal_group(signal.SIGKILL)  # grandchildren that outlived their parent
+        return self._popen.wait()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, number)
+
+
+class ProcessGroup:
+    """Children that live and die together; see `running`."""
+
+    def __init__(self, env: Mapping[str, str], log_dir: Path) -> None:
+        self.env = dict(env)
+        self.log_dir = log_dir
+        self._children: list[ManagedProcess] = []
+
+    def start(self, name: str, command: Sequence[str]) -> ManagedProcess:
+        """Start a child; its output goes to `<log_dir>/<name>.log`."""
+        child = ManagedProcess(name, command, self.env, self.log_dir / f"{name}.log")
+        self._children.append(child)
+        return child
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Poll until `condition()`; every child must stay alive meanwhile.
+
+        Raises:
+            ProcessError: the time is over, or a child ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            for child in self._children:
+                child.check_alive()
+            if time.monotonic() > deadline:
+                tails = "\n".join(f"--- {child.name}\n{child.log_tail()}" for child in self._children)
+                raise ProcessError(f"{what}: expected within {timeout_s:.0f} s, did not happen\n{tails}")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Stop every child, the last started first."""
+        for child in reversed(self._children):
+            child.stop()
+
+
+@contextlib.contextmanager
+def running(env: Mapping[str, str], log_dir: Path) -> Iterator[ProcessGroup]:
+    """A group of processes that ends with the block: normally, by an exception, by Ctrl-C or by SIGTERM."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    group = ProcessGroup(env, log_dir)
+
+    def on_terminate(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        yield group
+    finally:
+        group.stop()
+        signal.signal(signal.SIGTERM, previous)
+
+
+def executable(name: str, module: str) -> list[str]:
+    """The installed console script `name` beside this interpreter, or `python -m module` in a plain checkout."""
+    script = shutil.which(name, path=str(Path(sys.executable).parent))
+    return [script] if script else [sys.executable, "-m", module]

@@ -1,0 +1,149 @@
+"""What the launch file would start. The launch packages come with a ROS installation only.
+
+Without them a recorder of the few classes the file uses stands in, so that every argument is still exercised; with them
+the real `ros2 launch` reads the file too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPO = Path(__file__).resolve().parents[2]
+LAUNCH_FILE = REPO / "launch" / "saliency.launch.py"
+DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+class Recorded:
+    """Keeps how an action was made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+
+class LaunchConfiguration:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.name]
+
+
+@pytest.fixture
+def launch_file(monkeypatch):
+    """The launch file as a module, on recorders of the launch API."""
+    kinds = {name: type(name, (Recorded,), {}) for name in (
+        "LaunchDescription", "DeclareLaunchArgument", "LogInfo", "OpaqueFunction", "SetEnvironmentVariable", "Node",
+    )}
+    for module_name in ("launch", "launch.actions", "launch.substitutions", "launch_ros", "launch_ros.actions"):
+        module = types.ModuleType(module_name)
+        vars(module).update(kinds, LaunchConfiguration=LaunchConfiguration)
+        monkeypatch.setitem(sys.modules, module_name, module)
+    for name in DDS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    spec = importlib.util.spec_from_file_location("saliency_launch", LAUNCH_FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def actions_of(launch_file, **arguments: str) -> list[Recorded]:
+    (description,) = [launch_file.generate_launch_description()]
+    *declared, opaque = description.args[0]
+    defaults = {action.args[0]: action.kwargs["default_value"] for action in declared}
+    assert set(arguments) <= set(defaults)
+    return opaque.kwargs["function"]({**defaults, **arguments})
+
+
+def nodes_of(actions: list[Recorded]) -> list[dict[str, Any]]:
+    return [action.kwargs for action in actions if type(action).__name__ == "Node"]
+
+
+def environment_of(actions: list[Recorded]) -> dict[str, str]:
+    return dict(action.args for action in actions if type(action).__name__ == "SetEnvironmentVariable")
+
+
+def test_plain_start_is_one_node_on_the_parameter_file(launch_file):
+    actions = actions_of(launch_file)
+    (node,) = nodes_of(actions)
+    assert (node["package"], node["executable"], node["namespace"]) == ("m4sam_ros", "saliency_node", "saliency")
+    assert node["parameters"] == [str(REPO / "config" / "saliency.yaml")]
+    assert node["remappings"] == []
+    assert Path(environment_of(actions)["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+
+
+def test_arguments_become_parameters_and_remappings(launch_file):
+    (node,) = nodes_of(actions_of(
+        launch_file, model="/w.safetensors", rgb_topic="/c/rgb", depth_topic="/c/depth", camera_info_topic="/c/info",
+        use_sim_time="true", autostart="false", image_transport="compressed", namespace="eyes",
+    ))
+    assert node["parameters"][1] == {
+        "model": "/w.safetensors", "image_transport": "compressed", "use_sim_time": True, "autostart": False,
+    }
+    assert dict(node["remappings"]) == {
+        "rgb/image": "/c/rgb", "depth/image": "/c/depth", "rgb/camera_info": "/c/info",
+    }
+    assert node["namespace"] == "eyes"
+
+
+def test_several_cameras_get_a_namespace_each(launch_file):
+    nodes = nodes_of(actions_of(
+        launch_file, cameras="front,rear", rgb_topic="/{name}/rgb", depth_topic="/{name}/depth"
+    ))
+    assert [node["namespace"] for node in nodes] == ["front/saliency", "rear/saliency"]
+    assert [dict(node["remappings"])["rgb/image"] for node in nodes] == ["/front/rgb", "/rear/rgb"]
+
+
+@pytest.mark.parametrize("preset", ["realsense", "orbbec", "oak", "zed", "azure_kinect", "gazebo", "tum"])
+def test_every_camera_preset_names_its_topics(launch_file, preset):
+    (node,) = nodes_of(actions_of(launch_file, camera=preset))
+    remapped = dict(node["remappings"])
+    assert remapped["rgb/image"].startswith("/")
+    assert remapped["depth/image"].startswith("/")
+
+
+def test_an_argument_wins_over_the_preset(launch_file):
+    (node,) = nodes_of(actions_of(launch_file, camera="realsense", rgb_topic="/other"))
+    assert dict(node["remappings"])["rgb/image"] == "/other"
+
+
+def test_unknown_preset_lists_the_known_ones(launch_file):
+    with pytest.raises(RuntimeError, match=r"camera: expected one of .*realsense.*got 'nope'"):
+        actions_of(launch_file, camera="nope")
+
+
+def test_the_users_dds_profile_stays(launch_file, monkeypatch):
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/my.xml")
+    assert environment_of(actions_of(launch_file)) == {}
+
+
+def test_dds_profile_can_be_chosen_or_left_out(launch_file, tmp_path):
+    profile = tmp_path / "mine.xml"
+    profile.write_text("<dds/>")
+    assert set(environment_of(actions_of(launch_file, dds_profile=str(profile))).values()) == {str(profile)}
+    assert environment_of(actions_of(launch_file, dds_profile="none")) == {}
+    with pytest.raises(RuntimeError, match="does not exist"):
+        actions_of(launch_file, dds_profile="/nonexistent.xml")
+
+
+def test_parameter_file_fits_any_namespace():
+    content = yaml.safe_load((REPO / "config" / "saliency.yaml").read_text())
+    assert list(content) == ["/**"]
+    assert content["/**"]["ros__parameters"]["model"] == "default"
+
+
+@pytest.mark.needs_ros_install("launch", "launch_ros", "ros2launch")
+def test_real_ros2_launch_prints_the_description(ros_env):
+    env = {**ros_env, "AMENT_PREFIX_PATH": f"{sys.prefix}:{os.environ.get('AMENT_PREFIX_PATH', '')}"}
+    shown = subprocess.run(
+        ["ros2", "launch", str(LAUNCH_FILE), "--show-args"], env=env, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "camera" in shown.stdout

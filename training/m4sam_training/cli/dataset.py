@@ -1,0 +1,112 @@
+"""`m4sam dataset`: check, describe, generate and convert datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Check, describe, generate and convert RGB-D video datasets.", no_args_is_help=True)
+_LAYOUT = typer.Option(..., "--layout", "-l", help="rdvs, vidsod100, dvisal or m4sam; `m4sam dataset info` lists them.")
+
+
+@app.command()
+def generate(
+    layout: str = _LAYOUT,
+    out: Path = typer.Option(..., "--out", "-o", help="New or empty folder."),
+    videos: int = typer.Option(2, min=1, max=10000, help="Videos per split."),
+    frames: int = typer.Option(6, min=1, max=100000, help="Frames per video."),
+    width: int = typer.Option(320, min=64, max=4096, help="Pixels."),
+    height: int = typer.Option(240, min=64, max=4096, help="Pixels."),
+    seed: int = typer.Option(0, min=0, help="Same seed, same files."),
+    irregular: bool = typer.Option(False, help="Plant one of each irregularity real datasets have."),
+) -> None:
+    """Write a small synthetic dataset in one of the layouts."""
+    from m4sam_training.generate import generate_dataset
+
+    planted = generate_dataset(out, layout, videos, frames, height, width, seed, irregular)
+    print(f"{out}: {layout}, {videos} videos of {frames} frames per split, {width}x{height}")
+    for item in planted:
+        print(f"planted: {item.path}: {item.reason}")
+
+
+@app.command()
+def check(
+    root: Path = typer.Argument(..., help="The dataset's folder."),
+    layout: str = _LAYOUT,
+    depth_kind: str = typer.Option("real", help="real or synthetic depth maps."),
+    decode: bool = typer.Option(True, help="Decode every file; --no-decode reads headers and file ends only."),
+    limit: int = typer.Option(20, min=0, help="Irregular items printed per split; 0: all. JSON always has all."),
+    json_path: Optional[Path] = typer.Option(None, "--json", help="Write the whole report here."),
+    strict: bool = typer.Option(False, help="Exit with 1 when an item is left out."),
+) -> None:
+    """Report every irregular item by path and reason, and count what is usable."""
+    from m4sam_training.check import check_dataset
+
+    console = Console(soft_wrap=True)
+    reports = check_dataset(root, layout, _depth_kind(depth_kind), decode)
+    table = Table("split", "videos", "frames", "sizes", "depth files", "left out", "used with a note")
+    for report in reports:
+        used = len(report.irregular) - report.skipped
+        sizes, types = (", ".join(f"{k} ({n})" for k, n in c.most_common(3)) for c in (report.sizes, report.depth_types))
+        scan = report.scan
+        counts = (str(len(scan.videos)), str(scan.frame_count), sizes, types, str(report.skipped), str(used))
+        table.add_row(scan.split, *counts)
+    console.print(table)
+    for report in reports:
+        for item in report.irregular[: limit or None]:
+            console.print(f"{'used' if item.used else 'left out'}: {item.path}: {item.reason}", markup=False)
+        if limit and len(report.irregular) > limit:
+            console.print(f"... and {len(report.irregular) - limit} more in {report.scan.split} (--limit 0 or --json)")
+    if json_path:
+        json_path.write_text(json.dumps([report.as_dict() for report in reports], indent=1))
+    if strict and any(report.skipped for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    root: Optional[Path] = typer.Argument(None, help="A dataset; without one the layouts are listed."),
+    layout: Optional[str] = typer.Option(None, "--layout", "-l", help="Layout of ROOT."),
+) -> None:
+    """List the layouts, or the videos of a dataset."""
+    console = Console(soft_wrap=True)
+    if root is None:
+        console.print(_layout_table())
+        return
+    if layout is None:
+        raise typer.BadParameter("expected a layout with a dataset folder, got none; add --layout")
+    from m4sam_training.scan import available_splits, scan_split
+
+    table = Table("split", "video", "frames", "with ground truth", "fps", "depth unit")
+    for split in available_splits(root, layout):
+        for video in scan_split(root, layout, split).videos:
+            fps = f"{video.fps:g}" if video.fps else "-"
+            unit = f"{video.depth_unit_m:g} m" if video.depth_unit_m else "relative"
+            table.add_row(split, video.name, str(len(video.frames)), str(len(video.annotated)), fps, unit)
+    console.print(table)
+
+
+def _layout_table() -> Table:
+    from m4sam_training.layouts import LAYOUTS
+
+    table = Table("--layout", "dataset", "splits", "rgb / depth / ground truth", "published")
+    for layout in LAYOUTS.values():
+        folders = f"{layout.rgb[0]} / {layout.depth[0]} / {layout.mask[0]}"
+        published = "{} videos, {} frames".format(*layout.published) if layout.published[0] else "-"
+        table.add_row(layout.name, layout.title, ", ".join(layout.splits), folders, published)
+    return table
+
+
+def _depth_kind(value: str):  # noqa: ANN202 (a Literal that is only imported when a command runs)
+    from m4sam_core.errors import ConfigError
+    from m4sam_training.layouts import DEPTH_KINDS
+
+    for kind in DEPTH_KINDS:
+        if kind == value:
+            return kind
+    raise ConfigError(f"depth_kind: expected one of {', '.join(DEPTH_KINDS)}, got {value!r}")
