@@ -1,4 +1,4 @@
-"""`sensor_msgs/CompressedImage` of colour pictures (JPEG, PNG) <-> numpy."""
+"""Making `sensor_msgs/CompressedImage` of colour pictures; the decoder is in m4sam_core.ros_compressed."""
 
 from __future__ import annotations
 
@@ -8,30 +8,9 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.ros_compressed import compressed_to_rgb
 
-
-def compressed_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
-    """Decode a JPEG, PNG or any other file OpenCV reads to (H, W, 3) uint8 RGB.
-
-    The file's own header decides; the `format` string (which drivers fill in many ways) only says that this is not
-    a depth image. 16-bit pictures are scaled to 8, grey ones repeated, an alpha channel dropped.
-
-    Raises:
-        InputError: a compressedDepth message, or data that no decoder reads.
-    """
-    if "compressedDepth" in str(msg.format):
-        got = repr(str(msg.format)[:60])
-        raise InputError(f"{topic} format: expected a colour picture, got {got}; remap <rgb>/compressed here")
-    data = np.frombuffer(msg.data, np.uint8)
-    try:
-        # IMREAD_COLOR alone would also apply EXIF rotation and break the registration with depth.
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    except cv2.error:
-        bgr = None
-    if bgr is None:
-        remedy = "the message is damaged or holds a video codec"
-        raise InputError(f"{topic} data: expected a JPEG or PNG file, got {data.size} unreadable bytes; {remedy}")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+__all__ = ["compressed_to_rgb", "rgb_to_compressed"]
 
 
 def rgb_to_compressed(rgb: np.ndarray, header: Any = None, quality: int = 85) -> Any:

@@ -1,229 +1,45 @@
-"""ROS image messages <-> numpy arrays: the only module that knows pixel encodings.
+"""Numpy arrays to ROS image messages, and, re-exported from the core, the way back.
 
-One table, `ENCODINGS`, names every encoding with its pixel layout and how it becomes rgb. Reading makes no copy of the
-message (a read-only view on `msg.data`, any `step`, either endianness); only a change of colour or byte order does.
-Messages are duck-typed (`height width encoding is_bigendian step data`), so rclpy's and rosbags' both work, and this
-module needs no ROS until a message is made.
-
-Why not cv_bridge: it breaks on NumPy 2, and one build in circulation decodes 16UC1 depth as 8 bit without an error.
+Pixel encodings and reading live in m4sam_core.ros_images, which needs no ROS and serves the bag tools too.
 """
 
 from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.ros_images import (
+    DEPTH_ENCODINGS,
+    ENCODINGS,
+    RGB_ENCODINGS,
+    Encoding,
+    image_to_depth,
+    image_to_numpy,
+    image_to_rgb,
+)
 
-ToRgb = Callable[[np.ndarray], np.ndarray]
+__all__ = [
+    "DEPTH_ENCODINGS",
+    "ENCODINGS",
+    "RGB_ENCODINGS",
+    "Encoding",
+    "image_to_depth",
+    "image_to_numpy",
+    "image_to_rgb",
+    "numpy_to_image",
+    "to_ros_bytes",
+]
 
 _BIG_ENDIAN_HOST = sys.byteorder == "big"
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """One `sensor_msgs/Image` encoding.
+def _bad(field: str, expected: str, got: object, remedy: str) -> InputError:
+    return InputError(f"image to publish {field}: expected {expected}, got {got!r}; {remedy}")
 
-    Attributes:
-        dtype: element type, without byte order, e.g. "u2".
-        channels: interleaved elements per pixel.
-        to_rgb: makes (H, W, 3) uint8 RGB of the native array; None where the encoding is not a picture.
-        is_depth: whether the node accepts it as depth.
-        even_width: chroma is shared by pixel pairs, so the width must be even.
-        planar: half as many rows of chroma follow the rows of luma (nv12, nv21).
-    """
-
-    dtype: str
-    channels: int
-    to_rgb: ToRgb | None = None
-    is_depth: bool = False
-    even_width: bool = False
-    planar: bool = False
-
-    def rows(self, height: int) -> int:
-        """Rows of `step` bytes in the buffer of an image `height` pixels high."""
-        return height * 3 // 2 if self.planar else height
-
-
-def _to_8bit(samples: np.ndarray) -> np.ndarray:
-    """Full-range 16-bit samples to 8 bit, rounded (65535 -> 255)."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _channels(*order: int) -> ToRgb:
-    """Pick three channels by index; 16-bit samples are scaled to 8."""
-    identity = order == (0, 1, 2)
-
-    def convert(pixels: np.ndarray) -> np.ndarray:
-        if pixels.dtype != np.uint8:
-            pixels = _to_8bit(pixels)
-        if identity and pixels.shape[2] == 3:
-            return pixels
-        return np.ascontiguousarray(pixels[:, :, list(order)])
-
-    return convert
-
-
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    plane = pixels if pixels.dtype == np.uint8 else _to_8bit(pixels)
-    return np.repeat(plane[:, :, None], 3, axis=2)
-
-
-def _opencv(code: int) -> ToRgb:
-    """A conversion OpenCV does well: Bayer demosaicing and YUV."""
-
-    def convert(pixels: np.ndarray) -> np.ndarray:
-        converted: np.ndarray = cv2.cvtColor(np.ascontiguousarray(pixels), code)
-        return converted if converted.dtype == np.uint8 else _to_8bit(converted)
-
-    return convert
-
-
-def _table() -> dict[str, Encoding]:
-    table = {
-        "rgb8": Encoding("u1", 3, _channels(0, 1, 2)),
-        "bgr8": Encoding("u1", 3, _channels(2, 1, 0)),
-        "rgba8": Encoding("u1", 4, _channels(0, 1, 2)),
-        "bgra8": Encoding("u1", 4, _channels(2, 1, 0)),
-        "rgb16": Encoding("u2", 3, _channels(0, 1, 2)),
-        "bgr16": Encoding("u2", 3, _channels(2, 1, 0)),
-        "rgba16": Encoding("u2", 4, _channels(0, 1, 2)),
-        "bgra16": Encoding("u2", 4, _channels(2, 1, 0)),
-        "mono8": Encoding("u1", 1, _grey),
-        "mono16": Encoding("u2", 1, _grey, is_depth=True),
-        "8UC1": Encoding("u1", 1, _grey),
-        # OpenCV's channel order, as every driver that publishes the bare type means it.
-        "8UC3": Encoding("u1", 3, _channels(2, 1, 0)),
-        "8UC4": Encoding("u1", 4, _channels(2, 1, 0)),
-        "16UC1": Encoding("u2", 1, is_depth=True),
-        "32FC1": Encoding("f4", 1, is_depth=True),
-        "64FC1": Encoding("f8", 1, is_depth=True),
-    }
-    # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's first two.
-    patterns = {
-        "rggb": cv2.COLOR_BayerBG2RGB,
-        "bggr": cv2.COLOR_BayerRG2RGB,
-        "gbrg": cv2.COLOR_BayerGR2RGB,
-        "grbg": cv2.COLOR_BayerGB2RGB,
-    }
-    for name, code in patterns.items():
-        table[f"bayer_{name}8"] = Encoding("u1", 1, _opencv(code))
-        table[f"bayer_{name}16"] = Encoding("u2", 1, _opencv(code))
-    for name in ("yuv422", "uyvy"):
-        table[name] = Encoding("u1", 2, _opencv(cv2.COLOR_YUV2RGB_UYVY), even_width=True)
-    for name in ("yuv422_yuy2", "yuyv"):
-        table[name] = Encoding("u1", 2, _opencv(cv2.COLOR_YUV2RGB_YUYV), even_width=True)
-    table["nv21"] = Encoding("u1", 1, _opencv(cv2.COLOR_YUV2RGB_NV21), even_width=True, planar=True)
-    table["nv12"] = Encoding("u1", 1, _opencv(cv2.COLOR_YUV2RGB_NV12), even_width=True, planar=True)
-    return table
-
-
-ENCODINGS: dict[str, Encoding] = _table()
-_TO_RGB = {name: encoding.to_rgb for name, encoding in ENCODINGS.items() if encoding.to_rgb is not None}
-RGB_ENCODINGS = tuple(_TO_RGB)
-DEPTH_ENCODINGS = tuple(name for name, encoding in ENCODINGS.items() if encoding.is_depth)
-
-
-# ------------------------------------------------------------------------------------------- reading
-
-
-def image_to_numpy(msg: Any, topic: str = "image") -> np.ndarray:
-    """The message's pixels as they are, without a copy.
-
-    Args:
-        msg: a `sensor_msgs/Image` (or anything with its fields).
-        topic: named in errors.
-
-    Returns:
-        (H, W) or (H, W, C): read-only view on `msg.data` in the encoding's own type (big-endian data keeps a
-        big-endian dtype). Planar YUV (nv12, nv21) comes as its (rows, W) buffer.
-
-    Raises:
-        InputError: unknown encoding, zero size, `step` smaller than a row, or fewer bytes than `step * height`.
-    """
-    encoding = _known(msg, topic, ENCODINGS, "image")
-    return _view(msg, encoding, topic)
-
-
-def image_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
-    """The message as (H, W, 3) uint8 RGB.
-
-    Zero-copy (read-only view) for rgb8; 16-bit samples are scaled by 255/65535.
-
-    Raises:
-        InputError: as `image_to_numpy`, or an encoding that is not a picture.
-    """
-    encoding = _known(msg, topic, RGB_ENCODINGS, "rgb")
-    return _TO_RGB[msg.encoding](_native(_view(msg, encoding, topic)))
-
-
-def image_to_depth(msg: Any, topic: str = "depth/image") -> np.ndarray:
-    """The message as (H, W) depth: uint16 counts (16UC1, mono16) or float32 metres (32FC1, 64FC1).
-
-    Zero-copy (read-only view) in the host's byte order. Values are not interpreted: holes, NaN and Inf pass through.
-
-    Raises:
-        InputError: as `image_to_numpy`, or an encoding that is not depth.
-    """
-    encoding = _known(msg, topic, DEPTH_ENCODINGS, "depth")
-    depth = _native(_view(msg, encoding, topic))
-    return depth.astype(np.float32) if depth.dtype == np.float64 else depth
-
-
-def _bad(topic: str, field: str, expected: str, got: object, remedy: str) -> InputError:
-    return InputError(f"{topic} {field}: expected {expected}, got {got!r}; {remedy}")
-
-
-def _known(msg: Any, topic: str, names: Any, role: str) -> Encoding:
-    name = msg.encoding
-    if name not in names:
-        remedy = f"is another kind of topic remapped to the {role} input?"
-        raise _bad(topic, "encoding", f"one of {', '.join(names)}", str(name)[:40], remedy)
-    return ENCODINGS[name]
-
-
-def _view(msg: Any, encoding: Encoding, topic: str) -> np.ndarray:
-    """A read-only strided view, after every length has been checked against the buffer."""
-    height, width, step = int(msg.height), int(msg.width), int(msg.step)
-    if height < 1 or width < 1:
-        raise _bad(topic, "height x width", "at least 1x1", f"{height}x{width}", "check the driver's resolution")
-    if encoding.even_width and width % 2:
-        raise _bad(topic, "width", f"an even number for {msg.encoding}", width, "check the driver's resolution")
-    if encoding.planar and height % 2:
-        raise _bad(topic, "height", f"an even number for {msg.encoding}", height, "check the driver's resolution")
-    dtype = np.dtype(encoding.dtype).newbyteorder(">" if msg.is_bigendian else "<")
-    row_bytes = width * encoding.channels * dtype.itemsize
-    if step < row_bytes:
-        expected = f"at least {row_bytes} bytes for {width} px of {msg.encoding}"
-        raise _bad(topic, "step", expected, step, "the publisher fills the message wrongly")
-    rows = encoding.rows(height)
-    if encoding.planar and step != width:
-        raise _bad(topic, "step", f"{width} (no padding) for {msg.encoding}", step, "publish uyvy or rgb8 instead")
-    size = memoryview(msg.data).nbytes
-    needed = step * (rows - 1) + row_bytes
-    if size < needed:
-        expected = f"at least {needed} bytes for {height} rows of {step}"
-        raise _bad(topic, "data", expected, f"{size} bytes", "the message was truncated or filled wrongly")
-    shape, strides = (rows, width), (step, encoding.channels * dtype.itemsize)
-    if encoding.channels > 1:
-        shape, strides = (*shape, encoding.channels), (*strides, dtype.itemsize)
-    view = np.ndarray(shape, dtype, buffer=msg.data, strides=strides)
-    view.flags.writeable = False
-    return view
-
-
-def _native(pixels: np.ndarray) -> np.ndarray:
-    """The same values in the host's byte order and aligned; a view where that is already so."""
-    return np.require(pixels, pixels.dtype.newbyteorder("="), ["A"])
-
-
-# ------------------------------------------------------------------------------------------- writing
 
 
 def numpy_to_image(pixels: np.ndarray, encoding: str, header: Any = None) -> Any:
@@ -242,10 +58,10 @@ def numpy_to_image(pixels: np.ndarray, encoding: str, header: Any = None) -> Any
     known = ENCODINGS.get(encoding)
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if known is None or known.planar:
-        raise _bad("image to publish", "encoding", "a key of ENCODINGS", encoding, "see m4sam_ros/convert.py")
+        raise _bad("encoding", "a key of ENCODINGS", encoding, "see m4sam_core/ros_images.py")
     if pixels.ndim not in (2, 3) or channels != known.channels or pixels.dtype != np.dtype(known.dtype):
         expected = f"{known.channels} channel(s) of {np.dtype(known.dtype).name} for {encoding}"
-        raise _bad("image to publish", "array", expected, f"{pixels.shape} {pixels.dtype}", "convert it first")
+        raise _bad("array", expected, f"{pixels.shape} {pixels.dtype}", "convert it first")
     msg = Image()
     if header is not None:
         msg.header = header

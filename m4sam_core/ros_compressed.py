@@ -1,0 +1,35 @@
+"""`sensor_msgs/CompressedImage` of colour pictures (JPEG, PNG) to numpy; needs no ROS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from m4sam_core.errors import InputError
+
+
+def compressed_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
+    """Decode a JPEG, PNG or any other file OpenCV reads to (H, W, 3) uint8 RGB.
+
+    The file's own header decides; the `format` string (which drivers fill in many ways) only says that this is not
+    a depth image. 16-bit pictures are scaled to 8, grey ones repeated, an alpha channel dropped.
+
+    Raises:
+        InputError: a compressedDepth message, or data that no decoder reads.
+    """
+    if "compressedDepth" in str(msg.format):
+        got = repr(str(msg.format)[:60])
+        raise InputError(f"{topic} format: expected a colour picture, got {got}; remap <rgb>/compressed here")
+    data = np.frombuffer(msg.data, np.uint8)
+    try:
+        # IMREAD_COLOR alone would also apply EXIF rotation and break the registration with depth.
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        remedy = "the message is damaged or holds a video codec"
+        raise InputError(f"{topic} data: expected a JPEG or PNG file, got {data.size} unreadable bytes; {remedy}")
+    rgb: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return rgb
