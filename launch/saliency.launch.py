@@ -24,7 +24,7 @@ PRESETS = SHARE / "config" / "cameras"
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = {
-    "camera": ("", "Camera preset, a file name in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
+    "camera": ("", "Preset in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
     "cameras": ("", "Several cameras, name:preset,... Each gets a node in /<name>/<namespace>."),
     "namespace": ("saliency", "Namespace of the node; the mask appears on /<namespace>/mask."),
     "model": ("", "Weights: a name (default: the packaged small model), or a file."),
@@ -81,7 +81,9 @@ def camera_actions(name, preset_name, given):
         actions.insert(0, LogInfo(msg=f"{preset_name}: {preset['driver_note']}"))
     if given["viewer"] == "rqt":
         overlay = f"/{namespace}/overlay"
-        actions.append(Node(package="rqt_image_view", executable="rqt_image_view", namespace=namespace, arguments=[overlay]))
+        actions.append(
+            Node(package="rqt_image_view", executable="rqt_image_view", namespace=namespace, arguments=[overlay])
+        )
     return actions
 
 
@@ -130,6 +132,7 @@ def dds_actions(choice):
 def generate_launch_description():
     """Called by the launch system."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])

@@ -60,11 +60,14 @@ class ManagedProcess:
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def check_alive(self) -> None:
-        """Raises:
-        ProcessError: the process has ended; the text carries the end of its log.
+        """Complain when the process has ended.
+
+        Raises:
+            ProcessError: it has; the text carries the end of its log.
         """
         if self.exit_code is not None:
-            raise ProcessError(f"{self.name} ended early with exit code {self.exit_code}; its last words:\n{self.log_tail()}")
+            tail = self.log_tail()
+            raise ProcessError(f"{self.name} ended early with exit code {self.exit_code}; its last words:\n{tail}")
 
     def wait(self, timeout_s: float) -> int:
         """Wait for the process to end by itself.

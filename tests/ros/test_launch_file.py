@@ -40,9 +40,17 @@ class LaunchConfiguration:
 @pytest.fixture
 def launch_file(monkeypatch):
     """The launch file as a module, on recorders of the launch API."""
-    kinds = {name: type(name, (Recorded,), {}) for name in (
-        "LaunchDescription", "DeclareLaunchArgument", "LogInfo", "OpaqueFunction", "SetEnvironmentVariable", "Node",
-    )}
+    kinds = {
+        name: type(name, (Recorded,), {})
+        for name in (
+            "LaunchDescription",
+            "DeclareLaunchArgument",
+            "LogInfo",
+            "OpaqueFunction",
+            "SetEnvironmentVariable",
+            "Node",
+        )
+    }
     for module_name in ("launch", "launch.actions", "launch.substitutions", "launch_ros", "launch_ros.actions"):
         module = types.ModuleType(module_name)
         vars(module).update(kinds, LaunchConfiguration=LaunchConfiguration)
@@ -81,23 +89,37 @@ def test_plain_start_is_one_node_on_the_parameter_file(launch_file):
 
 
 def test_arguments_become_parameters_and_remappings(launch_file):
-    (node,) = nodes_of(actions_of(
-        launch_file, model="/w.safetensors", rgb_topic="/c/rgb", depth_topic="/c/depth", camera_info_topic="/c/info",
-        use_sim_time="true", autostart="false", image_transport="compressed", namespace="eyes",
-    ))
+    (node,) = nodes_of(
+        actions_of(
+            launch_file,
+            model="/w.safetensors",
+            rgb_topic="/c/rgb",
+            depth_topic="/c/depth",
+            camera_info_topic="/c/info",
+            use_sim_time="true",
+            autostart="false",
+            image_transport="compressed",
+            namespace="eyes",
+        )
+    )
     assert node["parameters"][1] == {
-        "model": "/w.safetensors", "image_transport": "compressed", "use_sim_time": True, "autostart": False,
+        "model": "/w.safetensors",
+        "image_transport": "compressed",
+        "use_sim_time": True,
+        "autostart": False,
     }
     assert dict(node["remappings"]) == {
-        "rgb/image": "/c/rgb", "depth/image": "/c/depth", "rgb/camera_info": "/c/info",
+        "rgb/image": "/c/rgb",
+        "depth/image": "/c/depth",
+        "rgb/camera_info": "/c/info",
     }
     assert node["namespace"] == "eyes"
 
 
 def test_several_cameras_get_a_namespace_each(launch_file):
-    nodes = nodes_of(actions_of(
-        launch_file, cameras="front,rear", rgb_topic="/{name}/rgb", depth_topic="/{name}/depth"
-    ))
+    nodes = nodes_of(
+        actions_of(launch_file, cameras="front,rear", rgb_topic="/{name}/rgb", depth_topic="/{name}/depth")
+    )
     assert [node["namespace"] for node in nodes] == ["front/saliency", "rear/saliency"]
     assert [dict(node["remappings"])["rgb/image"] for node in nodes] == ["/front/rgb", "/rear/rgb"]
 
@@ -143,7 +165,6 @@ def test_parameter_file_fits_any_namespace():
 @pytest.mark.needs_ros_install("launch", "launch_ros", "ros2launch")
 def test_real_ros2_launch_prints_the_description(ros_env):
     env = {**ros_env, "AMENT_PREFIX_PATH": f"{sys.prefix}:{os.environ.get('AMENT_PREFIX_PATH', '')}"}
-    shown = subprocess.run(
-        ["ros2", "launch", str(LAUNCH_FILE), "--show-args"], env=env, capture_output=True, text=True, timeout=60, check=True
-    )
+    command = ["ros2", "launch", str(LAUNCH_FILE), "--show-args"]
+    shown = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert "camera" in shown.stdout

@@ -13,7 +13,7 @@ STYLES = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
 
 def command(
-    as_json: bool = typer.Option(False, "--json", help="Print the findings as a JSON list, for scripts and bug reports."),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as a JSON list, e.g. for a bug report."),
 ) -> None:
     """What is installed, what is wrong, and how to mend it.
 

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import sys
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,7 @@ def run_checks() -> list[Check]:
 
 
 def _python() -> list[Check]:
-    found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info < (3, 10):
-        return [Check("Python", "fail", found, "Python 3.10 or newer is needed; e.g. python3.12 -m venv .venv")]
-    return [Check("Python", "ok", found)]
+    return [Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")]
 
 
 def _project() -> list[Check]:
@@ -77,8 +74,7 @@ def _torch() -> list[Check]:
     version = torch.__version__
     if _as_tuple(version) < (2, 5):
         return [Check("torch", "fail", version, "torch 2.5 or newer is needed: pip install --upgrade 'torch>=2.5'")]
-    findings = [Check("torch", "ok", version), _device(), _threads(torch.get_num_threads())]
-    return findings
+    return [Check("torch", "ok", version), _device(), _threads(torch.get_num_threads())]
 
 
 def _device() -> Check:
@@ -140,9 +136,11 @@ def _ros() -> list[Check]:
     problem = _import_problem("rclpy")
     if problem:
         if distro:
-            advice = "numpy or Python differ from the ones ROS was built with? Make the venv with --system-site-packages"
+            advice = "Python or numpy differ from those ROS was built with? Make the venv with --system-site-packages"
             return [Check("ROS 2", "fail", f"{distro}: {problem}", advice)]
-        advice = "source /opt/ros/<distro>/setup.bash, or pip install 'm4sam_ros[ros-wheels]'; not needed for m4sam itself"
+        advice = (
+            "source /opt/ros/<distro>/setup.bash, or pip install 'm4sam_ros[ros-wheels]'; m4sam itself works without"
+        )
         return [Check("ROS 2", "note", problem, advice)]
     findings = [Check("ROS 2", "ok", distro or "from Python wheels")]
     problem = _import_problem("sensor_msgs.msg")
@@ -156,12 +154,18 @@ def _rmw() -> Check:
 
     name = rclpy.get_rmw_implementation_identifier()
     if name != "rmw_fastrtps_cpp":
-        return Check("RMW", "note", name, "config/dds/ has a profile for Fast DDS only; give this one large buffers too")
+        return Check(
+            "RMW", "note", name, "config/dds/ has a profile for Fast DDS only; give this one large buffers, too"
+        )
     return Check("RMW", "ok", name)
 
 
 def _optional_ros() -> Check:
-    uses = {"launch_ros": "ros2 launch", "message_filters": "sync.backend:=message_filters", "vision_msgs": "detections"}
+    uses = {
+        "launch_ros": "ros2 launch",
+        "message_filters": "sync.backend:=message_filters",
+        "vision_msgs": "detections",
+    }
     missing = [f"{name} ({use})" for name, use in uses.items() if importlib.util.find_spec(name) is None]
     if missing:
         return Check("ROS extras", "note", f"without {', '.join(missing)}", "they come with a ROS 2 installation")
@@ -182,11 +186,11 @@ def _dds_profile() -> list[Check]:
     variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     path = next((os.environ[name] for name in variables if os.environ.get(name)), "")
     if not path:
-        advice = "the launch file and the demo set config/dds/fastdds_shm.xml; your camera driver wants it too (docs/dds.md)"
+        advice = "launch file and demo set config/dds/fastdds_shm.xml; your camera driver wants it too (docs/dds.md)"
         return [Check("DDS profile", "note", "Fast DDS defaults (512 kB of shared memory)", advice)]
     if not Path(path).is_file():
         return [Check("DDS profile", "fail", f"{path} does not exist", f"correct or unset {variables[0]}")]
-    sizes = [int(node.text or 0) for node in ElementTree.parse(path).iter() if node.tag.endswith("segment_size")]
+    sizes = [int(node.text or 0) for node in ET.parse(path).iter() if node.tag.endswith("segment_size")]
     if not sizes or max(sizes) < LEAST_SEGMENT_BYTES:
         advice = f"depth frames get lost below {LEAST_SEGMENT_BYTES // MIB} MB; compare config/dds/fastdds_shm.xml"
         return [Check("DDS profile", "warn", f"{path}: shared memory {max(sizes, default=0)} bytes", advice)]

@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _complain(f"{error.name} is not installed; `m4sam doctor` says how to get it", EXIT_USER_ERROR)
-    except Exception as error:  # noqa: BLE001  # the last line of defence: one line instead of a traceback
+    except Exception as error:  # the last line of defence: one line instead of a traceback
         if debug:
             raise
         return _complain(f"unexpected {type(error).__name__}: {error}; add --debug for details", EXIT_UNEXPECTED)
