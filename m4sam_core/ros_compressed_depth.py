@@ -79,7 +79,8 @@ def _decode_png(body: memoryview, topic: str) -> np.ndarray:
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
         got = "an unreadable file" if stored is None else f"{stored.shape} {stored.dtype}"
         raise InputError(f"{topic} data: expected a 16-bit one-channel PNG, got {got}; the message is damaged")
-    return stored
+    depth: np.ndarray = stored
+    return depth
 
 
 # ----------------------------------------------------------------------------------------------- RVL
