@@ -33,7 +33,8 @@ ARGUMENTS = {
     "camera_info_topic": ("", "CameraInfo of the colour image. Empty: the preset's."),
     "params_file": (str(SHARE / "config" / "saliency.yaml"), "ROS parameter file."),
     "use_sim_time": ("", "true: time from /clock."),
-    "image_transport": ("", "raw or compressed."),
+    "image_transport": ("", "raw, or compressed for <rgb_topic>/compressed."),
+    "depth_transport": ("", "raw, or compressedDepth for <depth_topic>/compressedDepth."),
     "autostart": ("", "false: leave the lifecycle transitions to a manager."),
     "viewer": ("none", "rqt: open the overlay in rqt_image_view."),
     "dds_profile": ("auto", "auto: config/dds/fastdds_shm.xml unless one is set already; none; or an XML file."),
@@ -99,7 +100,7 @@ def load_preset(name):
 def parameters(preset, given):
     """What overrides the parameter file: the preset's values, then the arguments that were given."""
     values = dict(preset.get("parameters", {}))
-    for name in ("model", "image_transport"):
+    for name in ("model", "image_transport", "depth_transport"):
         if given[name]:
             values[name] = given[name]
     for name in ("autostart", "use_sim_time"):

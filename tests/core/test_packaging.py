@@ -29,7 +29,7 @@ def wheel(tmp_path_factory):
         "-m",
         "pip",
         "wheel",
-        "--quiet",
+        "-q",
         "--no-deps",
         "--no-build-isolation",
         "-w",

@@ -99,12 +99,14 @@ def test_arguments_become_parameters_and_remappings(launch_file):
             use_sim_time="true",
             autostart="false",
             image_transport="compressed",
+            depth_transport="compressedDepth",
             namespace="eyes",
         )
     )
     assert node["parameters"][1] == {
         "model": "/w.safetensors",
         "image_transport": "compressed",
+        "depth_transport": "compressedDepth",
         "use_sim_time": True,
         "autostart": False,
     }
