@@ -14,6 +14,8 @@ DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+# A sourced ROS 2 registers pytest plugins written for an older pytest.
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 
 .PHONY: help demo test test-slow lint bench edge-weights setup clean
 
