@@ -101,7 +101,7 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
 
 
 def _cut(videos: Sequence[Video], length: int) -> list[tuple[Video, tuple[Frame, ...]]]:
-    """Clips side by side; a video's last one reaches back so that no frame is left out; a short video repeats its end."""
+    """Clips side by side; the last reaches back so that no frame is left out; a short video repeats its end."""
     clips = []
     for video in videos:
         frames = video.annotated

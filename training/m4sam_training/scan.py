@@ -114,7 +114,7 @@ def available_splits(root: Path | str, layout: str) -> list[str]:
     found = [split for split in table.splits if _locate(Path(root), table, split) is not None]
     if not found:
         raise ConfigError(
-            f"{root}: expected a {table.title} dataset ({_expected(table)}), got none of it; check the path and the layout"
+            f"{root}: expected a {table.title} dataset ({_expected(table)}), got none; check path and layout"
         )
     return found
 

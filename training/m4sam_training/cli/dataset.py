@@ -46,13 +46,16 @@ def check(
 ) -> None:
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_training.check import check_dataset
+    from m4sam_training.cli.choices import depth_kind_of
 
     console = Console(soft_wrap=True)
-    reports = check_dataset(root, layout, _depth_kind(depth_kind), decode)
+    reports = check_dataset(root, layout, depth_kind_of(depth_kind), decode)
     table = Table("split", "videos", "frames", "sizes", "depth files", "left out", "used with a note")
     for report in reports:
         used = len(report.irregular) - report.skipped
-        sizes, types = (", ".join(f"{k} ({n})" for k, n in c.most_common(3)) for c in (report.sizes, report.depth_types))
+        sizes, types = (
+            ", ".join(f"{k} ({n})" for k, n in c.most_common(3)) for c in (report.sizes, report.depth_types)
+        )
         scan = report.scan
         counts = (str(len(scan.videos)), str(scan.frame_count), sizes, types, str(report.skipped), str(used))
         table.add_row(scan.split, *counts)
@@ -100,13 +103,3 @@ def _layout_table() -> Table:
         published = "{} videos, {} frames".format(*layout.published) if layout.published[0] else "-"
         table.add_row(layout.name, layout.title, ", ".join(layout.splits), folders, published)
     return table
-
-
-def _depth_kind(value: str):  # noqa: ANN202 (a Literal that is only imported when a command runs)
-    from m4sam_core.errors import ConfigError
-    from m4sam_training.layouts import DEPTH_KINDS
-
-    for kind in DEPTH_KINDS:
-        if kind == value:
-            return kind
-    raise ConfigError(f"depth_kind: expected one of {', '.join(DEPTH_KINDS)}, got {value!r}")

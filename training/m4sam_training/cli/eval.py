@@ -1,0 +1,56 @@
+"""`m4sam eval`: score a checkpoint or a folder of masks on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+from rich.console import Console
+
+
+def command(
+    dataset: str = typer.Option(..., "--dataset", help="Layout: rdvs, vidsod100, dvisal or m4sam."),
+    data: Path = typer.Option(..., "--data", help="The dataset's folder."),
+    checkpoint: Optional[Path] = typer.Option(None, help="Ours (.safetensors) or a published one (.pth)."),
+    masks: Optional[Path] = typer.Option(None, help="Score this folder of masks, <video>/<stem>.png, instead."),
+    protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod or full."),
+    split: str = typer.Option("test", help="train, val or test."),
+    mode: str = typer.Option("clip", help="clip: as published; stream: as the robot runs it."),
+    clip_length: int = typer.Option(16, min=1, max=256, help="Frames after which the memory restarts, mode clip."),
+    depth_kind: str = typer.Option("real", help="real, synthetic, black or copy_rgb."),
+    double_sigmoid: bool = typer.Option(False, help="A second sigmoid, as the published test applies."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
+    out: Optional[Path] = typer.Option(None, help="Folder for per_video.csv, curves.png, worst.png and masks."),
+    save_masks: bool = typer.Option(False, help="Also write the masks that were scored to OUT/masks."),
+    json_path: Optional[Path] = typer.Option(None, "--json", help="Write S, E_mean, F_adaptive, MAE and more here."),
+) -> None:
+    """Score masks against ground truth, beside the paper's numbers."""
+    from m4sam_core.errors import ConfigError
+    from m4sam_training.cli.choices import depth_kind_of, load_for_evaluation, mode_of
+    from m4sam_training.eval_report import score_table, write_json
+    from m4sam_training.evaluate import counted, evaluate
+    from m4sam_training.predict_dataset import PredictConfig, predict_scan, read_mask_folder
+    from m4sam_training.scan import Irregularity, scan_split
+
+    if (checkpoint is None) == (masks is None):
+        got = "neither" if masks is None else "both"
+        raise ConfigError(f"eval: expected either --checkpoint or --masks, got {got}")
+    if save_masks and out is None:
+        raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
+    scan = scan_split(data, dataset, split, depth_kind_of(depth_kind))
+    dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
+    if checkpoint is not None:
+        cfg = PredictConfig(mode_of(mode), clip_length, depth_kind_of(depth_kind), double_sigmoid)
+        predictions = predict_scan(load_for_evaluation(checkpoint, device), scan, cfg, dropped)
+    elif masks is not None:
+        predictions = read_mask_folder(masks, scan, dropped)
+    result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, out, save_masks)
+    console = Console(soft_wrap=True)
+    console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
+    if result.dropped:
+        console.print(f"{len(result.dropped)} irregular items were left out; `m4sam dataset check` lists them.")
+    if json_path:
+        source = {"dataset": dataset, "split": split, "source": str(checkpoint or masks)}
+        settings = {"mode": mode, "clip_length": clip_length, "depth_kind": depth_kind}
+        write_json(json_path, {**result.as_dict(), **source, **(settings if checkpoint else {})})

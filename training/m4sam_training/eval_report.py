@@ -1,0 +1,117 @@
+"""What an evaluation leaves behind: tables, JSON, CSV, curves and the worst frames as pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from m4sam_core.errors import ConfigError
+from m4sam_core.overlay import contact_sheet, draw_overlay, fit_picture
+from m4sam_training.image_files import write_png
+from m4sam_training.protocols import PUBLISHED
+from m4sam_training.scoring import FrameScore, by_video, summary
+
+_TILE_PX = (320, 240)
+_LABELS = {"E_mean": "E mean", "E_max": "E max", "E_adaptive": "E adaptive", "F_mean": "F mean", "F_max": "F max"}
+_LABELS["F_adaptive"] = "F adaptive"
+
+
+def score_table(dataset: str, title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Our rows above the paper's for this dataset; a score the paper does not give is a dash."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table("", *[_LABELS.get(name, name) for name in columns], title=title)
+    for name, values in rows.items():
+        table.add_row(name, *[_number(values.get(column)) for column in columns], style="bold")
+    table.add_section()
+    for name, values in PUBLISHED.get(dataset, {}).items():
+        table.add_row(f"paper: {name}", *[_number(values.get(column)) for column in columns])
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file, creating its folder.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values, indent=1) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot write ({error}); choose another --json") from None
+
+
+def write_csv(path: Path, scores: Sequence[FrameScore]) -> None:
+    """One row per video, then one for all frames."""
+    with path.open("w", newline="") as file:
+        groups = {**by_video(scores), "(all frames)": list(scores)}
+        names = list(summary(scores))
+        writer = csv.writer(file)
+        writer.writerow(["video", "frames", *names])
+        for video, frames in groups.items():
+            values = summary(frames)
+            writer.writerow([video, len(frames), *[f"{values[name]:.6f}" for name in names]])
+
+
+def write_curves(path: Path, scores: Sequence[FrameScore], label: str) -> None:
+    """Precision-recall, F and E over the threshold, in one picture.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(f"plots: expected matplotlib, got {error}; run `pip install matplotlib`") from None
+    thresholds = np.arange(255, -1, -1)
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    curve, f_axis, e_axis = figure.subplots(1, 3)
+    mean = {name: np.mean([getattr(s, name) for s in scores], axis=0) for name in ("precision", "recall")}
+    curve.plot(mean["recall"], mean["precision"], label=label)
+    curve.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    for axis, name, what in ((f_axis, "f_curve", "F-measure"), (e_axis, "e_curve", "E-measure")):
+        axis.plot(thresholds, np.mean([getattr(score, name) for score in scores], axis=0), label=label)
+        axis.set(xlabel="threshold", ylabel=what, xlim=(0, 255), ylim=(0, 1.02))
+    for axis in (curve, f_axis, e_axis):
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower left")
+    figure.savefig(path, dpi=120)
+
+
+class WorstFrames:
+    """Keeps the frames with the lowest S-measure while an evaluation runs, and draws them."""
+
+    def __init__(self, count: int) -> None:
+        """Keep `count` frames."""
+        self._count = count
+        self._kept: list[tuple[float, str, np.ndarray]] = []
+
+    def add(self, score: FrameScore, rgb: np.ndarray, ground_truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Consider one frame: rgb (H, W, 3), ground truth and prediction (H, W), all uint8."""
+        full = len(self._kept) >= self._count
+        if self._count < 1 or (full and score.s_measure >= self._kept[-1][0]):
+            return
+        caption = f"{score.video}/{score.stem}  S {score.s_measure:.2f}  MAE {score.mae:.2f}"
+        left = draw_overlay(rgb, ground_truth, color=(0, 220, 90), caption=caption)
+        right = draw_overlay(rgb, prediction, caption="predicted")
+        tile = np.concatenate([fit_picture(side, *_TILE_PX) for side in (left, right)], axis=1)
+        self._kept.append((score.s_measure, f"{score.video}/{score.stem}", tile))
+        self._kept.sort(key=lambda item: item[:2])
+        del self._kept[self._count :]
+
+    def write(self, path: Path) -> None:
+        """Write the sheet, worst first; ground truth left (green), prediction right."""
+        if self._kept:
+            write_png(path, contact_sheet([tile for _, _, tile in self._kept], columns=2))

@@ -1,0 +1,121 @@
+"""`m4sam eval`: masks of a model or a folder, scored by a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from m4sam_core.errors import InputError
+from m4sam_training.eval_report import WorstFrames, write_csv, write_curves
+from m4sam_training.image_files import write_png
+from m4sam_training.predict_dataset import Prediction
+from m4sam_training.protocols import Protocol, get_protocols
+from m4sam_training.scan import Irregularity, Scan, safe_name
+from m4sam_training.scoring import FrameScore, FrameScorer, row, summary, to_uint8
+
+
+@dataclass
+class Evaluation:
+    """Scores of one run.
+
+    Attributes:
+        protocol: name, a key of `PROTOCOLS`.
+        scores: frame scores by "was min-max applied".
+        dropped: what could not be scored, with reasons.
+    """
+
+    protocol: str
+    scores: dict[bool, list[FrameScore]]
+    dropped: list[Irregularity] = field(default_factory=list)
+
+    @property
+    def rows(self) -> dict[str, dict[str, float]]:
+        """What the protocol prints: row name -> score name -> value."""
+        return {p.name: row(p, self.scores[p.minmax]) for p in get_protocols(self.protocol)}
+
+    @property
+    def main(self) -> list[FrameScore]:
+        """Frame scores of the protocol's first row."""
+        return self.scores[get_protocols(self.protocol)[0].minmax]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: S, E_mean, F_adaptive, MAE at the top, everything else below."""
+        first = get_protocols(self.protocol)[0]
+        values = summary(self.main, first.average)
+        return {
+            **{name: values[name] for name in ("S", "E_mean", "F_adaptive", "MAE")},
+            "protocol": self.protocol,
+            "frames": len(self.main),
+            "videos": len({score.video for score in self.main}),
+            "rows": self.rows,
+            "all": values,
+            "per_video": {
+                video: summary([score for score in self.main if score.video == video])
+                for video in dict.fromkeys(score.video for score in self.main)
+            },
+            "dropped": [{"path": str(item.path), "reason": item.reason} for item in self.dropped],
+        }
+
+
+def evaluate(
+    predictions: Iterable[Prediction],
+    protocol: str,
+    dropped: list[Irregularity],
+    out: Path | None = None,
+    save_masks: bool = False,
+    worst: int = 12,
+) -> Evaluation:
+    """Score predictions as they come; nothing but scores and the worst frames is kept in memory.
+
+    Args:
+        predictions: frames of one split.
+        protocol: a key of `PROTOCOLS`.
+        dropped: what the source of the predictions could not read; taken over into the result.
+        out: folder for per_video.csv, curves.png and worst.png; None writes none.
+        save_masks: also write `<out>/masks/<video>/<stem>.png`, the very masks that are scored.
+        worst: frames on the sheet of worst frames.
+
+    Raises:
+        ConfigError: unknown protocol, a missing package.
+        InputError: no frame could be scored.
+    """
+    rows: tuple[Protocol, ...] = get_protocols(protocol)
+    scorers = {minmax: FrameScorer(minmax) for minmax in dict.fromkeys(p.minmax for p in rows)}
+    scores: dict[bool, list[FrameScore]] = {minmax: [] for minmax in scorers}
+    sheet = WorstFrames(worst if out else 0)
+    for item in predictions:
+        for minmax, scorer in scorers.items():
+            mask = to_uint8(item.mask_prob, minmax)
+            score = scorer.score(item.video, item.frame.stem, mask, item.ground_truth)
+            scores[minmax].append(score)
+            if minmax == rows[0].minmax:
+                sheet.add(score, item.rgb, item.ground_truth, mask)
+                if out and save_masks:
+                    _save(out / "masks", item, mask)
+    result = Evaluation(protocol, scores, dropped)
+    if not result.main:
+        reasons = "; ".join(sorted({entry.reason for entry in dropped})[:3]) or "no annotated frame in this split"
+        raise InputError(f"evaluation: expected at least one frame to score, got none ({reasons})")
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        write_csv(out / "per_video.csv", result.main)
+        write_curves(out / "curves.png", result.main, protocol)
+        sheet.write(out / "worst.png")
+    return result
+
+
+def _save(folder: Path, item: Prediction, mask: Any) -> None:
+    for name in (item.video, item.frame.stem):
+        if not safe_name(name):
+            raise InputError(f"mask name: expected a plain file name, got {name!r}")
+    (folder / item.video).mkdir(parents=True, exist_ok=True)
+    write_png(folder / item.video / f"{item.frame.stem}.png", mask)
+
+
+def counted(predictions: Iterable[Prediction], scan: Scan, title: str) -> Iterator[Prediction]:
+    """The same predictions with a progress bar on a terminal."""
+    from rich.progress import track
+
+    yield from track(predictions, description=title, total=scan.frame_count)

@@ -1,0 +1,194 @@
+"""A model's masks for every annotated frame of a dataset, clip by clip as published or streamed as on the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from m4sam_core.config import DepthConfig, PipelineConfig
+from m4sam_core.errors import InputError
+from m4sam_core.images import resize_prob
+from m4sam_training.frames import Clip, clip_tensors, read_clip
+from m4sam_training.image_files import image_size, read_grey
+from m4sam_training.layouts import DepthKind
+from m4sam_training.scan import Frame, Irregularity, Scan, Video
+
+if TYPE_CHECKING:
+    from m4sam_core.model import M4SAM
+
+DEFAULT_CLIP_LENGTH = 16
+_FALLBACK_FPS = 25.0
+Fault = Callable[[Video], Callable[[Clip], Clip]]
+"""Made anew for every video; receives its clips in order."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One frame's result.
+
+    Attributes:
+        video: name of the video.
+        frame: its files.
+        mask_prob (H, W): float32 in [0, 1] at the ground truth's size.
+        ground_truth (H, W): uint8, 0 or 255.
+        rgb (H, W, 3): uint8, for pictures.
+    """
+
+    video: str
+    frame: Frame
+    mask_prob: np.ndarray
+    ground_truth: np.ndarray
+    rgb: np.ndarray
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How the model is run.
+
+    Attributes:
+        mode: "clip": clips of `clip_length`, the memory restarted at each (the published protocol); "stream": the
+            robot's pipeline over the whole video, depth as the robot prepares it.
+        clip_length: frames per clip.
+        depth_kind: real, synthetic, black or copy_rgb.
+        double_sigmoid: pass the probability through a second sigmoid, as the published test does (hidden but for
+            rounding by the min-max that follows).
+        fault: changes clips before the model sees it; for `m4sam robustness`.
+    """
+
+    mode: Literal["clip", "stream"] = "clip"
+    clip_length: int = DEFAULT_CLIP_LENGTH
+    depth_kind: DepthKind = "real"
+    double_sigmoid: bool = False
+    fault: Fault | None = None
+
+
+def predict_scan(
+    model: M4SAM, scan: Scan, cfg: PredictConfig, dropped: list[Irregularity] | None = None
+) -> Iterator[Prediction]:
+    """Predict every annotated frame, video by video.
+
+    A video with a file that cannot be decoded goes on without that frame; it is added to `dropped`.
+
+    Args:
+        model: in evaluation mode, on its device.
+        scan: the split.
+        cfg: mode and depth.
+        dropped: receives what could not be read.
+    """
+    for video in scan.videos:
+        change = cfg.fault(video) if cfg.fault else None
+        runner = _ClipRunner(model) if cfg.mode == "clip" else _StreamRunner(model, video)
+        try:
+            for start in range(0, len(video.annotated), cfg.clip_length):
+                wanted = video.annotated[start : start + cfg.clip_length]
+                frames, clip = _read_sound(video, wanted, cfg, dropped if dropped is not None else [])
+                if not frames:
+                    continue
+                results = runner.run(change(clip) if change else clip)
+                for frame, rgb, truth, mask_prob in zip(frames, clip.rgb, clip.mask, results, strict=True):
+                    final = 1 / (1 + np.exp(-mask_prob)) if cfg.double_sigmoid else mask_prob
+                    yield Prediction(video.name, frame, final, truth, rgb)
+        finally:
+            runner.close()
+
+
+def read_mask_folder(masks: Path, scan: Scan, dropped: list[Irregularity]) -> Iterator[Prediction]:
+    """Existing masks `<masks>/<video>/<stem>.*` (or `<masks>/<dataset>/<video>/...`) beside the ground truth.
+
+    A missing, unreadable or differently sized mask is added to `dropped`, never resized silently.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    if not masks.is_dir():
+        raise InputError(f"{masks}: expected a folder of masks, got none; give --masks the folder above the videos")
+    nested = [path for path in sorted(masks.iterdir()) if path.is_dir()]
+    if len(nested) == 1 and not any((masks / video.name).is_dir() for video in scan.videos):
+        masks = nested[0]
+    for video in scan.videos:
+        files = {p.stem: p for p in sorted((masks / video.name).glob("*")) if p.suffix.lower() in (".png", ".jpg")}
+        for frame in video.annotated:
+            path = files.get(frame.stem)
+            if path is None:
+                dropped.append(Irregularity(masks / video.name / f"{frame.stem}.png", "predicted mask is missing"))
+                continue
+            try:
+                clip = read_clip(video, [frame], "black")
+                image_size(path)
+                mask = read_grey(path)
+            except InputError as error:
+                dropped.append(Irregularity(path, f"cannot be read: {error}"))
+                continue
+            if mask.shape != clip.mask[0].shape:
+                reason = f"mask of another size than the ground truth: {mask.shape}, {clip.mask[0].shape}"
+                dropped.append(Irregularity(path, reason))
+                continue
+            yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0])
+
+
+def _read_sound(
+    video: Video, wanted: Sequence[Frame], cfg: PredictConfig, dropped: list[Irregularity]
+) -> tuple[list[Frame], Clip]:
+    frames, parts = [], []
+    for frame in wanted:
+        try:
+            parts.append(read_clip(video, [frame], cfg.depth_kind))
+            frames.append(frame)
+        except InputError as error:
+            dropped.append(Irregularity(frame.rgb, f"cannot be decoded: {error}"))
+    rgb, depth, mask = (tuple(getattr(part, name)[0] for part in parts) for name in ("rgb", "depth", "mask"))
+    return frames, Clip(rgb, depth, mask, video.depth_unit_m)
+
+
+class _ClipRunner:
+    """Clips by themselves, as published: the memory starts anew at each."""
+
+    def __init__(self, model: M4SAM) -> None:
+        self._model = model
+        self._device = next(model.parameters()).device
+
+    def run(self, clip: Clip) -> list[np.ndarray]:
+        from m4sam_core.stream.recurrence import unroll_clip
+
+        rgb, depth, _ = clip_tensors(clip, self._model.cfg.input_size_px)
+        with torch.inference_mode():
+            output = unroll_clip(
+                self._model, rgb[None].to(self._device), depth[None].to(self._device), "policy", aux=False
+            )
+        return [resize_prob(output.mask_prob[:, t], *truth.shape) for t, truth in enumerate(clip.mask)]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _StreamRunner:
+    """One endless stream per video, through the pipeline the robot runs."""
+
+    def __init__(self, model: M4SAM, video: Video) -> None:
+        from m4sam_core.pipeline import SaliencyPipeline
+
+        device = str(next(model.parameters()).device)
+        settings = PipelineConfig(device=device, depth=DepthConfig(unit_m=video.depth_unit_m or 0.001))
+        self._pipeline = SaliencyPipeline(model, settings)
+        self._period_s = 1 / (video.fps or _FALLBACK_FPS)
+        self._index = 0
+
+    def run(self, clip: Clip) -> list[np.ndarray]:
+        results = []
+        for rgb, depth in zip(clip.rgb, clip.depth, strict=True):
+            results.append(self._pipeline.process(rgb, depth, self._index * self._period_s).probability)
+            self._index += 1
+        return results
+
+    def close(self) -> None:
+        self._pipeline.close()
+
+
+def count_frames(scans: Sequence[Scan]) -> int:
+    """Annotated frames of some splits, for progress bars."""
+    return sum(scan.frame_count for scan in scans)
