@@ -156,7 +156,13 @@ def image_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
         InputError: as `image_to_numpy`, or an encoding that is not a picture.
     """
     encoding = _known(msg, topic, RGB_ENCODINGS, "rgb")
-    return _TO_RGB[msg.encoding](_native(_view(msg, encoding, topic)))
+    pixels = _native(_view(msg, encoding, topic))
+    try:
+        return _TO_RGB[msg.encoding](pixels)
+    except cv2.error:
+        # Demosaicing needs a few pixels each way.
+        got = f"{msg.height}x{msg.width}"
+        raise _bad(topic, "height x width", f"a larger {msg.encoding}", got, "check the driver's resolution") from None
 
 
 def image_to_depth(msg: Any, topic: str = "depth/image") -> np.ndarray:
@@ -170,6 +176,16 @@ def image_to_depth(msg: Any, topic: str = "depth/image") -> np.ndarray:
     encoding = _known(msg, topic, DEPTH_ENCODINGS, "depth")
     depth = _native(_view(msg, encoding, topic))
     return depth.astype(np.float32) if depth.dtype == np.float64 else depth
+
+
+def check_rgb_message(msg: Any, topic: str = "rgb/image") -> None:
+    """Raise what `image_to_rgb` would raise for such a header and length, in microseconds: nothing is converted."""
+    _view(msg, _known(msg, topic, RGB_ENCODINGS, "rgb"), topic)
+
+
+def check_depth_message(msg: Any, topic: str = "depth/image") -> None:
+    """Raise what `image_to_depth` would raise for such a header and length, in microseconds: nothing is converted."""
+    _view(msg, _known(msg, topic, DEPTH_ENCODINGS, "depth"), topic)
 
 
 def _bad(topic: str, field: str, expected: str, got: object, remedy: str) -> InputError:

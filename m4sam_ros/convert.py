@@ -41,7 +41,6 @@ def _bad(field: str, expected: str, got: object, remedy: str) -> InputError:
     return InputError(f"image to publish {field}: expected {expected}, got {got!r}; {remedy}")
 
 
-
 def numpy_to_image(pixels: np.ndarray, encoding: str, header: Any = None) -> Any:
     """A `sensor_msgs/Image` of an array; one copy, which DDS needs anyway.
 

@@ -1,0 +1,139 @@
+"""What turns a frame into a mask: the saliency pipeline, or `identity`, which needs no model.
+
+`identity` exists to measure and wire the node itself: it marks what is nearer than the middle of the depth range. It is
+chosen only by name (`model:=identity`), never as a fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from m4sam_core.config import PipelineConfig
+
+IDENTITY = "identity"
+_SAMPLING_STEP_PX = 8
+
+
+class Backend(Protocol):
+    """The part of `m4sam_core.SaliencyPipeline` that the node uses."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the stream's memory."""
+        ...
+
+    def warm_up(self, height: int, width: int) -> object:
+        """Do once what the first frame would otherwise pay for."""
+        ...
+
+    def process(self, rgb: np.ndarray, depth: np.ndarray | None, stamp: float, camera: Hashable = None) -> Any:
+        """One frame in, one result out; another `camera` is another scene."""
+        ...
+
+    def configure(self, cfg: PipelineConfig) -> None:
+        """Apply live settings."""
+        ...
+
+    def reset(self, reason: str) -> None:
+        """Forget the scene."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory."""
+        ...
+
+
+def load_backend(model: str, cfg: PipelineConfig) -> Backend:
+    """The backend called `model`.
+
+    Raises:
+        CheckpointError: no such weights, or unusable ones.
+        ConfigError: e.g. a device that this machine does not have.
+    """
+    if model == IDENTITY:
+        return NearHalf()
+    from m4sam_core.pipeline import SaliencyPipeline
+
+    return SaliencyPipeline.from_name(model, cfg=cfg)
+
+
+@dataclass(frozen=True)
+class NearHalfResult:
+    """The fields of `m4sam_core.SaliencyResult`."""
+
+    mask: np.ndarray
+    stamp: float
+    scene_id: int
+    frame_index: int
+    reset_reason: str | None
+    rgb_only: bool
+    depth_note: str | None
+    wrote_memory: bool = False
+    memory_entries: int = 0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(H, W) float32, 0 or 1."""
+        return (self.mask > 0).astype(np.float32)
+
+
+class NearHalf:
+    """Marks the nearer half of the valid depth range. No model, no memory; for benchmarks and wiring."""
+
+    def __init__(self) -> None:
+        self._scene_id = 0
+        self._frame_index = 0
+        self._reason: str | None = None
+        self._camera: Hashable = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """It remembers nothing."""
+        return 0
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Nothing to warm."""
+
+    def configure(self, cfg: PipelineConfig) -> None:
+        """Nothing to set."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def reset(self, reason: str) -> None:
+        """Start a new scene."""
+        self._scene_id += 1
+        self._frame_index = 0
+        self._reason = reason
+
+    def process(
+        self, rgb: np.ndarray, depth: np.ndarray | None, stamp: float, camera: Hashable = None
+    ) -> NearHalfResult:
+        """Mask of (H, W) uint8 0/255 at the size of rgb; empty without usable depth."""
+        if camera != self._camera and self._frame_index:
+            self.reset("camera changed")
+        self._camera = camera
+        note = None
+        if depth is None:
+            note = "no depth"
+        elif depth.shape != rgb.shape[:2]:
+            note = f"depth is {depth.shape[1]}x{depth.shape[0]}, rgb {rgb.shape[1]}x{rgb.shape[0]}"
+        mask = np.zeros(rgb.shape[:2], np.uint8) if note or depth is None else _nearer_half(depth)
+        result = NearHalfResult(mask, stamp, self._scene_id, self._frame_index, self._reason, note is not None, note)
+        self._frame_index += 1
+        self._reason = None
+        return result
+
+
+def _nearer_half(depth: np.ndarray) -> np.ndarray:
+    sample = depth[::_SAMPLING_STEP_PX, ::_SAMPLING_STEP_PX].astype(np.float32)
+    sample = sample[np.isfinite(sample) & (sample > 0)]
+    if sample.size == 0:
+        return np.zeros(depth.shape, np.uint8)
+    middle = np.asarray((sample.min() + sample.max()) / 2, depth.dtype)
+    return ((depth > 0) & (depth <= middle)).view(np.uint8) * np.uint8(255)

@@ -1,0 +1,147 @@
+"""Quality of service: inputs that match what publishers offer, and reports when they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+RELIABLE = QoSReliabilityPolicy.RELIABLE
+BEST_EFFORT = QoSReliabilityPolicy.BEST_EFFORT
+
+
+def volatile(depth: int, reliability: QoSReliabilityPolicy = RELIABLE) -> QoSProfile:
+    """Keep-last profile of images: what is missed is gone."""
+    return QoSProfile(
+        history=QoSHistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=reliability,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def latched() -> QoSProfile:
+    """The last message is kept for whoever subscribes later."""
+    return QoSProfile(depth=1, reliability=RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def matching_reliability(offered: list[QoSReliabilityPolicy], current: QoSReliabilityPolicy) -> QoSReliabilityPolicy:
+    """What an input should ask for.
+
+    Best effort matches every publisher; reliable loses no image on a busy network but matches only reliable ones.
+
+    Args:
+        offered: reliability of each publisher of the topic.
+        current: kept while nobody publishes.
+    """
+    if not offered:
+        return current
+    return RELIABLE if all(reliability == RELIABLE for reliability in offered) else BEST_EFFORT
+
+
+def publish(node: Any, kind: Any, topic: str, profile: QoSProfile, on_incompatible: Callable[[str], None]) -> Any:
+    """A publisher whose QoS users may override, and which reports subscribers that cannot be matched."""
+    overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY))
+    events = PublisherEventCallbacks(incompatible_qos=lambda event: on_incompatible(policy_name(event)))
+    return node.create_publisher(kind, topic, profile, event_callbacks=events, qos_overriding_options=overrides)
+
+
+def policy_name(event: Any) -> str:
+    """Which policy an incompatible-QoS event blames, e.g. "reliability"."""
+    kind = event.last_policy_kind
+    # Humble gives a number, later releases the enum.
+    return QoSPolicyKind(kind).name.lower() if not hasattr(kind, "name") else str(kind.name).lower()
+
+
+class MatchedSubscription:
+    """A subscription that follows its publishers' reliability.
+
+    Args:
+        node: the rclpy node.
+        kind: message type.
+        topic: name, resolved by the node as usual.
+        callback: called with each message.
+        depth: history.
+        reliability: "auto", "reliable" or "best_effort".
+        on_incompatible: called with the name of the policy that a publisher could not satisfy.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        kind: Any,
+        topic: str,
+        callback: Callable[[Any], None],
+        *,
+        depth: int,
+        reliability: str,
+        on_incompatible: Callable[[str], None],
+    ) -> None:
+        self._node = node
+        self._kind = kind
+        self._topic = topic
+        self._callback = callback
+        self._depth = depth
+        self._on_incompatible = on_incompatible
+        self.topic = node.resolve_topic_name(topic)
+        pinned = _given_override(node, f"qos_overrides.{self.topic}.subscription.reliability")
+        self._auto = reliability == "auto" and pinned is None
+        start = BEST_EFFORT if reliability == "best_effort" else RELIABLE
+        self.reliability = matching_reliability(self._offered(), start) if self._auto else start
+        self._subscription = self._create()
+
+    @property
+    def publishers(self) -> int:
+        """How many publishers there are."""
+        return self._node.count_publishers(self.topic)
+
+    def follow(self) -> QoSReliabilityPolicy | None:
+        """Match the publishers there are now; returns the new reliability when it changed."""
+        wanted = matching_reliability(self._offered(), self.reliability) if self._auto else self.reliability
+        if wanted == self.reliability:
+            return None
+        self.reliability = wanted
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = self._create()
+        return wanted
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _offered(self) -> list[QoSReliabilityPolicy]:
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        return [info.qos_profile.reliability for info in infos]
+
+    def _create(self) -> Any:
+        policies = [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH]
+        if not self._auto:
+            policies.append(QoSPolicyKind.RELIABILITY)
+        return self._node.create_subscription(
+            self._kind,
+            self._topic,
+            self._callback,
+            volatile(self._depth, self.reliability),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._on_incompatible(policy_name(event))
+            ),
+            qos_overriding_options=QoSOverridingOptions(policies),
+        )
+
+
+def _given_override(node: Any, parameter: str) -> Any:
+    """The value a user gave for a parameter that is not declared yet; None without."""
+    from rcl_interfaces.msg import ParameterDescriptor
+
+    if node.has_parameter(parameter):
+        return node.get_parameter(parameter).value
+    given = node.declare_parameter(parameter, None, ParameterDescriptor(dynamic_typing=True)).value
+    node.undeclare_parameter(parameter)
+    return given
