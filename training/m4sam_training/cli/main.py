@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry | dict[str, Entry]] = {
     "predict": Entry("predict", "Masks for a folder of RGB and depth images."),
     "doctor": Entry("doctor", "What is installed, what is wrong, and how to mend it."),
     "download": Entry("download", "Fetch named weights, checked by size and SHA-256."),
+    "clip": Entry("clip", "Write a generated RGB-D clip."),
     "dataset": Entry("dataset", "List, check and generate datasets."),
     "bag": Entry("bag", "Convert between rosbags and dataset folders; run a model on a bag."),
     "eval": Entry("eval", "Score predicted masks against ground truth."),
