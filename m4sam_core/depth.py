@@ -28,13 +28,15 @@ class PreparedDepth:
         unit (H, W): float32 in [0, 1], larger = farther, holes 0; all zero when the frame is processed from rgb alone.
         valid_ratio: share of pixels with a usable reading, [0, 1].
         note: why the depth was not used, None when it was.
-        median_m: median of the valid readings in metres; NaN without a metric depth.
+        near_m: what 0 stands for, in metres; NaN when the map is relative or absent.
+        far_m: what 1 stands for, in metres; NaN when the map is relative or absent.
     """
 
     unit: NDArray[np.float32]
     valid_ratio: float
     note: str | None
-    median_m: float = float("nan")
+    near_m: float = float("nan")
+    far_m: float = float("nan")
 
     @property
     def rgb_only(self) -> bool:
@@ -59,21 +61,21 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     if problem is not None or depth is None:
         return _degraded(height, width, 0.0, problem or "no depth")
     depth = depth.reshape(height, width)
+    near_m = far_m = float("nan")
     if depth.dtype == np.uint8:
         valid_ratio = np.count_nonzero(depth) / depth.size
         unit = depth.astype(np.float32)
         unit *= np.float32(1.0 / 255.0)
-        median_m = float("nan")
     else:
         metres, valid = _metres(depth, cfg)
         valid_ratio = np.count_nonzero(valid) / valid.size
         if valid_ratio > 0:
-            near, median_m, far = _range(metres, valid, cfg)
-            unit = np.clip((metres - near) * np.float32(1.0 / max(far - near, _LEAST_SPAN_M)), 0.0, 1.0)
+            near_m, far_m = _range(metres, valid, cfg)
+            unit = np.clip((metres - near_m) * np.float32(1.0 / (far_m - near_m)), 0.0, 1.0)
             unit[~valid] = 0.0
     if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
         return _degraded(height, width, valid_ratio, _too_few(valid_ratio, cfg))
-    return PreparedDepth(unit, valid_ratio, None, median_m)
+    return PreparedDepth(unit, valid_ratio, None, near_m, far_m)
 
 
 def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None:
@@ -107,16 +109,16 @@ def _metres(depth: NDArray[Any], cfg: DepthConfig) -> tuple[NDArray[np.float32],
     return metres, valid
 
 
-def _range(metres: NDArray[np.float32], valid: NDArray[np.bool_], cfg: DepthConfig) -> tuple[float, float, float]:
-    """(near, median, far) in metres; near and far are the ends of [0, 1]."""
+def _range(metres: NDArray[np.float32], valid: NDArray[np.bool_], cfg: DepthConfig) -> tuple[float, float]:
+    """The distances in metres that become 0 and 1."""
+    if cfg.range == "fixed":
+        return cfg.min_m, cfg.max_m
     step = max(1, int((metres.size / _PERCENTILE_SAMPLES) ** 0.5))
     sample = metres[::step, ::step][valid[::step, ::step]]
     if sample.size == 0:
         sample = metres[valid]
-    low, median, high = (float(x) for x in np.percentile(sample, (_LOW_PERCENTILE, 50.0, _HIGH_PERCENTILE)))
-    if cfg.range == "fixed":
-        return cfg.min_m, median, cfg.max_m
-    return min(low, cfg.max_m), median, min(high, cfg.max_m)
+    near, far = (min(float(end), cfg.max_m) for end in np.percentile(sample, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
+    return near, max(far, near + _LEAST_SPAN_M)
 
 
 def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:

@@ -20,11 +20,20 @@ class RingBank:
     computed once, when its frame is written, and not once per frame that reads it.
     """
 
-    def __init__(self, capacity: int) -> None:
-        """Set the capacity in frames, at least 1."""
+    def __init__(self, capacity: int, fixed_shape: bool = False) -> None:
+        """Describe the ring; it is allocated when the first frame shows its size.
+
+        Args:
+            capacity: frames held, at least 1.
+            fixed_shape: read the whole ring with a mask (for captured graphs) instead of its filled part.
+
+        Raises:
+            StreamError: capacity below 1.
+        """
         if capacity < 1:
             raise StreamError(f"bank capacity: expected at least 1 entry, got {capacity}")
         self.capacity = capacity
+        self.fixed_shape = fixed_shape
         self.count = 0
         self._key: Tensor | None = None
         self._value: Tensor | None = None
@@ -70,41 +79,27 @@ class RingBank:
         self._value[:, start : start + self._tokens].copy_(value)
         self.count = max(self.count, slot + 1)
 
-    def read_view(self) -> tuple[Tensor, Tensor]:
-        """The filled part, oldest slot first.
+    def read_view(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What there is to read, in slot order; views of the ring, valid until the next write.
 
         Returns:
-            memory_key (B, count*hw, E) and value (B, count*hw, Cv), views of the ring: valid until the next write.
+            memory_key (B, count*hw, E), value (B, count*hw, Cv) and None. With `fixed_shape` the whole ring,
+            (B, capacity*hw, ...), and valid (capacity*hw,): bool, True where filled; the rest is finite.
 
         Raises:
             StreamError: the bank is empty.
         """
-        key, value = self._storage()
+        if self._key is None or self._value is None or self.is_empty:
+            raise StreamError("bank: expected at least one entry, got an empty bank; write before reading")
         filled = self.count * self._tokens
-        return key[:, :filled], value[:, :filled]
-
-    def read_ring(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The whole ring at a fixed shape, for captured graphs.
-
-        Returns:
-            memory_key (B, capacity*hw, E), value (B, capacity*hw, Cv) and valid (capacity*hw,): bool, True where
-            filled; the rest is finite and to be masked out of the softmax.
-
-        Raises:
-            StreamError: the bank is empty.
-        """
-        key, value = self._storage()
-        valid = torch.arange(key.shape[1], device=key.device) < self.count * self._tokens
-        return key, value, valid
+        if self.fixed_shape:
+            valid = torch.arange(self._key.shape[1], device=self._key.device) < filled
+            return self._key, self._value, valid
+        return self._key[:, :filled], self._value[:, :filled], None
 
     def clear(self) -> None:
         """Forget everything and keep the memory; nothing written before can be read again."""
         self.count = 0
-
-    def _storage(self) -> tuple[Tensor, Tensor]:
-        if self._key is None or self._value is None or self.is_empty:
-            raise StreamError("bank: expected at least one entry, got an empty bank; write before reading")
-        return self._key, self._value
 
     def _allocate(self, like: Tensor) -> Tensor:
         return like.new_zeros(like.shape[0], self.capacity * self._tokens, like.shape[2])

@@ -129,4 +129,6 @@ def test_a_lone_valid_region_off_the_sampling_grid_still_counts():
     prepared = prepare_depth(counts, 400, 600, FIXED)
     assert not prepared.rgb_only
     assert np.all(prepared.unit[1::2, 1::2] == pytest.approx(0.5))
-    assert prepared.median_m == pytest.approx(3.0)
+    stretched = prepare_depth(counts, 400, 600, DepthConfig())
+    assert stretched.near_m == pytest.approx(3.0)
+    assert stretched.far_m == pytest.approx(3.001)

@@ -1,0 +1,352 @@
+"""Camera images in, masks out: what the ROS node, the command line and the evaluation all call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.config import PipelineConfig
+from m4sam_core.depth import prepare_depth
+from m4sam_core.errors import ConfigError, DeviceError, InputError, StreamError
+from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.release import load_release_checkpoint
+from m4sam_core.stream.cues import describe_frame
+from m4sam_core.stream.session import StreamFrame, StreamSession
+from m4sam_core.weights import resolve_model
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline
+
+
+@dataclass
+class SaliencyResult:
+    """The saliency of one frame. The two images are computed when first asked for.
+
+    Attributes:
+        height: rows of the camera image. Pixels.
+        width: columns of the camera image. Pixels.
+        threshold: probability above which a pixel is salient.
+        stamp: time of the frame, as given. Seconds.
+        scene_id: number of the scene, from 0.
+        frame_index: number of the frame in its scene, from 0.
+        reset_reason: why a new scene begins with this frame, None when it does not.
+        rgb_only: the frame was processed without depth.
+        depth_note: why, None when depth was used.
+        wrote_memory: the frame was remembered.
+        write_note: why a frame that was due was not remembered, None otherwise.
+        memory_entries: frames remembered now.
+        scene_score: evidence that the picture no longer belongs to the scene, 0 to 1.
+        timings_ms: milliseconds per stage (prepare, encode, memory) and their total.
+    """
+
+    height: int
+    width: int
+    threshold: float
+    stamp: float
+    scene_id: int
+    frame_index: int
+    reset_reason: str | None
+    rgb_only: bool
+    depth_note: str | None
+    wrote_memory: bool
+    write_note: str | None
+    memory_entries: int
+    scene_score: float
+    timings_ms: dict[str, float]
+    _mask_prob: Tensor = field(repr=False)
+
+    @cached_property
+    def probability(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1] at the camera's size."""
+        return resize_prob(self._mask_prob, self.height, self.width)
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 at the camera's size: 255 where salient, else 0."""
+        return (self.probability > self.threshold).view(np.uint8) * np.uint8(255)
+
+
+class SaliencyPipeline:
+    """One camera's pipeline from numpy images to masks.
+
+    One thread processes frames (a lock makes a second one wait); `reset`, `configure` and `close` may be called from
+    any thread at any time and do not wait for the frame in work: they take effect before the next one.
+
+    Example:
+        >>> pipeline = SaliencyPipeline.from_name("default")
+        >>> result = pipeline.process(rgb, depth_mm, stamp=0.0)
+        >>> result.mask.shape == rgb.shape[:2]
+        True
+    """
+
+    def __init__(self, model: M4SAM, cfg: PipelineConfig | None = None) -> None:
+        """Take a model into service: it is moved to the device, set to evaluation and prepared for inference.
+
+        Args:
+            model: the network.
+            cfg: everything else.
+
+        Raises:
+            ConfigError: the device's name is not understood.
+            DeviceError: the device is not there or cannot do `cfg.dtype`.
+        """
+        self._cfg = cfg or PipelineConfig()
+        self.device = resolve_device(self._cfg.device)
+        self._dtype = _check_dtype(self._cfg.dtype, self.device)
+        if self._cfg.threads:
+            torch.set_num_threads(self._cfg.threads)
+        with _device_errors(self.device):
+            self.model = model.to(self.device).eval()
+            self.model.fold()
+        self._session = StreamSession(self.model, self._cfg.stream)
+        self._work = threading.Lock()  # held while a frame is processed
+        self._mail = threading.Lock()  # guards the three fields below, never held for long
+        self._wanted_reset: str | None = None
+        self._wanted_cfg: PipelineConfig | None = None
+        self._closed = False
+
+    @classmethod
+    def from_name(cls, name_or_path: str | Path = "default", cfg: PipelineConfig | None = None) -> SaliencyPipeline:
+        """Load a model by name or path and take it into service.
+
+        Args:
+            name_or_path: see `weights.resolve_model`; `.pth` and `.pt` files are read as the published release.
+            cfg: everything else.
+
+        Raises:
+            CheckpointError: not found, damaged or made for another model.
+            ConfigError: see `__init__`.
+            DeviceError: see `__init__`.
+        """
+        path = resolve_model(name_or_path)
+        resolve_device((cfg or PipelineConfig()).device)  # before the seconds that loading takes
+        released = path.suffix in (".pth", ".pt")
+        return cls(load_release_checkpoint(path) if released else load_checkpoint(path), cfg)
+
+    @property
+    def cfg(self) -> PipelineConfig:
+        """The settings in force from the next frame on."""
+        with self._mail:
+            return self._wanted_cfg or self._cfg
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the stream's memory holds."""
+        return self._session.memory_bytes
+
+    def warm_up(self, height: int = 480, width: int = 640) -> dict[str, float]:
+        """Process two made-up frames, so that the first real one is not slow; leaves no trace in the stream.
+
+        Args:
+            height: rows of the camera image. Pixels.
+            width: columns of the camera image. Pixels.
+
+        Returns:
+            timings of the second frame, see `SaliencyResult.timings_ms`.
+
+        Raises:
+            DeviceError: out of memory.
+            StreamError: the pipeline is closed.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        depth = np.linspace(1.0, 3.0, height * width, dtype=np.float32).reshape(height, width)
+        with self._work:
+            self._check_open()
+            session = StreamSession(self.model, self._cfg.stream)
+            for stamp in (0.0, 1.0):
+                result = self._process(session, noise, depth, stamp, None)
+                _ = result.mask
+        return result.timings_ms
+
+    def process(
+        self,
+        rgb: NDArray[np.uint8],
+        depth: NDArray[Any] | None,
+        stamp: float,
+        camera: Hashable = None,
+    ) -> SaliencyResult:
+        """Segment the next frame of the stream.
+
+        Args:
+            rgb (H, W, 3): uint8 in R, G, B order.
+            depth (H, W): uint16 counts of `cfg.depth.unit_m`, float metres, uint8 relative depth, or None. Whatever is
+                wrong with it only degrades the frame to rgb alone, with `depth_note`.
+            stamp: time of the frame. Seconds.
+            camera: whatever tells cameras apart (frame_id, intrinsics); a change starts a new scene.
+
+        Raises:
+            InputError: unusable rgb or stamp; the stream is unharmed.
+            DeviceError: out of memory; the stream starts a new scene with the next frame.
+            StreamError: the pipeline is closed.
+        """
+        rgb = check_rgb(rgb)
+        if not np.isfinite(stamp):
+            raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
+        with self._work:
+            self._take_mail()
+            return self._process(self._session, rgb, depth, float(stamp), camera)
+
+    def reset(self, reason: str = "requested") -> None:
+        """Start a new scene with the next frame; it reports `reason`. Any thread; does not wait."""
+        with self._mail:
+            self._wanted_reset = reason
+
+    def configure(self, cfg: PipelineConfig) -> None:
+        """Change settings from the next frame on. Any thread; does not wait.
+
+        Raises:
+            ConfigError: device, dtype or threads would change; they need a new pipeline.
+        """
+        with self._mail:
+            for name in _FIXED:
+                if getattr(cfg, name) != getattr(self._cfg, name):
+                    raise ConfigError(
+                        f"{name}: expected {getattr(self._cfg, name)!r} as when the pipeline was made, "
+                        f"got {getattr(cfg, name)!r}; make a new pipeline to change it"
+                    )
+            self._wanted_cfg = cfg
+
+    def close(self) -> None:
+        """Refuse further frames; memory is freed with the last reference. A frame in work is finished."""
+        with self._mail:
+            self._closed = True
+
+    def _take_mail(self) -> None:
+        self._check_open()
+        with self._mail:
+            cfg, self._wanted_cfg = self._wanted_cfg, None
+            reason, self._wanted_reset = self._wanted_reset, None
+            self._cfg = cfg or self._cfg
+        if cfg is not None:
+            self._session.configure(cfg.stream)
+        if reason is not None:
+            self._session.reset(reason)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamError("pipeline: expected an open one, got a frame after close(); make a new pipeline")
+
+    def _process(
+        self,
+        session: StreamSession,
+        rgb: NDArray[np.uint8],
+        depth: NDArray[Any] | None,
+        stamp_s: float,
+        camera: Hashable,
+    ) -> SaliencyResult:
+        watch = _Stopwatch(self.device)
+        height, width = rgb.shape[:2]
+        size_px = self.model.cfg.input_size_px
+        prepared = prepare_depth(depth, height, width, self._cfg.depth)
+        cues = describe_frame(rgb, prepared)
+        with _device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
+            rgb_unit = to_unit(resize_rgb(rgb, size_px), self.device)
+            depth_unit = resize_depth(prepared.unit, size_px).to(self.device, non_blocking=True)
+            watch.mark("prepare")
+            frame = session.step(rgb_unit, depth_unit, stamp_s, cues, (height, width, camera), watch.mark)
+        return _result(frame, self._cfg.threshold, height, width, stamp_s, prepared.note, watch.finish())
+
+
+def _result(
+    frame: StreamFrame,
+    threshold: float,
+    height: int,
+    width: int,
+    stamp: float,
+    depth_note: str | None,
+    timings_ms: dict[str, float],
+) -> SaliencyResult:
+    return SaliencyResult(
+        height=height,
+        width=width,
+        threshold=threshold,
+        stamp=stamp,
+        scene_id=frame.scene_id,
+        frame_index=frame.frame_index,
+        reset_reason=frame.reset_reason,
+        rgb_only=depth_note is not None,
+        depth_note=depth_note,
+        wrote_memory=frame.wrote_memory,
+        write_note=frame.refusal,
+        memory_entries=frame.memory_entries,
+        scene_score=frame.scene.score,
+        timings_ms=timings_ms,
+        _mask_prob=frame.mask_prob,
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device a setting means; `auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: not auto, cpu, cuda or cuda:N.
+        DeviceError: a GPU that is not there; never replaced by another device in silence.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise DeviceError(
+            f"device: expected {name}, but torch {torch.__version__} sees {torch.cuda.device_count()} GPU(s); "
+            "check the driver and that torch was built for CUDA (m4sam doctor), or set device to auto or cpu"
+        )
+    return torch.device(name)
+
+
+def _check_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
+    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError("dtype: this GPU cannot do bfloat16; set dtype to float16 or float32")
+    return _DTYPES[name]
+
+
+class _device_errors:  # noqa: N801 - reads as the statement it is
+    """Turns running out of memory into a DeviceError with advice."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        cpu_full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or cpu_full:
+            raise DeviceError(
+                f"{self.device}: out of memory; use a smaller model, lower stream.bank.capacity, "
+                "set dtype to bfloat16, or free the device from other programs"
+            ) from error
+
+
+class _Stopwatch:
+    """Milliseconds between marks; waits for the GPU at each, so that the time is its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start = self._last = time.perf_counter()
+        self._ms: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._ms[name] = (now - self._last) * 1e3
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        return {**self._ms, "total": (time.perf_counter() - self._start) * 1e3}

@@ -1,0 +1,196 @@
+"""When the camera has begun to look at something else (spec/stream.md, Scene changes).
+
+Two judges. `HardEvents` knows facts that always start a new scene: time going backwards, a long gap, another image
+size or camera. `SceneDetector` looks at the pictures; it is small and replaceable, see docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.config import SceneConfig
+from m4sam_core.stream.cues import FrameCues, FrameDifference, compare_frames
+
+# How much each cue speaks for a cut, found on the generated cut benchmark (benchmarks/scene_cuts.py).
+_WEIGHT_STRUCTURE, _WEIGHT_COLOUR, _WEIGHT_DEPTH = 0.65, 0.2, 0.15
+_COLOUR_FULL = 0.4  # Hellinger distance that counts as entirely other colours
+_DEPTH_FULL = 0.5  # share of the view at another distance that counts as an entirely other place
+_THRESHOLD = 0.75  # score at sensitivity 0.5
+
+_LEAST_EXPOSURE = 0.3  # below this share of usable pixels a frame says nothing
+_BRIGHTNESS_JUMP = 0.12
+_DEPTH_SAME = 0.12  # share of the view at another distance that noise and a moving object may cause
+_BLURRED = 0.5  # sharpness relative to the scene's mean
+_VETO_PATIENCE_S = 0.7  # a doubt about the picture cannot put off a reset for longer
+_SHARPNESS_MEMORY = 0.1  # weight of the newest frame in the running mean
+_DESCRIPTOR_MEMORY = 0.2
+_DESCRIPTOR_FULL = 0.3  # cosine distance that counts as an entirely other scene
+
+
+@dataclass(frozen=True)
+class SceneVerdict:
+    """What the detector makes of one frame.
+
+    Attributes:
+        changed: a new scene begins with this frame.
+        suspect: the frame does not fit the scene (so far); it should not be remembered.
+        veto: why an odd frame is not held for a cut yet ("exposure", "blur"), None otherwise.
+        score: evidence of a cut, 0 = the same picture, 1 = nothing in common.
+        relative_sharpness: sharpness over the scene's running mean.
+    """
+
+    changed: bool
+    suspect: bool
+    veto: str | None
+    score: float
+    relative_sharpness: float
+
+
+class HardEvents:
+    """Facts that start a new scene whatever the pictures show."""
+
+    def __init__(self, max_gap_s: float) -> None:
+        """Set the longest pause between two frames of one scene. Seconds."""
+        self.max_gap_s = max_gap_s
+        self._stamp_s: float | None = None
+        self._camera: Hashable = None
+
+    def check(self, stamp_s: float, camera: Hashable) -> str | None:
+        """Take note of a frame; return the reason to reset before it, or None.
+
+        Args:
+            stamp_s: time of the frame. Seconds.
+            camera: whatever tells cameras apart: image size, frame_id, intrinsics.
+        """
+        last_s, last_camera = self._stamp_s, self._camera
+        self._stamp_s, self._camera = stamp_s, camera
+        if last_s is None:
+            return None
+        if stamp_s < last_s:
+            return f"time went back by {last_s - stamp_s:.3f} s"
+        if stamp_s - last_s > self.max_gap_s:
+            return f"gap of {stamp_s - last_s:.2f} s"
+        if camera != last_camera:
+            return "camera changed"
+        return None
+
+    def clear(self) -> None:
+        """Forget the last frame."""
+        self._stamp_s, self._camera = None, None
+
+
+class SceneDetector:
+    """Cut detection by comparison with the last frame that fitted the scene.
+
+    Comparing with the last good frame lets slow change pass and needs no model of the scene. An odd frame is first
+    held against the innocent causes: no usable exposure, light that moved while the depth did not, blur. What remains
+    is a cut once `confirm_frames` odd frames in a row agree with each other, so a lone bad frame never resets.
+    """
+
+    def __init__(self, cfg: SceneConfig) -> None:
+        """See SceneConfig."""
+        self.configure(cfg)
+        self.clear()
+
+    def configure(self, cfg: SceneConfig) -> None:
+        """Change the settings; the scene goes on."""
+        self.cfg = cfg
+        self._threshold = threshold_of(cfg)
+
+    def clear(self) -> None:
+        """Begin a scene with the next frame."""
+        self._last_reset_s = float("-inf")
+        self._reference: FrameCues | None = None
+        self._pending: FrameCues | None = None
+        self._streak = 0
+        self._odd_since_s: float | None = None
+        self._sharpness: float | None = None
+        self._descriptor: NDArray[np.float32] | None = None
+
+    def update(self, cues: FrameCues, stamp_s: float, descriptor: NDArray[np.float32] | None = None) -> SceneVerdict:
+        """Judge one frame.
+
+        Args:
+            cues: the frame at a glance.
+            stamp_s: its time. Seconds.
+            descriptor (C,): the encoder's global descriptor, used when `encoder_weight` > 0.
+        """
+        if self._reference is None:
+            self._begin(cues, stamp_s, descriptor)
+            return SceneVerdict(False, False, None, 0.0, 1.0)
+        sharpness = cues.sharpness / max(self._sharpness or cues.sharpness, 1e-6)
+        difference = compare_frames(self._reference, cues)
+        score = self._mix(scene_score(difference), descriptor)
+        if score < self._threshold:
+            self._accept(cues, descriptor)
+            return SceneVerdict(False, False, None, score, sharpness)
+        if self._odd_since_s is None:
+            self._odd_since_s = stamp_s
+        veto = _innocent_cause(difference, cues, sharpness)
+        if veto is not None and stamp_s - self._odd_since_s < _VETO_PATIENCE_S:
+            self._pending, self._streak = None, 0
+            return SceneVerdict(False, True, veto, score, sharpness)
+        changed = self._confirmed(cues) and stamp_s - self._last_reset_s >= self.cfg.cooldown_s
+        if changed:
+            self.clear()
+            self._begin(cues, stamp_s, descriptor)
+        return SceneVerdict(changed, not changed, None, score, sharpness)
+
+    def _begin(self, cues: FrameCues, stamp_s: float, descriptor: NDArray[np.float32] | None) -> None:
+        self._last_reset_s = stamp_s
+        self._accept(cues, descriptor)
+
+    def _accept(self, cues: FrameCues, descriptor: NDArray[np.float32] | None) -> None:
+        self._reference = cues
+        self._pending, self._streak, self._odd_since_s = None, 0, None
+        mean = self._sharpness
+        self._sharpness = cues.sharpness if mean is None else mean + _SHARPNESS_MEMORY * (cues.sharpness - mean)
+        if descriptor is not None:
+            old = self._descriptor
+            self._descriptor = descriptor if old is None else old + _DESCRIPTOR_MEMORY * (descriptor - old)
+
+    def _confirmed(self, cues: FrameCues) -> bool:
+        agrees = self._pending is not None and scene_score(compare_frames(self._pending, cues)) < self._threshold
+        self._streak = self._streak + 1 if agrees else 1
+        self._pending = cues
+        return self._streak >= self.cfg.confirm_frames
+
+    def _mix(self, score: float, descriptor: NDArray[np.float32] | None) -> float:
+        if descriptor is None or self._descriptor is None or self.cfg.encoder_weight == 0:
+            return score
+        product = float(np.linalg.norm(descriptor) * np.linalg.norm(self._descriptor))
+        distance = 1.0 - float(descriptor @ self._descriptor) / max(product, 1e-12)
+        weight = self.cfg.encoder_weight
+        return (1 - weight) * score + weight * min(1.0, distance / _DESCRIPTOR_FULL)
+
+
+def threshold_of(cfg: SceneConfig) -> float:
+    """The score from which a frame is odd: beyond 1 (never) at sensitivity 0, 0 at sensitivity 1."""
+    if not cfg.enabled or cfg.sensitivity == 0:
+        return float("inf")
+    if cfg.sensitivity >= 0.5:
+        return _THRESHOLD * 2 * (1 - cfg.sensitivity)
+    return _THRESHOLD + (1 - _THRESHOLD) * (1 - 2 * cfg.sensitivity)
+
+
+def scene_score(difference: FrameDifference) -> float:
+    """Weighted evidence of a cut in [0, 1]; without depth the other cues share its weight."""
+    colour = min(1.0, difference.colour / _COLOUR_FULL)
+    score = _WEIGHT_STRUCTURE * difference.structure + _WEIGHT_COLOUR * colour
+    if np.isnan(difference.depth):
+        return score / (_WEIGHT_STRUCTURE + _WEIGHT_COLOUR)
+    return score + _WEIGHT_DEPTH * min(1.0, difference.depth / _DEPTH_FULL)
+
+
+def _innocent_cause(difference: FrameDifference, cues: FrameCues, relative_sharpness: float) -> str | None:
+    if cues.exposure < _LEAST_EXPOSURE:
+        return "exposure"
+    depth_stays = difference.depth < _DEPTH_SAME
+    colour_stays = np.isnan(difference.depth) and difference.colour < 0.5 * _COLOUR_FULL
+    if difference.brightness > _BRIGHTNESS_JUMP and (depth_stays or colour_stays):
+        return "exposure"
+    return "blur" if relative_sharpness < _BLURRED else None

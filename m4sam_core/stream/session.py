@@ -1,0 +1,224 @@
+"""One camera's endless stream: one frame in, one mask out, at constant cost (spec/stream.md).
+
+The session owns everything that lives in time: the memory, the scene, the clock. The model stays stateless, and each
+frame goes through the one recurrence (recurrence.py) that training uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from m4sam_core.config import StreamConfig
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.stream.bank import RingBank
+from m4sam_core.stream.cues import FrameCues
+from m4sam_core.stream.policy import build_policy
+from m4sam_core.stream.recurrence import FrameOutput, MemoryState, WriteDecision, step
+from m4sam_core.stream.scene import HardEvents, SceneDetector, SceneVerdict
+from m4sam_core.stream.write_gate import ImageQuality, WriteGate, measure_masks
+
+_NO_VERDICT = SceneVerdict(changed=False, suspect=False, veto=None, score=0.0, relative_sharpness=1.0)
+
+
+@dataclass(frozen=True)
+class StreamFrame:
+    """Result of one step.
+
+    Attributes:
+        mask_prob (1, 1, S, S): saliency probability in [0, 1], at the model's size.
+        scene_id: number of the scene, from 0; counts resets.
+        frame_index: number of the frame in its scene, from 0.
+        reset_reason: why a new scene begins with this frame, None when it does not.
+        wrote_memory: the frame was remembered.
+        refusal: why a frame that was due was not remembered, None otherwise.
+        memory_entries: frames remembered now.
+        scene: what the scene detector made of the frame.
+    """
+
+    mask_prob: Tensor
+    scene_id: int
+    frame_index: int
+    reset_reason: str | None
+    wrote_memory: bool
+    refusal: str | None
+    memory_entries: int
+    scene: SceneVerdict
+
+
+class StreamSession:
+    """Memory and scene of one camera. Not thread-safe: one thread steps."""
+
+    def __init__(self, model: M4SAM, cfg: StreamConfig | None = None) -> None:
+        """Start a stream.
+
+        Args:
+            model: in evaluation mode, wherever it is to run.
+            cfg: memory policy, write gate, scene changes.
+        """
+        self.model = model
+        self.cfg = cfg or StreamConfig()
+        self._gate = WriteGate(self.cfg.write_gate)
+        self._detector = SceneDetector(self.cfg.scene)
+        self._hard_events = HardEvents(self.cfg.scene.max_gap_s)
+        self._new_memory()
+        self._scene_id = 0
+        self._frame_index = 0
+        self._reset_reason: str | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes the memory holds: bank and sensory state."""
+        sensory = self._state.sensory
+        return self._bank.nbytes + (0 if sensory is None else sensory.nbytes)
+
+    @property
+    def memory_entries(self) -> int:
+        """Frames remembered now."""
+        return self._bank.count
+
+    def step(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        stamp_s: float,
+        cues: FrameCues | None = None,
+        camera: Hashable = None,
+        mark: Callable[[str], None] | None = None,
+    ) -> StreamFrame:
+        """Segment the next frame.
+
+        If anything fails on the way the memory may be half written, so the stream starts a new scene with its next
+        frame.
+
+        Args:
+            rgb (1, 3, S, S): colour in [0, 1], at the model's size, on its device.
+            depth (1, 1, S, S): depth in [0, 1], larger = farther, holes 0.
+            stamp_s: time of the frame, rising; an equal stamp is read but not remembered. Seconds.
+            cues: the frame at a glance; without them only hard events reset, and pictures are not judged.
+            camera: whatever tells cameras apart (size, frame_id, intrinsics); a change starts a new scene.
+            mark: called with a stage's name as soon as it is done, for timing.
+        """
+        try:
+            with torch.inference_mode():
+                return self._step(rgb, depth, stamp_s, cues, camera, mark or _ignore)
+        except BaseException as error:
+            self.reset(f"frame failed: {type(error).__name__}")
+            raise
+
+    def reset(self, reason: str) -> None:
+        """Forget scene and clock; the next frame starts a new scene exactly as a fresh stream would."""
+        self._hard_events.clear()
+        self._detector.clear()
+        self._restart(reason)
+
+    def forget(self) -> None:
+        """Become a fresh stream, scene numbers included; keeps the allocated memory."""
+        self.reset("")
+        self._scene_id = 0
+        self._reset_reason = None
+
+    def configure(self, cfg: StreamConfig) -> None:
+        """Change settings between two frames; another memory layout or policy starts a new scene."""
+        old, self.cfg = self.cfg, cfg
+        self._gate.cfg = cfg.write_gate
+        self._detector.configure(cfg.scene)
+        self._hard_events.max_gap_s = cfg.scene.max_gap_s
+        if cfg.bank != old.bank:
+            self._new_memory()
+            self._restart("memory settings changed")
+
+    def _step(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        stamp_s: float,
+        cues: FrameCues | None,
+        camera: Hashable,
+        mark: Callable[[str], None],
+    ) -> StreamFrame:
+        hard = self._hard_events.check(stamp_s, (tuple(rgb.shape), camera))
+        if hard is not None:
+            self._detector.clear()
+            self._restart(hard)
+        features = self.model.encode(rgb, depth, aux=False)
+        mark("encode")
+        verdict = self._watch_scene(features.fused, stamp_s, cues)
+        if verdict.changed:
+            self._restart(f"scene change (score {verdict.score:.2f})")
+        if self._policy.restarts():
+            self._clear_scene()
+
+        wrote, refusal = False, None
+
+        def decide(output: FrameOutput) -> WriteDecision | None:
+            nonlocal wrote, refusal
+            if not self._policy.wants(stamp_s):
+                return None
+            refusal = self._gate.judge(
+                measure_masks(output.mask_prob, torch.sigmoid(output.features.coarse_logits[-1])),
+                _image_quality(cues, verdict),
+                stamp_s,
+            )
+            slot = self._policy.place(stamp_s, trusted=refusal is None)
+            if slot is None:
+                return None
+            wrote = True
+            return WriteDecision(deep_update=self.cfg.deep_update == "always", slot=slot)
+
+        output = step(self.model, features, self._state, decide)
+        mark("memory")
+        frame = StreamFrame(
+            mask_prob=output.mask_prob,
+            scene_id=self._scene_id,
+            frame_index=self._frame_index,
+            reset_reason=self._reset_reason,
+            wrote_memory=wrote,
+            refusal=refusal,
+            memory_entries=self._bank.count,
+            scene=verdict,
+        )
+        self._frame_index += 1
+        self._reset_reason = None
+        return frame
+
+    def _watch_scene(self, fused: Tensor, stamp_s: float, cues: FrameCues | None) -> SceneVerdict:
+        if cues is None:
+            return _NO_VERDICT
+        descriptor: NDArray[np.float32] | None = None
+        if self.cfg.scene.encoder_weight > 0 and fused.numel() > 0:
+            descriptor = fused.mean(dim=(2, 3))[0].float().cpu().numpy()
+        return self._detector.update(cues, stamp_s, descriptor)
+
+    def _new_memory(self) -> None:
+        self._policy = build_policy(self.cfg.bank)
+        self._bank = RingBank(self.cfg.bank.capacity)
+        self._state = MemoryState(self._bank)
+
+    def _restart(self, reason: str) -> None:
+        self._clear_scene()
+        if self._frame_index > 0:
+            self._scene_id += 1
+            self._frame_index = 0
+        self._reset_reason = reason
+
+    def _clear_scene(self) -> None:
+        self._bank.clear()
+        self._policy.clear()
+        self._gate.clear()
+        self._state.sensory = None
+
+
+def _image_quality(cues: FrameCues | None, verdict: SceneVerdict) -> ImageQuality:
+    if cues is None:
+        return ImageQuality()
+    return ImageQuality(verdict.relative_sharpness, cues.exposure, verdict.suspect)
+
+
+def _ignore(_: str) -> None:
+    """No timing wanted."""
