@@ -20,8 +20,8 @@ from launch_ros.actions import Node
 
 SHARE = Path(__file__).resolve().parents[1]
 PRESETS = SHARE / "config" / "cameras"
-# Fast DDS 2 (Humble, Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+FAST_DDS_2 = ("humble", "iron", "jazzy")  # distributions whose Fast DDS knows the second name only; later ones warn at it
 
 ARGUMENTS = {
     "camera": ("", "Preset in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
@@ -127,7 +127,8 @@ def dds_actions(choice):
     path = str(SHARE / "config" / "dds" / "fastdds_shm.xml") if choice == "auto" else choice
     if not Path(path).is_file():
         raise RuntimeError(f"dds_profile: expected auto, none or an XML file, got {choice!r}, which does not exist")
-    return [SetEnvironmentVariable(name, path) for name in DDS_VARIABLES]
+    variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in FAST_DDS_2]
+    return [SetEnvironmentVariable(variable, path)]
 
 
 def generate_launch_description():

@@ -55,7 +55,7 @@ def launch_file(monkeypatch):
         module = types.ModuleType(module_name)
         vars(module).update(kinds, LaunchConfiguration=LaunchConfiguration)
         monkeypatch.setitem(sys.modules, module_name, module)
-    for name in DDS_VARIABLES:
+    for name in (*DDS_VARIABLES, "ROS_DISTRO"):
         monkeypatch.delenv(name, raising=False)
     spec = importlib.util.spec_from_file_location("saliency_launch", LAUNCH_FILE)
     module = importlib.util.module_from_spec(spec)
@@ -147,6 +147,12 @@ def test_unknown_preset_lists_the_known_ones(launch_file):
 def test_the_users_dds_profile_stays(launch_file, monkeypatch):
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/my.xml")
     assert environment_of(actions_of(launch_file)) == {}
+
+
+@pytest.mark.parametrize(("distro", "variable"), [("humble", 1), ("jazzy", 1), ("kilted", 0), ("", 0)])
+def test_the_dds_variable_is_the_one_the_distribution_reads(launch_file, monkeypatch, distro, variable):
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    assert list(environment_of(actions_of(launch_file))) == [DDS_VARIABLES[variable]]
 
 
 def test_dds_profile_can_be_chosen_or_left_out(launch_file, tmp_path):
