@@ -1,4 +1,4 @@
-"""THE screen where a model is wired from its config. Modules take numbers and sub-modules; only this file reads ModelConfig."""
+"""THE screen where a model is wired from its config: modules take numbers and sub-modules, only this file reads it."""
 
 from __future__ import annotations
 

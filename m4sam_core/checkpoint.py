@@ -42,7 +42,10 @@ def save_checkpoint(
         CheckpointError: the file cannot be written.
     """
     tensors = {
-        name: (value.to(dtype) if dtype is not None and value.is_floating_point() else value).detach().cpu().contiguous()
+        name: (value.to(dtype) if dtype is not None and value.is_floating_point() else value)
+        .detach()
+        .cpu()
+        .contiguous()
         for name, value in model.state_dict().items()
     }
     header = {**(metadata or {}), "format": FORMAT, "config": model.cfg.model_dump_json()}
@@ -123,7 +126,7 @@ def _read(path: str | Path, *, weights: bool) -> tuple[dict[str, str], dict[str,
         ) from error
     if header.get("format") != FORMAT or "config" not in header:
         raise CheckpointError(
-            f"{path}: expected a checkpoint of format {FORMAT}, got {header.get('format')!r}; use one written by m4sam train"
+            f"{path}: expected format {FORMAT}, got {header.get('format')!r}; use one that m4sam train wrote"
         )
     return header, tensors
 
@@ -146,12 +149,18 @@ def copy_weights(target: Mapping[str, Tensor], source: Mapping[str, Any], path: 
         ("not a tensor", sorted(k for k in target.keys() & source.keys() if not isinstance(source[k], Tensor))),
     ]
     tensors = {k: v for k, v in source.items() if k in target and isinstance(v, Tensor)}
-    wrong = [f"{k} {tuple(v.shape)}, expected {tuple(target[k].shape)}" for k, v in tensors.items() if v.shape != target[k].shape]
+    wrong = [
+        f"{k} {tuple(v.shape)}, expected {tuple(target[k].shape)}"
+        for k, v in tensors.items()
+        if v.shape != target[k].shape
+    ]
     bad = [k for k, v in tensors.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
     problems += [("of another shape", sorted(wrong)), ("NaN or infinite", sorted(bad))]
     found = [f"{len(keys)} {kind}: {_list(keys)}" for kind, keys in problems if keys]
     if found:
-        raise CheckpointError(f"{path}: does not fit {what}; " + "; ".join(found) + ". Check that this is the right file")
+        raise CheckpointError(
+            f"{path}: does not fit {what}; " + "; ".join(found) + ". Check that this is the right file"
+        )
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
@@ -169,13 +178,15 @@ def read_pickled_weights(path: str | Path) -> dict[str, Any]:
         CheckpointError: missing, truncated, or holding anything that would need code to be run.
     """
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: expected a weights file, found none; m4sam download NAME fetches published ones")
+        raise CheckpointError(
+            f"{path}: expected a weights file, found none; m4sam download NAME fetches published ones"
+        )
     try:
         content = torch.load(str(path), map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  # whatever torch's reader meets in a damaged file
+    except Exception as error:  # whatever torch's reader meets in a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: expected plain tensors, cannot read it safely ({reason}); it is damaged or holds pickled objects, "
+            f"{path}: cannot read it safely as plain tensors ({reason}); it is damaged or holds pickled objects, "
             "which are never executed. Download it again from its publisher"
         ) from error
     if not isinstance(content, dict):

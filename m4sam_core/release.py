@@ -148,5 +148,7 @@ def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:
     prefix = "image_encoder.trunk."
     trunk: dict[str, Tensor] = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
     if not trunk:
-        raise CheckpointError(f"{path}: expected SAM2.1 keys starting with {prefix!r}, found none; use sam2.1_hiera_*.pt")
+        raise CheckpointError(
+            f"{path}: expected SAM2.1 keys starting with {prefix!r}, found none; use sam2.1_hiera_*.pt"
+        )
     copy_weights(hiera.state_dict(), trunk, str(path), f"the SAM2.1 trunk of size {model.cfg.trunk.size}")  # type: ignore[union-attr]  # a Hiera has a size

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,27 @@ from m4sam_core.model.moe_lora import GROUPS, FoldedExperts, MoELoRA, fold_exper
 from m4sam_core.types import Modality
 
 Mode = Literal["release", "paper"]
+
+
+@dataclass
+class LowRankUpdate:
+    """An update that was not multiplied out yet: `low` (..., r) times `up` (dim, r) transposed."""
+
+    low: Tensor
+    up: Tensor
+
+    @property
+    def dim(self) -> int:
+        """Channels of the update."""
+        return self.up.shape[0]
+
+    def add_to(self, target: Tensor) -> None:
+        """Add the update in place to target (rows, dim), which may be a column slice of a wider matrix."""
+        target.addmm_(self.low.flatten(0, -2).to(target.dtype), self.up.t().to(target.dtype))
+
+    def dense(self) -> Tensor:
+        """The update (..., dim)."""
+        return F.linear(self.low, self.up)
 
 
 class LowRankAdapter(nn.Module):
@@ -67,7 +89,7 @@ class LowRankAdapter(nn.Module):
 
     def forward(
         self, x: Tensor, modalities: Sequence[Modality], to_windows: Callable[[Tensor], Tensor]
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[LowRankUpdate], Tensor]:
         """Updates for S equal parts of a batch.
 
         Args:
@@ -76,20 +98,20 @@ class LowRankAdapter(nn.Module):
             to_windows: lays a (M, H, W, c) map out as routing units (windows, h, w, c), parts outermost.
 
         Returns:
-            one update (windows, h, w, dim) per output, and the scalar load-balancing loss.
+            one update per output for every (windows, h, w), and the scalar load-balancing loss.
         """
         if self.shared:
             return self._apply_set(self._set("shared"), x, modalities, to_windows)
         parts = [
             self._apply_set(self._set(modality.value), part, (modality,), to_windows)
-            for part, modality in zip(x.chunk(len(modalities)), modalities)
+            for part, modality in zip(x.chunk(len(modalities)), modalities, strict=True)
         ]
-        updates = [torch.cat(group) for group in zip(*(part[0] for part in parts))]
+        updates = [_side_by_side(group) for group in zip(*(part[0] for part in parts), strict=True)]
         return updates, torch.stack([part[1] for part in parts]).sum()
 
     def _set(self, key: str) -> list[MoELoRA]:
-        modules = self.sets[key]
-        return [modules[name] for name in self.names]  # type: ignore[index]  # ModuleDict is indexable
+        modules = cast("nn.ModuleDict", self.sets[key])
+        return [cast("MoELoRA", modules[name]) for name in self.names]
 
     def _apply_set(
         self,
@@ -97,15 +119,15 @@ class LowRankAdapter(nn.Module):
         x: Tensor,
         modalities: Sequence[Modality],
         to_windows: Callable[[Tensor], Tensor],
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[LowRankUpdate], Tensor]:
         low = pointwise(x, torch.cat([adapter.lora_a for adapter in adapters]))
         low = to_windows(low).permute(0, 3, 1, 2)
-        mixed = [self._mix(adapters, part, m) for part, m in zip(low.chunk(len(modalities)), modalities)]
+        mixed = [self._mix(adapters, part, m) for part, m in zip(low.chunk(len(modalities)), modalities, strict=True)]
         update = torch.cat([part[0] for part in mixed]).permute(0, 2, 3, 1)
         loss = torch.stack([part[1] for part in mixed]).sum()
         ranks = [adapter.rank for adapter in adapters]
-        pieces = zip(adapters, update.split(ranks, dim=-1))
-        return [F.linear(piece, adapter.lora_b) for adapter, piece in pieces], loss
+        pieces = zip(adapters, update.split(ranks, dim=-1), strict=True)
+        return [LowRankUpdate(piece, adapter.lora_b) for adapter, piece in pieces], loss
 
     def _mix(self, adapters: list[MoELoRA], a: Tensor, modality: Modality) -> tuple[Tensor, Tensor]:
         """alpha/r * (a + D(a)) for a (windows, n*r, h, w)."""
@@ -116,7 +138,7 @@ class LowRankAdapter(nn.Module):
             return folded.mix(a, len(adapters), adapters[0].top_k, self.combine)
         chunks = a.chunk(len(adapters), dim=1)
         groups = self._groups(modality)
-        mixed = [adapter.mix(chunk, groups, self.combine) for adapter, chunk in zip(adapters, chunks)]
+        mixed = [adapter.mix(chunk, groups, self.combine) for adapter, chunk in zip(adapters, chunks, strict=True)]
         return torch.cat([part[0] for part in mixed], dim=1), torch.stack([part[1] for part in mixed]).sum()
 
     def _groups(self, modality: Modality) -> tuple[str, ...]:
@@ -140,11 +162,18 @@ class LowRankAdapter(nn.Module):
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         self._folded = {}
-        return super()._apply(*args, **kwargs)
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch's own hook
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._folded = {}
         super()._load_from_state_dict(*args, **kwargs)
+
+
+def _side_by_side(parts: Sequence[LowRankUpdate]) -> LowRankUpdate:
+    """One update for the concatenated parts of a batch, each part with its own `up`."""
+    rank = parts[0].low.shape[-1]
+    low = [F.pad(part.low, (index * rank, (len(parts) - 1 - index) * rank)) for index, part in enumerate(parts)]
+    return LowRankUpdate(torch.cat(low), torch.cat([part.up for part in parts], dim=1))
 
 
 class BottleneckAdapter(nn.Module):
@@ -159,11 +188,10 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         self.down = nn.ModuleDict({m.value: nn.Linear(dim, hidden) for m in Modality})
         self.up = nn.ModuleDict({m.value: nn.Linear(hidden, dim) for m in Modality})
-        for layer in self.up.values():
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]  # a Linear's weight
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # a Linear's bias
+        for parameter in self.up.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, modalities: Sequence[Modality]) -> Tensor:
         """Adapt S equal parts of x (S*N, h, w, dim), each with its modality's weights."""
-        parts = zip(x.chunk(len(modalities)), modalities)
+        parts = zip(x.chunk(len(modalities)), modalities, strict=True)
         return x + torch.cat([self.up[m.value](F.gelu(self.down[m.value](part))) for part, m in parts])

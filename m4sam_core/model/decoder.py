@@ -23,7 +23,7 @@ class UpBlock(nn.Module):
         self.convs = nn.Sequential(ConvBN(2 * channels, channels, relu=True), ConvBN(channels, channels, relu=True))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """x (N, C, h, w), skip (N, C, 2h, 2w) -> (N, C, 2h, 2w)."""
+        """X (N, C, h, w), skip (N, C, 2h, 2w) -> (N, C, 2h, 2w)."""
         return self.convs(torch.cat([skip, resize(x, skip.shape[-2:], align_corners=True)], dim=1))
 
 
@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         self.edge_heads = nn.ModuleList([nn.Conv2d(channels, 1, 1) for _ in range(3)])
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """levels X_E^1..4 (N, C, H/4/2^i, W/4/2^i) -> (X_D^3, X_D^2, X_D^1), coarse to fine."""
+        """Levels X_E^1..4 (N, C, H/4/2^i, W/4/2^i) -> (X_D^3, X_D^2, X_D^1), coarse to fine."""
         d3 = self.ups[0](levels[3], levels[2])
         d2 = self.ups[1](d3, levels[1])
         d1 = self.ups[2](d2, levels[0])
@@ -49,7 +49,7 @@ class Decoder(nn.Module):
 
     def coarse(self, decoded: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:
         """Coarse mask logits of every decoded level, (N, 1, *size) each."""
-        return tuple(resize(head(x), size) for head, x in zip(self.coarse_heads, decoded))
+        return tuple(resize(head(x), size) for head, x in zip(self.coarse_heads, decoded, strict=True))
 
     def finest(self, decoded: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor]:
         """The last of `coarse` alone."""
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
 
     def edges(self, decoded: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:
         """Edge logits of every decoded level, (N, 1, *size) each."""
-        return tuple(resize(head(x), size) for head, x in zip(self.edge_heads, decoded))
+        return tuple(resize(head(x), size) for head, x in zip(self.edge_heads, decoded, strict=True))
 
 
 class GatedFusion(nn.Module):
@@ -81,7 +81,7 @@ class GatedFusion(nn.Module):
         self.gate = ConvBN(2 * channels, channels, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """levels X_E^1..4 -> X~ (N, C, H/4, W/4)."""
+        """Levels X_E^1..4 -> X~ (N, C, H/4, W/4)."""
         first = levels[0]
         joined = self.join(torch.cat([first, *(resize(x, first.shape[-2:]) for x in levels[1:])], dim=1))
         channel = torch.sigmoid(self.channel_attention(F.adaptive_avg_pool2d(joined, 1)))

@@ -1,8 +1,9 @@
 """Convolution experts and their gates (spec/model.md 2).
 
-An expert is a short stack of convolutions on the r channels of a low-rank adapter, laid out as an image of one attention
-window. Training runs each expert with batch statistics of the windows routed to it; evaluation folds all experts of one
-modality into two dense convolutions, which is why every expert is a plain `nn.Sequential` of convolution, BN and GELU.
+An expert is a short stack of convolutions on the r channels of a low-rank adapter, laid out as an image of one
+attention window. Training runs each expert with batch statistics of the windows routed to it; evaluation folds all
+experts of one modality into two dense convolutions, which is why every expert is a plain `nn.Sequential` of
+convolution, BN and GELU.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ EXPERTS_PER_GROUP = 3
 class RoutedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation whose training statistics cover only the samples marked active.
 
-    A dense form of dispatch: inactive samples are normalised too, with statistics they had no part in, and are masked by
-    the caller. When no sample is active the running statistics stay as they are.
+    A dense form of dispatch: inactive samples are normalised too, with statistics they had no part in, and are masked
+    by the caller. When no sample is active the running statistics stay as they are.
     """
 
     def forward(self, x: Tensor, active: Tensor | None = None) -> Tensor:
@@ -38,7 +39,8 @@ class RoutedBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
             step = torch.where(count > 0, count.new_tensor(self.momentum or 0.0), count.new_tensor(0.0))
-            assert self.running_mean is not None and self.running_var is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), step.to(self.running_mean.dtype))
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), step.to(self.running_var.dtype))
             if self.num_batches_tracked is not None:

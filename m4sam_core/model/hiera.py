@@ -1,14 +1,14 @@
 """SAM2.1's Hiera with adapters (spec/model.md 2).
 
-The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens only
-(windows are padded after them: a padding token's q, k, v are the bias plus the adapter's update, nothing else) and both
-modalities share one pass.
+The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens
+only (windows are padded after them: a padding token's q, k, v are the bias plus the adapter's update, nothing else)
+and both modalities share one pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -62,12 +62,12 @@ class HieraTrunk(Trunk):
 
     def __init__(
         self,
-        hiera: nn.Module,
+        hiera: Any,
         qv_adapters: Sequence[LowRankAdapter] = (),
         bottlenecks: Sequence[BottleneckAdapter] = (),
     ) -> None:
         super().__init__()
-        self.hiera: Any = hiera
+        self.hiera: Any = hiera  # sam2 carries no types
         freeze(hiera)
         self.qv_adapters = nn.ModuleList(qv_adapters)
         self.bottlenecks = nn.ModuleList(bottlenecks)
@@ -93,7 +93,7 @@ class HieraTrunk(Trunk):
     def fold(self) -> None:
         """Fold the experts of every adapter."""
         for adapter in self.qv_adapters:
-            adapter.fold()
+            cast("LowRankAdapter", adapter).fold()
 
 
 def _run_block(
@@ -111,33 +111,31 @@ def _run_block(
     return x + pointwise(hidden, second.weight, second.bias), loss
 
 
-def _attend(
-    block: Any, x: Tensor, adapter: nn.Module | None, modalities: Sequence[Modality]
-) -> tuple[Tensor, Tensor]:
+def _attend(block: Any, x: Tensor, adapter: nn.Module | None, modalities: Sequence[Modality]) -> tuple[Tensor, Tensor]:
     """Windowed or global attention on x (M, H, W, C), before the output projection; q is pooled at stage changes."""
     attention = block.attn
     height, width = x.shape[1:3]
     window = block.window_size
 
-    def to_windows(tokens: Tensor) -> Tensor:
-        return _partition(tokens, window) if window else tokens
-
-    qkv = to_windows(pointwise(x, attention.qkv.weight))
-    qkv = qkv + attention.qkv.bias
+    qkv = pointwise(x, attention.qkv.weight, attention.qkv.bias)
+    if window:
+        qkv = _partition(qkv, window, attention.qkv.bias)
     loss = x.new_zeros(())
     if adapter is not None:
-        (delta_q, delta_v), loss = adapter(x, modalities, to_windows)
-        qkv[..., : delta_q.shape[-1]].add_(delta_q)
-        qkv[..., -delta_v.shape[-1] :].add_(delta_v)
+        (update_q, update_v), loss = adapter(x, modalities, lambda low: _partition(low, window) if window else low)
+        qkv = qkv.contiguous()
+        rows = qkv.view(-1, qkv.shape[-1])
+        update_q.add_to(rows[:, : update_q.dim])
+        update_v.add_to(rows[:, -update_v.dim :])
 
     q, k, v = qkv.chunk(3, dim=-1)
     if block.q_stride:
         q = _pool(q, block.pool)
         height, width, window = height // 2, width // 2, window // 2
-    rows, columns = q.shape[1:3]
+    pooled = q.shape[1:3]
     q, k, v = (part.flatten(1, 2).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-    out = out.reshape(-1, rows, columns, block.dim_out)
+    out = out.reshape(-1, *pooled, block.dim_out)
     return (_unpartition(out, window, height, width) if window else out), loss
 
 
@@ -145,14 +143,28 @@ def _pool(x: Tensor, pool: nn.Module) -> Tensor:
     return pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _partition(x: Tensor, window: int) -> Tensor:
-    """(M, H, W, C) -> (M * windows, window, window, C), zero-padded at the bottom and right."""
+def _partition(x: Tensor, window: int, padding: Tensor | None = None) -> Tensor:
+    """Lay x (M, H, W, C) out as (M * windows, window, window, C), padded at the bottom and right.
+
+    `padding` (C,) is the value of padded positions, zero when absent.
+    """
     n, height, width, channels = x.shape
-    pad_h, pad_w = -height % window, -width % window
-    if pad_h or pad_w:
-        x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
-    x = x.reshape(n, (height + pad_h) // window, window, (width + pad_w) // window, window, channels)
-    return x.transpose(2, 3).reshape(-1, window, window, channels)
+    rows, columns = -(-height // window), -(-width // window)
+    if height == rows * window and width == columns * window:
+        x = x.reshape(n, rows, window, columns, window, channels).transpose(2, 3)
+        return x.reshape(-1, window, window, channels)
+    # Written window by window: one pass over the memory instead of pad, copy and add.
+    fill = x.new_zeros(channels) if padding is None else padding.to(x.dtype)
+    out = x.new_empty(n, rows, columns, window, window, channels)
+    for row in range(rows):
+        for column in range(columns):
+            part = x[:, row * window : (row + 1) * window, column * window : (column + 1) * window]
+            tall, wide = part.shape[1:3]
+            target = out[:, row, column]
+            target[:, :tall, :wide] = part
+            target[:, tall:] = fill
+            target[:, :tall, wide:] = fill
+    return out.view(-1, window, window, channels)
 
 
 def _unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:

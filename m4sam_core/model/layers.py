@@ -53,9 +53,11 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A linear layer over the last axis of x (N, h, w, in) -> (N, h, w, out).
 
     On a CPU in float32 it is computed as a 1x1 convolution on the channels-last view of the same memory, which oneDNN
-    runs about twice as fast as the matrix product (spec/performance.md, measured).
+    runs up to twice as fast as the matrix product (spec/performance.md, measured); torch gives convolutions to oneDNN
+    only when it has more than one thread.
     """
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    if on_cpu and not torch.is_grad_enabled() and torch.get_num_threads() > 1:
         y = F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
         return y.permute(0, 2, 3, 1)
     return F.linear(x, weight, bias)

@@ -108,7 +108,7 @@ class M4SAM(nn.Module):
         levels, moe_loss = self.trunk(pair, BOTH)
         fused = [
             receptive(fusion(*level.chunk(2)))
-            for level, fusion, receptive in zip(levels, self.fusions, self.receptive)
+            for level, fusion, receptive in zip(levels, self.fusions, self.receptive, strict=True)
         ]
         decoded = self.decoder(fused)
         coarse = self.decoder.coarse(decoded, size) if aux else self.decoder.finest(decoded, size)
@@ -182,9 +182,9 @@ class M4SAM(nn.Module):
 
         Args:
             features: of B frames.
-            key (B, M, E): memory keys from `memory_key`.
-            value (B, M, Cv): memory values from `encode_value`.
-            valid (B, M) or (M,) bool: elements in use; all when absent.
+            key: (B, M, E) memory keys from `memory_key`.
+            value: (B, M, Cv) memory values from `encode_value`.
+            valid: (B, M) or (M,) bool, elements in use; all when absent.
 
         Returns:
             readout (B, Cv, h, w)
@@ -199,7 +199,8 @@ class M4SAM(nn.Module):
         return self.mask_decoder(fused), sensory
 
     def fold(self) -> None:
-        """Prepare for inference: fold what depends on weights alone. Outputs stay the same."""
+        """Prepare for inference: fold what depends on weights alone, lay kernels out for fast convolutions."""
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         self.trunk.fold()
 
 

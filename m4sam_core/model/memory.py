@@ -32,9 +32,7 @@ class KeyPath(nn.Module):
 
     def __init__(self, feature_dim: int, embed_dim: int, key_dim: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            ConvBN(feature_dim, embed_dim, relu=True), ConvBN(embed_dim, embed_dim, relu=True)
-        )
+        self.encoder = nn.Sequential(ConvBN(feature_dim, embed_dim, relu=True), ConvBN(embed_dim, embed_dim, relu=True))
         self.key = nn.Conv2d(embed_dim, key_dim, 3, padding=1)
         self.shrinkage = nn.Conv2d(embed_dim, 1, 3, padding=1)
         self.selection = nn.Conv2d(embed_dim, key_dim, 3, padding=1)
@@ -59,7 +57,7 @@ class SensoryUpdate(nn.Module):
         self.transform = nn.Conv2d(input_dim + sensory_dim, 3 * sensory_dim, 3, padding=1)
 
     def forward(self, x: Tensor, sensory: Tensor) -> Tensor:
-        """x (B, input, h, w), sensory (B, Cs, h, w) -> new sensory (B, Cs, h, w)."""
+        """X (B, input, h, w), sensory (B, Cs, h, w) -> new sensory (B, Cs, h, w)."""
         forget, update, new = self.transform(torch.cat([x, sensory], dim=1)).chunk(3, dim=1)
         update = torch.sigmoid(update)
         return torch.sigmoid(forget) * sensory * (1 - update) + update * torch.tanh(new)
@@ -89,7 +87,7 @@ class ValuePath(nn.Module):
         self.deep_update = SensoryUpdate(value_dim, sensory_dim)
 
     def forward(self, feature: Tensor, mask_prob: Tensor) -> Tensor:
-        """feature (B, C, h, w), mask_prob (B, 1, h, w) in [0, 1] -> value (B, Cv, h, w)."""
+        """Feature (B, C, h, w), mask_prob (B, 1, h, w) in [0, 1] -> value (B, Cv, h, w)."""
         return self.project(self.encoder(torch.cat([feature, mask_prob], dim=1)))
 
 
@@ -120,10 +118,10 @@ def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None)
     """Softmax attention over every memory element.
 
     Args:
-        query (B, P, E): from `memory_query`.
-        key (B, M, E): from `memory_key`.
-        value (B, M, Cv): memory values.
-        valid (B, M) or (M,) bool: elements to attend to; all when absent.
+        query: (B, P, E) from `memory_query`.
+        key: (B, M, E) from `memory_key`.
+        value: (B, M, Cv) memory values.
+        valid: (B, M) or (M,) bool, elements to attend to; all when absent.
 
     Returns:
         (B, P, Cv)
@@ -200,7 +198,11 @@ class MaskDecoder(nn.Module):
         super().__init__()
         steps: list[nn.Module] = []
         for _ in range(3):
-            steps += [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2), nn.BatchNorm2d(channels // 2), nn.GELU()]
+            steps += [
+                nn.ConvTranspose2d(channels, channels // 2, 2, stride=2),
+                nn.BatchNorm2d(channels // 2),
+                nn.GELU(),
+            ]
             channels //= 2
         self.steps = nn.Sequential(*steps)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from m4sam_core.model.experts import (
     EXPERTS_PER_GROUP,
     NoisyTopKGate,
+    Routing,
     combine,
     fusion_experts,
     modality_experts,
@@ -70,6 +71,10 @@ class MoELoRA(nn.Module):
         )
         self.gates = nn.ModuleDict({name: NoisyTopKGate(rank, top_k, gate_noise) for name in groups})
 
+    def gate(self, group: str) -> NoisyTopKGate:
+        """The gate of one expert group."""
+        return cast("NoisyTopKGate", self.gates[group])
+
     def mix(self, a: Tensor, groups: Sequence[str], mode: Literal["release", "paper"]) -> tuple[Tensor, Tensor]:
         """alpha/r * (a + D(a)) expert by expert, as training needs it.
 
@@ -84,7 +89,7 @@ class MoELoRA(nn.Module):
         pooled = a.mean(dim=(2, 3))
         total, loss = a, a.new_zeros(())
         for name in groups:
-            routing = self.gates[name](pooled)
+            routing: Routing = self.gate(name)(pooled)
             outputs = [
                 run_expert(expert, a, routing.gates[:, index] > 0)
                 for index, expert in enumerate(self.experts[name].children())
@@ -130,7 +135,11 @@ class FoldedExperts:
 
 def fold_experts(adapters: Sequence[MoELoRA], groups: Sequence[str]) -> FoldedExperts:
     """Fold BN into the experts of `groups` and lay n adapters out as dense convolutions."""
-    first_w, first_b, second_w, second_b, gate_w = [], [], [], [], []
+    first_w: list[Tensor] = []
+    first_b: list[Tensor] = []
+    second_w: list[Tensor] = []
+    second_b: list[Tensor] = []
+    gate_w: list[Tensor] = []
     for adapter in adapters:
         stacks = [_folded_layers(expert) for name in groups for expert in adapter.experts[name].children()]
         deep = [stack for stack in stacks if len(stack) == 2]
@@ -138,7 +147,7 @@ def fold_experts(adapters: Sequence[MoELoRA], groups: Sequence[str]) -> FoldedEx
         first_b.extend(stack[0][1] for stack in stacks)
         second_w.extend(_grow(stack[1][0], 3) for stack in deep)
         second_b.extend(stack[1][1] for stack in deep)
-        gate_w.append(torch.cat([adapter.gates[name].w_gate for name in groups], dim=1))
+        gate_w.append(torch.cat([adapter.gate(name).w_gate for name in groups], dim=1))
     return FoldedExperts(
         first_weight=_block_diagonal(first_w),
         first_bias=torch.cat(first_b),
@@ -161,7 +170,8 @@ def _folded_layers(expert: nn.Module) -> list[tuple[Tensor, Tensor]]:
             layers.append((weight, bias))
         elif isinstance(module, nn.BatchNorm2d):
             weight, bias = layers.pop()
-            assert module.running_mean is not None and module.running_var is not None
+            assert module.running_mean is not None
+            assert module.running_var is not None
             scale = module.weight * torch.rsqrt(module.running_var + module.eps)
             layers.append((weight * scale.view(-1, 1, 1, 1), (bias - module.running_mean) * scale + module.bias))
     return layers

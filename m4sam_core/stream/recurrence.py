@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -167,7 +168,7 @@ def unroll_clip(
     for t in range(length):
         decision = WriteDecision(_coin(deep_update, generator)) if t < length - 1 else None
         frame = features.frames(slice(t, None, length))
-        outputs.append(step(model, frame, state, lambda _, decision=decision: decision))
+        outputs.append(step(model, frame, state, partial(_as_decided, decision)))
 
     def unflatten(x: Tensor) -> Tensor:
         return x.unflatten(0, (batch, length))
@@ -181,6 +182,11 @@ def unroll_clip(
     )
 
 
+def _as_decided(decision: WriteDecision | None, _: FrameOutput) -> WriteDecision | None:
+    """A decision taken before the frame was seen."""
+    return decision
+
+
 def _coin(deep_update: DeepUpdate, generator: torch.Generator | None) -> bool:
     if deep_update == "random":
         return bool(torch.rand((), generator=generator) < 0.5)
@@ -191,6 +197,8 @@ def _check_clip(rgb: Tensor, depth: Tensor) -> None:
     if rgb.ndim != 5 or rgb.shape[2] != 3 or rgb.shape[1] < 1:
         raise InputError(f"rgb: expected a clip (B, T, 3, H, W) with T >= 1, got {tuple(rgb.shape)}")
     if depth.shape != (*rgb.shape[:2], 1, *rgb.shape[3:]):
-        raise InputError(f"depth: expected {(*rgb.shape[:2], 1, *rgb.shape[3:])} to match rgb, got {tuple(depth.shape)}")
+        raise InputError(
+            f"depth: expected {(*rgb.shape[:2], 1, *rgb.shape[3:])} to match rgb, got {tuple(depth.shape)}"
+        )
     if rgb.shape[3] % 32 or rgb.shape[4] % 32:
         raise InputError(f"rgb: expected height and width to be multiples of 32, got {tuple(rgb.shape[3:])}")
