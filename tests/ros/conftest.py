@@ -1,0 +1,264 @@
+"""A test bench of real processes over real DDS: the node under test, cameras to feed it, ears to hear it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+FAULTY_NODE = Path(__file__).parent / "faulty_node.py"
+NODE = "/saliency/m4sam"
+TIMEOUT_S = 30.0
+
+
+class NodeProcess:
+    """One process of the node under test, in a session of its own."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("w") as file:
+            self.popen = subprocess.Popen(
+                command, cwd=REPO, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
+    def rss_bytes(self) -> int:
+        pages = int(Path(f"/proc/{self.popen.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def send(self, number: int) -> None:
+        os.killpg(self.popen.pid, number)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """(exit code, seconds it took)."""
+        started = time.monotonic()
+        self.send(number)
+        return self.popen.wait(TIMEOUT_S), time.monotonic() - started
+
+
+class Camera:
+    """Publishes rgb and depth of a scene: a near square before a far wall."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        namespace: str = "/saliency",
+        width: int = 64,
+        height: int = 48,
+        reliability: str = "reliable",
+    ) -> None:
+        from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+        from sensor_msgs.msg import Image
+
+        policy = QoSReliabilityPolicy[reliability.upper()]
+        self._bench = bench
+        self.rgb_publisher = bench.ros.create_publisher(
+            Image, f"{namespace}/rgb/image", QoSProfile(depth=10, reliability=policy)
+        )
+        self.depth_publisher = bench.ros.create_publisher(
+            Image, f"{namespace}/depth/image", QoSProfile(depth=10, reliability=policy)
+        )
+        self.frame_id = "camera_optical"
+        self.rgb = np.full((height, width, 3), 90, np.uint8)
+        self.depth = np.full((height, width), 3000, np.uint16)
+        self.square = (slice(height // 4, height // 2), slice(width // 4, width // 2))
+        self.rgb[self.square] = (250, 40, 40)
+        self.depth[self.square] = 1000
+
+    def wait_matched(self) -> None:
+        """Until the node has subscribed to both."""
+        publishers = (self.rgb_publisher, self.depth_publisher)
+        self._bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the node to subscribe")
+
+    def rgb_msg(self, stamp: float, encoding: str = "rgb8", pixels: np.ndarray | None = None) -> Any:
+        from m4sam_ros.convert import numpy_to_image
+
+        return numpy_to_image(self.rgb if pixels is None else pixels, encoding, header(stamp, self.frame_id))
+
+    def depth_msg(self, stamp: float, encoding: str = "16UC1", pixels: np.ndarray | None = None) -> Any:
+        from m4sam_ros.convert import numpy_to_image
+
+        return numpy_to_image(self.depth if pixels is None else pixels, encoding, header(stamp, self.frame_id))
+
+    def shoot(self, stamp: float, rgb: bool = True, depth: bool = True, depth_stamp: float | None = None) -> None:
+        """Publish one frame."""
+        if rgb:
+            self.rgb_publisher.publish(self.rgb_msg(stamp))
+        if depth:
+            self.depth_publisher.publish(self.depth_msg(stamp if depth_stamp is None else depth_stamp))
+
+    def close(self) -> None:
+        self._bench.ros.destroy_publisher(self.rgb_publisher)
+        self._bench.ros.destroy_publisher(self.depth_publisher)
+
+
+class Bench:
+    """An rclpy node in this process and the processes under test."""
+
+    def __init__(self, env: dict[str, str], folder: Path) -> None:
+        import rclpy
+        from rclpy.context import Context
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._env = env
+        self._folder = folder
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=int(env["ROS_DOMAIN_ID"]))
+        self.ros = rclpy.create_node("test_bench", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.ros)
+        self.processes: list[NodeProcess] = []
+
+    def start(
+        self, *parameters: str, model: str = "identity", fault: str = "", ros_args: tuple[str, ...] = ()
+    ) -> NodeProcess:
+        """Start a saliency node; `parameters` are name:=value. `fault` names a backend of faulty_node.py."""
+        if fault:
+            command = [sys.executable, str(FAULTY_NODE), fault]
+        else:
+            code = "import sys; from m4sam_ros.node import main; sys.exit(main())"
+            command = [sys.executable, "-c", code]
+        command += ["--ros-args", "-p", f"model:={model}", *ros_args]
+        for parameter in parameters:
+            command += ["-p", parameter]
+        process = NodeProcess(command, self._env, self._folder / f"node{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
+    def spin(self, seconds: float) -> None:
+        """Let time pass, e.g. to see that nothing happens."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+
+    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """Spin until the condition holds; returns its value."""
+        deadline = time.monotonic() + timeout_s
+        while not (value := condition()):
+            if time.monotonic() > deadline:
+                logs = "\n".join(process.log[-3000:] for process in self.processes)
+                pytest.fail(f"waited {timeout_s} s for {what}; logs:\n{logs}")
+            self._executor.spin_once(timeout_sec=0.02)
+        return value
+
+    def listen(self, kind: Any, topic: str, profile: Any = 10, matched: bool = True) -> list[Any]:
+        """Everything received on a topic from now on."""
+        heard: list[Any] = []
+        subscription = self.ros.create_subscription(kind, topic, heard.append, profile)
+        if matched:
+            self.until(lambda: self.ros.count_publishers(subscription.topic_name), f"a publisher of {topic}")
+        return heard
+
+    def masks(self, namespace: str = "/saliency") -> list[Any]:
+        """Masks from now on; waits for the node to announce them."""
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import Image
+
+        return self.listen(Image, f"{namespace}/mask", QoSProfile(depth=50))
+
+    def camera(self, **settings: Any) -> Camera:
+        """A camera that the node has subscribed to."""
+        camera = Camera(self, **settings)
+        camera.wait_matched()
+        return camera
+
+    def step(self, camera: Camera, masks: list[Any], stamp: float, timeout_s: float = TIMEOUT_S, **shot: Any) -> Any:
+        """Publish one frame and wait for its mask."""
+        camera.shoot(stamp, **shot)
+        want = header(stamp, "").stamp
+        return self.until(
+            lambda: next((mask for mask in masks if mask.header.stamp == want), None), f"the mask of {stamp}", timeout_s
+        )
+
+    def call(self, kind: Any, service: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
+        """Call a service and wait for the answer."""
+        client = self.ros.create_client(kind, service)
+        self.until(client.service_is_ready, f"service {service}")
+        future = client.call_async(request)
+        self.until(future.done, f"an answer of {service}", timeout_s)
+        self.ros.destroy_client(client)
+        return future.result()
+
+    def set_parameter(self, name: str, value: Any, node: str = NODE) -> Any:
+        """Set one parameter of the node; its SetParametersResult."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.call(SetParameters, f"{node}/set_parameters", request).results[0]
+
+    def transition(self, label: str, node: str = NODE) -> bool:
+        """Lifecycle transition by label; whether it succeeded."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        ids = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
+        request = ChangeState.Request(transition=Transition(id=ids[label], label=label))
+        return self.call(ChangeState, f"{node}/change_state", request).success
+
+    def state(self, node: str = NODE) -> str:
+        """Label of the lifecycle state."""
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.alive:
+                process.send(signal.SIGKILL)
+            process.popen.wait(TIMEOUT_S)
+        self._executor.shutdown()
+        self.ros.destroy_node()
+        self._context.try_shutdown()
+
+
+def header(stamp: float, frame_id: str) -> Any:
+    """A header; stamps in seconds."""
+    from builtin_interfaces.msg import Time
+    from std_msgs.msg import Header
+
+    nanoseconds = round(stamp * 1e9)
+    return Header(stamp=Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9), frame_id=frame_id)
+
+
+@pytest.fixture
+def bench(ros_env: dict[str, str], tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(ros_env, tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="session")
+def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained model, to run the whole real pipeline."""
+    import torch
+
+    from m4sam_core import ModelConfig, build_model, save_checkpoint
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
+    save_checkpoint(path, build_model(ModelConfig.preset("nano")), {"purpose": "tests"})
+    return path
+
+
+@pytest.fixture
+def values() -> Callable[[Any], dict[str, str]]:
+    """The key-value pairs of a DiagnosticStatus."""
+    return lambda status: {pair.key: pair.value for pair in status.values}
