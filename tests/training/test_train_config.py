@@ -32,6 +32,7 @@ def test_every_difference_between_release_and_paper_is_this_list():
         "preset": ("release", "paper"),
         "model.adapter.combine": ("release", "paper"),
         "model.adapter.full_qv": (False, True),
+        "model.adapter.bn_momentum": (0.19, 0.1),
         "model.memory.prior_norm": ("batch", "sample"),
         "loss.bce": ("scalar", "weighted"),
         "loss.final_input": ("prob_as_logit", "logit"),
@@ -75,6 +76,11 @@ def test_file_then_assignments_win_over_the_preset(tmp_path):
     assert cfg.model.input_size_px == 64
     assert cfg.model.adapter.top_k == 3
     assert cfg.model.adapter.combine == "paper"
+
+
+def test_off_may_be_written_without_quotes():
+    cfg = load_train_config(None, ["optim.amp=off", "optim.sync_bn=off"])
+    assert (cfg.optim.amp, cfg.optim.sync_bn) == ("off", "off")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
@@ -99,6 +99,12 @@ class OptimConfig(Config):
     deep_update: Literal["random", "always", "never"] = Field(
         "random", description="Sensory update at memory writes: a fair coin (release), always, or never."
     )
+
+    @field_validator("amp", "sync_bn", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        """YAML reads a bare off as false."""
+        return "off" if value is False else value
 
 
 class InitConfig(Config):
