@@ -173,10 +173,11 @@ class Bench:
 
         return self.listen(Image, f"{namespace}/mask", QoSProfile(depth=50))
 
-    def camera(self, **settings: Any) -> Camera:
-        """A camera that the node has subscribed to."""
+    def camera(self, matched: bool = True, **settings: Any) -> Camera:
+        """A camera; unless told otherwise, one that the node has subscribed to."""
         camera = Camera(self, **settings)
-        camera.wait_matched()
+        if matched:
+            camera.wait_matched()
         return camera
 
     def step(self, camera: Camera, masks: list[Any], stamp: float, timeout_s: float = TIMEOUT_S, **shot: Any) -> Any:
