@@ -72,6 +72,7 @@ setup(
         "setuptools",
         "numpy>=1.22",
         "opencv-python-headless>=4.6",
+        "pillow>=9.1",
         "pydantic>=2.5",
         "pyyaml>=5.4",
         "rich>=11.2",
@@ -84,6 +85,9 @@ setup(
         "sam2": ["sam2==1.1.0"],
         # Reading and writing rosbags without a ROS installation.
         "bags": ["rosbags>=0.10"],
+        # Scores and plots.
+        "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
+        "train": ["tensorboard"],
         # ROS 2 from Python wheels, where no ROS 2 is installed.
         "ros-wheels": ros_wheels,
         "test": test_requires,

@@ -35,7 +35,7 @@ fi
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
 cp constraints.txt "$constraints"
-extras="test,bags"
+extras="test,bags,eval"
 if [ "$sourced_ros" = yes ]; then
     # ROS's messages are compiled against the system's NumPy: a venv that shadows NumPy 1 with NumPy 2 crashes on import.
     if "$python" -c 'import numpy, sys; sys.exit(numpy.__version__.startswith("2"))' 2>/dev/null; then
@@ -57,7 +57,8 @@ pip install --quiet torch ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
 # sam2 asks for torchvision and, built in isolation, for a second torch. The trunk needs neither.
 pip install --quiet numpy hydra-core iopath tqdm pillow
 SAM2_BUILD_CUDA=0 pip install --quiet --no-build-isolation --no-deps sam2
-pip install --quiet --no-build-isolation --editable ".[$extras]"
+# setuptools warns that folders here may shadow packages; they are the packages.
+PYTHONWARNINGS=ignore pip install --quiet --no-build-isolation --editable ".[$extras]"
 
 # An editable install brings no data files, and ROS looks for executables in lib/<package> of the prefix: link both, so
 # that `AMENT_PREFIX_PATH=$PWD/.venv:$AMENT_PREFIX_PATH ros2 launch m4sam_ros saliency.launch.py` works from here.

@@ -21,7 +21,7 @@ from launch_ros.actions import Node
 SHARE = Path(__file__).resolve().parents[1]
 PRESETS = SHARE / "config" / "cameras"
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-FAST_DDS_2 = ("humble", "iron", "jazzy")  # distributions whose Fast DDS knows the second name only; later ones warn at it
+FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
 
 ARGUMENTS = {
     "camera": ("", "Preset in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
