@@ -138,6 +138,7 @@ class SceneDetector:
         if changed:
             self.clear()
             self._begin(cues, stamp_s, descriptor)
+            sharpness = 1.0  # from here on everything is as in a fresh stream
         return SceneVerdict(changed, not changed, None, score, sharpness)
 
     def _begin(self, cues: FrameCues, stamp_s: float, descriptor: NDArray[np.float32] | None) -> None:

@@ -1,0 +1,186 @@
+"""`m4sam predict` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from m4sam_core.build import build_model
+from m4sam_core.checkpoint import save_checkpoint
+from m4sam_core.config import ModelConfig, PipelineConfig
+from m4sam_core.pipeline import SaliencyPipeline
+from m4sam_training import predict_folder
+from m4sam_training.cli.main import main
+from m4sam_training.image_files import read_grey, write_png
+from m4sam_training.predict_folder import JOURNAL, list_frames
+
+FRAMES, CUT = 14, 8
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "nano.safetensors"
+    model = build_model(ModelConfig.preset("nano"))
+    with torch.no_grad():
+        model.mask_decoder.head.weight.mul_(300)  # so that 8 bits tell frames apart
+    save_checkpoint(path, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """Two textured places, cut at frame 8, numbered without leading zeros; frame 3 has no depth."""
+    folder = tmp_path_factory.mktemp("recording")
+    (folder / "rgb").mkdir()
+    (folder / "depth").mkdir()
+    for index in range(FRAMES):
+        rng = np.random.default_rng(index // CUT)
+        texture = rng.integers(0, 256, (18, 24, 4), dtype=np.uint8)
+        view = np.roll(cv2.resize(texture, (160, 120), interpolation=cv2.INTER_CUBIC), index, axis=1)
+        write_png(folder / "rgb" / f"{index}.png", view[..., :3])
+        if index != 3:
+            write_png(folder / "depth" / f"{index}.png", view[..., 3].astype(np.uint16) * 10 + 500)
+    (folder / "video.yaml").write_text("fps: 10\n")
+    return folder
+
+
+def predict(recording, out, model_file, *more):
+    folders = [str(recording / "rgb"), str(recording / "depth"), "--out", str(out)]
+    return main(["predict", *folders, "--model", str(model_file), "--device", "cpu", *more])
+
+
+def masks(out):
+    return {int(path.stem): read_grey(path) for path in out.glob("*.png")}
+
+
+def equal(ours, theirs):
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_one_mask_per_frame_at_native_size(recording, model_file, tmp_path, capsys):
+    assert predict(recording, tmp_path / "out", model_file, "--overlay", str(tmp_path / "seen.mp4")) == 0
+    written = masks(tmp_path / "out")
+    assert sorted(written) == list(range(FRAMES))
+    assert all(mask.shape == (120, 160) and set(np.unique(mask)) <= {0, 255} for mask in written.values())
+    text = capsys.readouterr().out
+    assert f"{FRAMES} masks written, 0 kept, 2 scene(s)" in text
+    assert "1 frame(s) from rgb alone: no depth" in text
+    video = cv2.VideoCapture(str(tmp_path / "seen.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+
+
+def test_masks_are_those_of_the_pipeline(recording, model_file, tmp_path):
+    assert predict(recording, tmp_path, model_file, "--probability") == 0
+    pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu"))
+    written = masks(tmp_path)
+    for index, frame in enumerate(list_frames(recording / "rgb", recording / "depth")):
+        result = predict_folder._run_frame(pipeline, frame, index / 10)
+        np.testing.assert_array_equal(written[index], np.round(result.probability * 255).astype(np.uint8))
+    assert len({mask.tobytes() for mask in written.values()}) == FRAMES
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, CUT + 1, FRAMES - 1])
+def test_resuming_gives_the_same_masks(recording, model_file, tmp_path, monkeypatch, stop_after, capsys):
+    assert predict(recording, tmp_path / "whole", model_file, "--probability") == 0
+    write, count = predict_folder._write_whole, iter(range(100))
+
+    def interrupted(path, image):
+        if next(count) == stop_after:
+            raise KeyboardInterrupt
+        write(path, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_folder, "_write_whole", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict_in_process(recording, tmp_path / "parts", model_file)
+    assert len(masks(tmp_path / "parts")) == stop_after
+    with (tmp_path / "parts" / JOURNAL).open("a") as journal:
+        journal.write('{"stem": "cut sho')
+    capsys.readouterr()
+    assert predict(recording, tmp_path / "parts", model_file, "--probability") == 0
+    assert equal(masks(tmp_path / "parts"), masks(tmp_path / "whole"))
+    assert f"{FRAMES - stop_after} masks written, {stop_after} kept" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "parts" / JOURNAL).read_text().splitlines()]
+    whole = [json.loads(line) for line in (tmp_path / "whole" / JOURNAL).read_text().splitlines()]
+    assert [line["scene"] for line in lines[1:]] == [line["scene"] for line in whole[1:]]
+    assert predict(recording, tmp_path / "parts", model_file, "--probability") == 0
+    assert f"0 masks written, {FRAMES} kept" in capsys.readouterr().out
+
+
+def predict_in_process(recording, out, model_file):
+    """As `predict`, but Ctrl-C comes through instead of becoming an exit code."""
+    frames = list_frames(recording / "rgb", recording / "depth")
+    pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu"))
+    return predict_folder.predict_folder(pipeline, frames, out, 10.0, model_file=model_file, probability=True)
+
+
+def test_only_the_unfinished_scene_is_replayed(recording, model_file, tmp_path, capsys):
+    assert predict(recording, tmp_path, model_file) == 0
+    for index in (FRAMES - 1, FRAMES - 2):
+        (tmp_path / f"{index}.png").unlink()
+    capsys.readouterr()
+    assert predict(recording, tmp_path, model_file) == 0
+    scene_start = CUT + 1  # one frame after the cut: the confirmation
+    assert f"{FRAMES - 2 - scene_start} frames replayed" in capsys.readouterr().out
+
+
+def test_another_runs_folder_is_refused(recording, model_file, tmp_path, capsys):
+    assert predict(recording, tmp_path, model_file) == 0
+    assert predict(recording, tmp_path, model_file, "--set", "threshold=0.4") == 2
+    assert "other settings" in capsys.readouterr().err
+    assert predict(recording, tmp_path, model_file, "--set", "threshold=0.4", "--overwrite") == 0
+    (tmp_path / JOURNAL).unlink()
+    assert predict(recording, tmp_path, model_file) == 2
+    assert "unknown origin" in capsys.readouterr().err
+
+
+def test_rgb_alone(recording, model_file, tmp_path, capsys):
+    words = ["predict", str(recording / "rgb"), "--out", str(tmp_path), "--model", str(model_file), "--device", "cpu"]
+    assert main(words) == 0
+    assert f"{FRAMES} frame(s) from rgb alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rgb": "nowhere"}, "RGB_DIR: expected a folder"),
+        ({"rgb": "."}, "expected images"),
+        ({"--model": "nothing"}, "known here"),
+        ({"--set": "stream.bank.colour=1"}, "stream.bank.colour: unknown setting"),
+        ({"--set": "threshold"}, "expected NAME=VALUE"),
+        ({"--set": "stream.bank.capacity=3"}, "capacity must be at least"),
+        ({"--device": "gpu"}, "expected auto, cpu"),
+    ],
+)
+def test_errors_are_one_clear_line(recording, model_file, tmp_path, capsys, change, words):
+    options = {"--out": str(tmp_path / "out"), "--model": str(model_file), "--device": "cpu", **change}
+    rgb = recording / options.pop("rgb", "rgb")
+    pairs = [word for option in options.items() for word in option]
+    assert main(["predict", str(rgb), str(recording / "depth"), *pairs]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_depth_of_other_stems_is_refused(recording, model_file, tmp_path, capsys):
+    write_png(tmp_path / "left.png", np.ones((120, 160), np.uint16))
+    words = ["predict", str(recording / "rgb"), str(tmp_path), "--out", str(tmp_path / "o"), "--model", str(model_file)]
+    assert main(words) == 2
+    assert "named like the rgb ones" in capsys.readouterr().err
+
+
+def test_a_damaged_image_names_its_file(recording, model_file, tmp_path, capsys):
+    (tmp_path / "rgb").mkdir()
+    for index in range(2):
+        (tmp_path / "rgb" / f"{index}.png").write_bytes(
+            (recording / "rgb" / f"{index}.png").read_bytes()[: 999 - index]
+        )
+    words = ["predict", str(tmp_path / "rgb"), "--out", str(tmp_path / "o"), "--model", str(model_file)]
+    assert main(words) == 2
+    assert "0.png" in capsys.readouterr().err

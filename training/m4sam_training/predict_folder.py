@@ -1,0 +1,255 @@
+"""A pipeline over a folder of frames, one mask per frame, resumable to the bit.
+
+The stream has a memory, so a mask depends on the frames before it, back to the start of its scene. A journal in the
+output folder notes where scenes start; resuming replays the last, unfinished scene without writing and goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m4sam_core.config import PipelineConfig
+from m4sam_core.errors import InputError
+from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+from m4sam_training.image_files import IMAGE_SUFFIXES, read_depth, read_rgb, write_png
+
+JOURNAL = "predict.jsonl"
+_ABOUT_RUN = "run"  # the journal's first line
+
+
+@dataclass(frozen=True)
+class FramePaths:
+    """The files of one frame; depth is None when there is none of that stem."""
+
+    stem: str
+    rgb: Path
+    depth: Path | None
+
+
+@dataclass
+class FolderSummary:
+    """What a run did.
+
+    Attributes:
+        frames: frames in the folder.
+        written: masks written by this run.
+        kept: masks found finished.
+        replayed: finished frames run again to rebuild the memory.
+        rgb_only: written frames that had no usable depth.
+        notes: why, with the number of frames.
+        scenes: scenes so far.
+    """
+
+    frames: int
+    written: int = 0
+    kept: int = 0
+    replayed: int = 0
+    rgb_only: int = 0
+    scenes: int = 0
+    notes: dict[str, int] | None = None
+
+
+def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
+    """Frames of a folder in the order of the numbers in their names, paired with depth by stem.
+
+    Raises:
+        InputError: no such folder, no images, one stem twice, or a depth folder of other stems.
+    """
+    rgb = _images_by_stem("RGB_DIR", rgb_dir)
+    depth = {} if depth_dir is None else _images_by_stem("DEPTH_DIR", depth_dir)
+    if depth and not rgb.keys() & depth.keys():
+        raise InputError(
+            f"{depth_dir}: expected depth images named like the rgb ones ({next(iter(rgb))}.png), "
+            f"got {next(iter(depth))} and others; rename one side, or leave DEPTH_DIR out to run on rgb alone"
+        )
+    return [FramePaths(stem, path, depth.get(stem)) for stem, path in rgb.items()]
+
+
+def predict_folder(
+    pipeline: SaliencyPipeline,
+    frames: Sequence[FramePaths],
+    out: Path,
+    fps: float,
+    *,
+    model_file: Path,
+    probability: bool = False,
+    overwrite: bool = False,
+    advance: Callable[[SaliencyResult | None], None] | None = None,
+) -> FolderSummary:
+    """Write OUT/<stem>.png for every frame, going on where an earlier run stopped.
+
+    Args:
+        pipeline: fresh; its settings are noted in the journal.
+        frames: in order.
+        out: folder for masks and journal; made if absent.
+        fps: frames per second of the recording; sets the time stamps.
+        model_file: the weights, noted in the journal by their SHA-256.
+        probability: write 8-bit probability maps instead of masks of 0 and 255.
+        overwrite: begin anew, whatever is in the folder.
+        advance: called once per frame that is done, with its result or None when it was kept.
+
+    Raises:
+        InputError: the folder holds another run's masks, or a file cannot be read or written.
+    """
+    about = _about_run(pipeline.cfg, model_file, fps, probability)
+    done = _Journal.read(out, about, [frame.stem for frame in frames], overwrite)
+    summary = FolderSummary(len(frames), notes={})
+    start = done[-1]["scene_start"] if done else 0
+    first_scene = done[-1]["scene"] if done else 0
+    if len(done) == len(frames):
+        start = len(frames)  # nothing left, nothing to replay
+    for _ in range(start):
+        summary.kept += 1
+        if advance:
+            advance(None)
+    scene_start = start
+    with _Journal(out, about, fresh=not done) as journal:
+        for index in range(start, len(frames)):
+            result = _run_frame(pipeline, frames[index], index / fps)
+            if result.frame_index == 0:
+                scene_start = index
+            if index < len(done):
+                summary.kept += 1
+                summary.replayed += 1
+            else:
+                image = np.round(result.probability * 255).astype(np.uint8) if probability else result.mask
+                _write_whole(out / f"{frames[index].stem}.png", image)
+                journal.add(frames[index].stem, first_scene + result.scene_id, scene_start, result.reset_reason)
+                _count(summary, result)
+            if advance:
+                advance(result)
+        summary.scenes = 1 + (first_scene + result.scene_id if start < len(frames) else first_scene)
+    return summary
+
+
+def _run_frame(pipeline: SaliencyPipeline, frame: FramePaths, stamp_s: float) -> SaliencyResult:
+    depth = None if frame.depth is None else read_depth(frame.depth)
+    return pipeline.process(read_rgb(frame.rgb), depth, stamp_s)
+
+
+def _count(summary: FolderSummary, result: SaliencyResult) -> None:
+    summary.written += 1
+    if result.depth_note is not None and summary.notes is not None:
+        summary.rgb_only += 1
+        summary.notes[result.depth_note] = summary.notes.get(result.depth_note, 0) + 1
+
+
+def _images_by_stem(name: str, folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{name}: expected a folder of images, got {folder}, which is not a folder; check the path")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.stem)):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            if path.stem in found:
+                raise InputError(f"{path}: expected one image per stem, got {found[path.stem].name} too; remove one")
+            found[path.stem] = path
+    if not found:
+        raise InputError(f"{name}: expected images ({', '.join(IMAGE_SUFFIXES)}) in {folder}, got none; check the path")
+    return found
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key that puts frame 9 before frame 10; a text part sorts after a number."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def _about_run(cfg: PipelineConfig, model_file: Path, fps: float, probability: bool) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with model_file.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return {
+        "kind": _ABOUT_RUN,
+        "model": model_file.name,
+        "sha256": digest.hexdigest(),
+        "fps": fps,
+        "probability": probability,
+        "settings": cfg.model_dump(exclude={"device", "threads"}),
+    }
+
+
+def _write_whole(path: Path, image: np.ndarray) -> None:
+    """Write so that a file with its final name is always complete."""
+    part = path.with_name(f".{path.name}.part")
+    write_png(part, image)
+    os.replace(part, path)
+
+
+class _Journal:
+    """One JSON line about the run, then one per finished frame; a frame is noted after its mask is on disk."""
+
+    def __init__(self, out: Path, about: dict[str, Any], fresh: bool) -> None:
+        self._path = out / JOURNAL
+        out.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            self._path.write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> _Journal:
+        self._file = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, stem: str, scene: int, scene_start: int, reset_reason: str | None) -> None:
+        line = {"stem": stem, "scene": scene, "scene_start": scene_start, "reset_reason": reset_reason}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    @staticmethod
+    def read(out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool) -> list[dict[str, Any]]:
+        """Lines of the frames that are finished: noted, in order, with their mask on disk."""
+        if overwrite or not out.exists():
+            return []
+        if not out.is_dir():
+            raise InputError(f"--out: expected a folder, got the file {out}; choose another name")
+        lines = list(_json_lines(out / JOURNAL))
+        if not lines:
+            foreign = [stem for stem in stems if (out / f"{stem}.png").exists()]
+            if foreign:
+                raise InputError(
+                    f"--out: {out} holds {foreign[0]}.png of unknown origin; choose another folder, or add --overwrite"
+                )
+            return []
+        changed = [key for key in about if lines[0].get(key) != json.loads(json.dumps(about[key]))]
+        if changed:
+            raise InputError(
+                f"--out: {out} holds the masks of another run (other {', '.join(changed)}); "
+                "choose another folder, or add --overwrite to begin anew"
+            )
+        done = []
+        for stem, line in zip(stems, lines[1:], strict=False):
+            if line.get("stem") != stem or not (out / f"{stem}.png").is_file():
+                break
+            done.append(line)
+        _keep_lines(out / JOURNAL, [lines[0], *done])
+        return done
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The journal's whole lines; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            return
+        if not isinstance(line, dict):
+            return
+        yield line
+
+
+def _keep_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    os.replace(part, path)
