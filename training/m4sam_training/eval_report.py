@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from m4sam_core.errors import ConfigError
 from m4sam_core.overlay import contact_sheet, draw_overlay, fit_picture
@@ -25,11 +25,12 @@ _LABELS["F_adaptive"] = "F adaptive"
 def score_table(dataset: str, title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
     """Our rows above the paper's for this dataset; a score the paper does not give is a dash."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    table = Table("", *[_LABELS.get(name, name) for name in columns], title=title)
+    table = Table(Column("", no_wrap=True), *[_LABELS.get(name, name) for name in columns], title=title)
     for name, values in rows.items():
         table.add_row(name, *[_number(values.get(column)) for column in columns], style="bold")
     table.add_section()
-    for name, values in PUBLISHED.get(dataset, {}).items():
+    published = PUBLISHED.get(dataset, {})
+    for name, values in published.items() if len(rows) == 1 else list(published.items())[:1]:
         table.add_row(f"paper: {name}", *[_number(values.get(column)) for column in columns])
     return table
 

@@ -17,7 +17,7 @@ from m4sam_training.synth.clip import SynthFrame, generate_clip
 
 FPS = 15.0
 _START_NS = 1_700_000_000_000_000_000
-_SPARSE_STEP = 2  # every second frame of a sparse dataset is annotated
+_SPARSE_STEP = 2  # every second frame of a listed (DViSal) video is annotated
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _write_video(folder: Path, table: Layout, clip: list[SynthFrame]) -> _VideoF
         if "synthetic" in folders:
             blurred = cv2.GaussianBlur(relative_depth(frame.depth), (0, 0), 3)
             write_png(folders["synthetic"] / f"{stem}.png", blurred)
-        if not table.sparse_masks or index % _SPARSE_STEP == 0:
+        if not table.by_list or index % _SPARSE_STEP == 0:
             write_png(folders["mask"] / f"{stem}.png", frame.mask)
     if table.metadata:
         values = {"fps": FPS, "depth_unit_m": 0.001, "source": "generated", "labels": "ground truth"}

@@ -105,6 +105,7 @@ LAYOUTS: dict[str, Layout] = {
         rgb=("rgb",),
         depth=("depth",),
         mask=("mask",),
+        sparse_masks=True,
         metadata="video.yaml",
     ),
 }

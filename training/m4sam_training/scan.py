@@ -273,7 +273,7 @@ class _SplitReader:
             try:
                 sizes[role] = image_size(path)
             except InputError as error:
-                self._note(path, f"{role} cannot be read: {error}")
+                self._note(path, f"{role} cannot be read: {_without_path(error, path)}")
                 return None
         rgb = sizes["rgb"]
         if sizes.get("mask", rgb) != rgb:
@@ -304,7 +304,7 @@ class _SplitReader:
         try:
             values = load_yaml(path)
         except ConfigError as error:
-            self._note(path, f"metadata cannot be read, millimetres assumed: {error}", used=True)
+            self._note(path, f"metadata cannot be read, millimetres assumed: {_without_path(error, path)}", used=True)
             return 0.001, None
         numbers: list[float | None] = []
         for key, fallback in (("depth_unit_m", 0.001), ("fps", None)):
@@ -325,6 +325,10 @@ def _find_folder(video: Path, names: tuple[str, ...]) -> Path | None:
 def _preference(path: Path) -> int:
     suffix = path.suffix.lower()
     return IMAGE_SUFFIXES.index(suffix) if suffix in IMAGE_SUFFIXES else len(IMAGE_SUFFIXES)
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    return str(error).replace(f"{path}: ", "", 1).replace(f" {str(path)!r}", "")
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, TypeVar
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.layouts import DEPTH_KINDS, DepthKind
 
 if TYPE_CHECKING:
     from m4sam_core.model import M4SAM
 
-
-def depth_kind_of(text: str) -> DepthKind:
-    """The depth kind of that name.
-
-    Raises:
-        ConfigError: unknown.
-    """
-    for kind in DEPTH_KINDS:
-        if kind == text:
-            return kind
-    raise ConfigError(f"depth_kind: expected one of {', '.join(DEPTH_KINDS)}, got {text!r}")
+T = TypeVar("T", bound=str)
 
 
-def mode_of(text: str) -> Literal["clip", "stream"]:
-    """The evaluation mode of that name.
+def one_of(what: str, text: str, allowed: tuple[T, ...]) -> T:
+    """The allowed value that is spelt like `text`.
 
     Raises:
-        ConfigError: unknown.
+        ConfigError: none is.
     """
-    if text == "clip":
-        return "clip"
-    if text == "stream":
-        return "stream"
-    raise ConfigError(f"mode: expected clip or stream, got {text!r}")
+    for value in allowed:
+        if value == text:
+            return value
+    raise ConfigError(f"{what}: expected one of {', '.join(map(str, allowed))}, got {text!r}")
 
 
 def load_for_evaluation(checkpoint: Path, device: str) -> M4SAM:
@@ -42,16 +30,12 @@ def load_for_evaluation(checkpoint: Path, device: str) -> M4SAM:
 
     Raises:
         CheckpointError: missing, damaged or foreign file.
-        ConfigError: a device that is not there.
+        ConfigError, DeviceError: a device that is not understood or not there.
     """
-    import torch
-
     from m4sam_core.checkpoint import load_checkpoint
+    from m4sam_core.pipeline import resolve_device
     from m4sam_core.release import load_release_checkpoint
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device: expected cpu on this machine, got {device!r}; no CUDA device is visible")
+    where = resolve_device(device)
     model = load_release_checkpoint(checkpoint) if checkpoint.suffix == ".pth" else load_checkpoint(checkpoint)
-    return model.to(device).eval()
+    return model.to(where).eval()

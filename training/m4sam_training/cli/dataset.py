@@ -46,10 +46,11 @@ def check(
 ) -> None:
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_training.check import check_dataset
-    from m4sam_training.cli.choices import depth_kind_of
+    from m4sam_training.cli.choices import one_of
+    from m4sam_training.layouts import DEPTH_KINDS
 
     console = Console(soft_wrap=True)
-    reports = check_dataset(root, layout, depth_kind_of(depth_kind), decode)
+    reports = check_dataset(root, layout, one_of("depth_kind", depth_kind, DEPTH_KINDS), decode)
     table = Table("split", "videos", "frames", "sizes", "depth files", "left out", "used with a note")
     for report in reports:
         used = len(report.irregular) - report.skipped
@@ -92,6 +93,23 @@ def info(
             unit = f"{video.depth_unit_m:g} m" if video.depth_unit_m else "relative"
             table.add_row(split, video.name, str(len(video.frames)), str(len(video.annotated)), fps, unit)
     console.print(table)
+
+
+@app.command("to-bag")
+def to_bag(
+    root: Path = typer.Argument(..., help="The dataset's folder."),
+    layout: str = _LAYOUT,
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for one bag per video; existing bags are left alone."),
+    split: str = typer.Option("train", help="train, val or test."),
+    storage: str = typer.Option("mcap", help="mcap or sqlite3."),
+) -> None:
+    """Write the videos of a split as rosbags with rgb, depth and mask topics."""
+    from m4sam_training.bag_export import export_videos
+    from m4sam_training.bag_write import storage_of
+    from m4sam_training.scan import scan_split
+
+    written = export_videos(scan_split(root, layout, split), out, storage_of(storage))
+    print(f"{len(written)} bags in {out}")
 
 
 def _layout_table() -> Table:

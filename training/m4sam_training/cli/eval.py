@@ -27,9 +27,10 @@ def command(
 ) -> None:
     """Score masks against ground truth, beside the paper's numbers."""
     from m4sam_core.errors import ConfigError
-    from m4sam_training.cli.choices import depth_kind_of, load_for_evaluation, mode_of
+    from m4sam_training.cli.choices import load_for_evaluation, one_of
     from m4sam_training.eval_report import score_table, write_json
     from m4sam_training.evaluate import counted, evaluate
+    from m4sam_training.layouts import DEPTH_KINDS
     from m4sam_training.predict_dataset import PredictConfig, predict_scan, read_mask_folder
     from m4sam_training.scan import Irregularity, scan_split
 
@@ -38,10 +39,11 @@ def command(
         raise ConfigError(f"eval: expected either --checkpoint or --masks, got {got}")
     if save_masks and out is None:
         raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
-    scan = scan_split(data, dataset, split, depth_kind_of(depth_kind))
+    kind = one_of("depth_kind", depth_kind, DEPTH_KINDS)
+    scan = scan_split(data, dataset, split, kind)
     dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
     if checkpoint is not None:
-        cfg = PredictConfig(mode_of(mode), clip_length, depth_kind_of(depth_kind), double_sigmoid)
+        cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")), clip_length, kind, double_sigmoid)
         predictions = predict_scan(load_for_evaluation(checkpoint, device), scan, cfg, dropped)
     elif masks is not None:
         predictions = read_mask_folder(masks, scan, dropped)

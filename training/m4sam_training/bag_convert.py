@@ -1,0 +1,315 @@
+"""A rosbag into videos of the `m4sam` layout: paired, cut, split, resumable, each file written exactly once."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import yaml
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.bag_frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
+from m4sam_training.bag_labels import Label, make_labeller
+from m4sam_training.bag_source import BagSource
+from m4sam_training.image_files import write_png
+from m4sam_training.scan import safe_name
+from m4sam_training.scene_cuts import SceneCutter
+
+Cut = Literal["scene", "time", "none"]
+CUTS: tuple[Cut, ...] = ("scene", "time", "none")
+STATE_FOLDER = ".bags"
+_MAX_GAP_S = 2.0
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """How bags become videos.
+
+    Attributes:
+        rgb_topic, depth_topic: None: the only plausible ones.
+        mask_topic: None: a topic called mask if there is one; "": none.
+        annotations: folder with `<stamp_ns>.png` masks, also in subfolders named like the video or the bag.
+        model: name or path of a model that makes pseudo labels for frames without another mask.
+        min_confidence: pseudo labels below are left out; in [0, 1].
+        cut: a new video at every scene change, every `segment_s` seconds, or only at gaps ("none").
+        segment_s: length of a video with cut "time".
+        min_frames: shorter videos are left out.
+        every: keep each n-th paired frame.
+        tolerance_s: largest stamp difference of rgb and depth; None adapts to the frame rate.
+        split: all videos into this split; "auto": by a hash of the name, in the two shares below.
+        val_share, test_share: of the videos, with split "auto".
+    """
+
+    rgb_topic: str | None = None
+    depth_topic: str | None = None
+    mask_topic: str | None = None
+    annotations: Path | None = None
+    model: str | None = None
+    min_confidence: float = 0.0
+    cut: Cut = "scene"
+    segment_s: float = 30.0
+    min_frames: int = 2
+    every: int = 1
+    tolerance_s: float | None = None
+    split: Literal["auto", "train", "val", "test"] = "auto"
+    val_share: float = 0.1
+    test_share: float = 0.1
+
+    def fingerprint(self) -> str:
+        """Changes with every setting; a finished bag is only skipped for the same settings."""
+        return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True, default=str).encode()):08x}"
+
+
+@dataclass
+class BagReport:
+    """What became of one bag.
+
+    Attributes:
+        bag: its path.
+        name: the videos are called `<name>_<number>`.
+        videos: "split/video" -> frames.
+        labelled: frames with a mask.
+        drops: what was left out, by reason.
+        damage: what was wrong with the file.
+        topics: which topics were used.
+        error: why the bag could not be converted at all; None when it was.
+        resumed: the bag had been converted before.
+    """
+
+    bag: str
+    name: str
+    videos: dict[str, int] = field(default_factory=dict)
+    labelled: int = 0
+    drops: dict[str, Any] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+    topics: dict[str, str | None] = field(default_factory=dict)
+    error: str | None = None
+    resumed: bool = False
+
+
+def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagReport:
+    """Convert one bag; does nothing when it was already converted with the same settings.
+
+    Videos are written to a scratch folder and moved into place when the whole bag is done, under a lock: a killed,
+    repeated or doubled run leaves every file written once or not at all.
+
+    Args:
+        bag: the bag.
+        name: plain name for its videos.
+        out: the dataset's folder.
+        cfg: settings.
+
+    Raises:
+        ConfigError: a name that is no plain file name, or videos in the way that are not this bag's.
+        InputError: the bag cannot be read, or its topics cannot be chosen.
+    """
+    if not safe_name(name):
+        raise ConfigError(f"bag name: expected a plain file name, got {name!r}")
+    state = out / STATE_FOLDER
+    state.mkdir(parents=True, exist_ok=True)
+    key = {"size": _size(bag), "settings": cfg.fingerprint()}
+    done = _finished(state / f"{name}.json", key)
+    if done is not None:
+        return done
+    scratch = state / f"{name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        report = _write_videos(bag, name, scratch, cfg)
+        with _locked(state / f"{name}.lock"):
+            done = _finished(state / f"{name}.json", key)
+            if done is not None:
+                return done
+            _commit(scratch, out, state / f"{name}.json", report, key)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return report
+
+
+def split_of(video: str, cfg: ConvertConfig) -> str:
+    """The split a video belongs to; the same name always lands in the same split."""
+    if cfg.split != "auto":
+        return cfg.split
+    place = zlib.crc32(video.encode()) / 2**32
+    if place < cfg.test_share:
+        return "test"
+    return "val" if place < cfg.test_share + cfg.val_share else "train"
+
+
+# ------------------------------------------------------------------------------------------- writing
+
+
+def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> BagReport:
+    report, drops = BagReport(str(bag), name), Drops()
+    with BagSource(bag) as source:
+        topics = choose_topics(source, cfg.rgb_topic, cfg.depth_topic, cfg.mask_topic)
+        report.topics = asdict(topics)
+        intrinsics = read_intrinsics(source, topics)
+        with make_labeller(cfg.annotations, cfg.model, name, drops, cfg.min_confidence) as labeller:
+            writer: _VideoWriter | None = None
+            number = 0
+            cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S)
+            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s)):
+                reason = cutter.cut_before(frame)
+                if writer is None or reason is not None:
+                    if writer is not None:
+                        writer.close(report, drops)
+                    number += 1
+                    labeller.new_scene(reason or "begin")
+                    writer = _VideoWriter(scratch, f"{name}_{number:03d}", cfg, topics, intrinsics, reason or "begin")
+                label = labeller.label(frame, writer.video, drops)
+                if index % cfg.every == 0:
+                    writer.add(frame, label)
+            if writer is not None:
+                writer.close(report, drops)
+        report.damage = list(dict.fromkeys(source.damage))
+    report.drops = drops.as_dict()
+    if not report.videos:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in drops.counts.most_common()) or "no messages"
+        damage = f"; {report.damage[0]}" if report.damage else ""
+        raise InputError(
+            f"{bag}: expected at least one video of {cfg.min_frames} paired frames, got none: {reasons}{damage}"
+        )
+    return report
+
+
+class _VideoWriter:
+    """One video in the scratch folder."""
+
+    def __init__(
+        self, scratch: Path, video: str, cfg: ConvertConfig, topics: TopicChoice, intrinsics: Any, begins: str
+    ) -> None:
+        self.video = video
+        self._split = split_of(video, cfg)
+        self._folder = scratch / self._split / video
+        self._cfg, self._topics, self._intrinsics, self._begins = cfg, topics, intrinsics, begins
+        self._stamps: list[int] = []
+        self._labels: dict[int, Label] = {}
+        self._encodings: set[str] = set()
+        self._frame_id = ""
+        for sub in ("rgb", "depth", "mask"):
+            (self._folder / sub).mkdir(parents=True)
+
+    def add(self, frame: BagFrame, label: Label | None) -> None:
+        stem = str(frame.stamp_ns)
+        write_png(self._folder / "rgb" / f"{stem}.png", frame.rgb)
+        write_depth(self._folder / "depth" / stem, frame.depth)
+        self._stamps.append(frame.stamp_ns)
+        self._encodings.add(str(frame.depth.dtype))
+        self._frame_id = frame.frame_id
+        if label is not None:
+            write_png(self._folder / "mask" / f"{stem}.png", label.mask)
+            self._labels[frame.stamp_ns] = label
+
+    def close(self, report: BagReport, drops: Drops) -> None:
+        if len(self._stamps) < self._cfg.min_frames:
+            drops.add("video too short", f"{self.video}: {len(self._stamps)} frames", len(self._stamps))
+            shutil.rmtree(self._folder)
+            return
+        gaps = np.diff(sorted(self._stamps))
+        values = {
+            "fps": round(float(1e9 / np.median(gaps)), 3) if gaps.size and np.median(gaps) > 0 else None,
+            "depth_unit_m": 0.001,
+            "depth_types": sorted(self._encodings),
+            "frame_id": self._frame_id,
+            "source": Path(report.bag).name,
+            "topics": asdict(self._topics),
+            "begins_with": self._begins,
+            "labels": sorted({label.source for label in self._labels.values()}),
+            "intrinsics": self._intrinsics,
+        }
+        (self._folder / "video.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        self._write_confidences()
+        report.videos[f"{self._split}/{self.video}"] = len(self._stamps)
+        report.labelled += len(self._labels)
+
+    def _write_confidences(self) -> None:
+        rated = {stamp: label for stamp, label in self._labels.items() if label.confidence is not None}
+        if not rated:
+            return
+        with (self._folder / "pseudo_labels.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["stem", "confidence", "source"])
+            writer.writerows([stamp, f"{label.confidence:.4f}", label.source] for stamp, label in sorted(rated.items()))
+
+
+def write_depth(path: Path, depth: np.ndarray) -> None:
+    """Depth without loss: uint16 as `<path>.png`, float32 as `<path>.tiff`.
+
+    Raises:
+        InputError: another type, or the file cannot be written.
+    """
+    if depth.dtype == np.uint16:
+        write_png(path.with_name(f"{path.name}.png"), depth)
+        return
+    if depth.dtype != np.float32:
+        raise InputError(f"{path}: expected uint16 or float32 depth, got {depth.dtype}")
+    ok, data = cv2.imencode(".tiff", depth)
+    if not ok:
+        raise InputError(f"{path}: the tiff encoder refused {depth.shape}")
+    path.with_name(f"{path.name}.tiff").write_bytes(data.tobytes())
+
+
+# -------------------------------------------------------------------------------------- exactly once
+
+
+def _commit(scratch: Path, out: Path, marker: Path, report: BagReport, key: dict[str, Any]) -> None:
+    """Move the videos into place; the journal names them first, so that a killed commit is completed by the next."""
+    journal = marker.with_suffix(".journal")
+    ours = set(json.loads(journal.read_text())["videos"]) if journal.is_file() else set()
+    foreign = [video for video in report.videos if (out / video).exists() and video not in ours]
+    if foreign:
+        raise ConfigError(
+            f"{out / foreign[0]}: expected no such video, got one of another bag or setting; use a new --out"
+        )
+    _write_whole(journal, {"videos": list(report.videos)})
+    for video in report.videos:
+        target = out / video
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (scratch / video).rename(target)
+    _write_whole(marker, {"key": key, "report": asdict(report)})
+    journal.unlink()
+
+
+def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:
+    """The report of an earlier conversion.
+
+    Raises:
+        ConfigError: it was made with other settings or from another bag of that name.
+    """
+    if not marker.is_file():
+        return None
+    stored = json.loads(marker.read_text())
+    if stored["key"] != key:
+        raise ConfigError(f"{marker}: expected the same bag and settings as before, got others; use a new --out")
+    report = BagReport(**stored["report"])
+    report.resumed = True
+    return report
+
+
+def _write_whole(path: Path, values: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(json.dumps(values, indent=1))
+    temporary.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _size(bag: Path) -> int:
+    return sum(path.stat().st_size for path in ([*bag.iterdir()] if bag.is_dir() else [bag]) if path.is_file())

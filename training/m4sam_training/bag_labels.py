@@ -1,0 +1,122 @@
+"""Masks for the frames of a bag: from its mask topic, from a folder of annotations, or from a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m4sam_core.errors import InputError
+from m4sam_training.bag_frames import BagFrame, Drops
+from m4sam_training.image_files import IMAGE_SUFFIXES, read_mask
+
+if TYPE_CHECKING:
+    from m4sam_core.pipeline import SaliencyPipeline
+
+
+@dataclass(frozen=True)
+class Label:
+    """One mask.
+
+    Attributes:
+        mask (H, W): uint8, 0 or 255.
+        source: "annotation", "topic", or "pseudo: <model>".
+        confidence: of a pseudo label, mean |2p - 1| over the pixels that are salient or in doubt; None otherwise.
+    """
+
+    mask: np.ndarray
+    source: str
+    confidence: float | None = None
+
+
+class Labeller:
+    """The best mask there is: an annotation, else the mask topic's, else the model's."""
+
+    def __init__(
+        self, annotations: dict[str, Path], pipeline: SaliencyPipeline | None, model: str, min_confidence: float
+    ) -> None:
+        """See `make_labeller`."""
+        self._annotations, self._pipeline = annotations, pipeline
+        self._model, self._min_confidence = model, min_confidence
+
+    def __enter__(self) -> Labeller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+
+    def new_scene(self, reason: str) -> None:
+        """Start the model's memory anew."""
+        if self._pipeline is not None:
+            self._pipeline.reset(reason)
+
+    def label(self, frame: BagFrame, video: str, drops: Drops) -> Label | None:
+        """The frame's mask, or None; call it for every frame in order, so that the model's memory follows."""
+        pseudo = self._pseudo(frame) if self._pipeline is not None else None
+        path = self._annotations.get(f"{video}/{frame.stamp_ns}") or self._annotations.get(str(frame.stamp_ns))
+        if path is not None:
+            try:
+                mask = read_mask(path)
+                if mask.shape == frame.rgb.shape[:2]:
+                    return Label(mask, "annotation")
+                drops.add("annotation of another size than rgb", f"{path}: {mask.shape}")
+            except InputError as error:
+                drops.add("annotation cannot be read", str(error))
+        if frame.mask is not None:
+            return Label(frame.mask, "topic")
+        if pseudo is not None and (pseudo.confidence or 0) < self._min_confidence:
+            drops.add("pseudo label below min_confidence", f"{frame.stamp_ns}: {pseudo.confidence:.2f}")
+            return None
+        return pseudo
+
+    def _pseudo(self, frame: BagFrame) -> Label:
+        if self._pipeline is None:
+            raise InputError("pseudo labels: expected a model, got none; give --model")
+        result = self._pipeline.process(frame.rgb, frame.depth, frame.stamp_ns * 1e-9)
+        probability = result.probability
+        unsure = probability > 0.1
+        confidence = float(np.abs(2 * probability[unsure] - 1).mean()) if unsure.any() else 1.0
+        return Label(result.mask, f"pseudo: {self._model}", confidence)
+
+
+def make_labeller(
+    annotations: Path | None, model: str | None, bag: str, drops: Drops, min_confidence: float = 0.0
+) -> Labeller:
+    """Find the annotations and load the model.
+
+    Args:
+        annotations: folder with `<stamp_ns>.png`, in it or in subfolders `<video>` or `<bag>`.
+        model: name or path of a model for pseudo labels.
+        bag: name of the bag.
+        drops: receives annotation files that are named otherwise.
+        min_confidence: pseudo labels below are left out.
+
+    Raises:
+        InputError: the annotation folder is missing.
+        CheckpointError: the model is.
+    """
+    found: dict[str, Path] = {}
+    if annotations is not None:
+        if not annotations.is_dir():
+            raise InputError(f"{annotations}: expected a folder of masks <stamp_ns>.png, got none; check --annotations")
+        for path in sorted(annotations.rglob("*")):
+            if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if not path.stem.isdigit():
+                drops.add("annotation is not named by a stamp", str(path))
+            elif path.parent in (annotations, annotations / bag):
+                found[path.stem] = path
+            else:
+                found[f"{path.parent.name}/{path.stem}"] = path
+    pipeline = None
+    if model is not None:
+        from m4sam_core.pipeline import SaliencyPipeline
+
+        pipeline = SaliencyPipeline.from_name(model)
+    return Labeller(found, pipeline, Path(model).name if model else "", min_confidence)

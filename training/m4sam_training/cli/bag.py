@@ -1,0 +1,127 @@
+"""`m4sam bag`: look into rosbags, turn them into datasets, add masks to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Rosbags (rosbag2 sqlite3 and mcap, ROS 1): look, convert, predict.", no_args_is_help=True)
+_RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image topic.")
+_DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) depth topic.")
+
+
+@app.command()
+def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags.")) -> None:
+    """List topics, counts and rates, damage, and which topics would be used."""
+    from m4sam_core.errors import InputError
+    from m4sam_training.bag_frames import choose_topics
+    from m4sam_training.bag_source import BagSource, find_bags
+
+    console = Console(soft_wrap=True)
+    for path in find_bags(bags):
+        with BagSource(path) as source:
+            table = Table("topic", "type", "messages", title=str(path), title_justify="left")
+            for topic in source.topics:
+                table.add_row(
+                    topic.name + ("" if topic.plain else " (no ROS name, ignored)"), topic.msgtype, str(topic.count)
+                )
+            console.print(table)
+            try:
+                chosen = choose_topics(source)
+                console.print(f"would use: rgb {chosen.rgb}, depth {chosen.depth}, mask {chosen.mask or 'none'}")
+            except InputError as error:
+                console.print(f"no choice: {error}", markup=False)
+            for line in dict.fromkeys(source.damage):
+                console.print(f"damaged: {line}", markup=False)
+
+
+@app.command("to-dataset")
+def to_dataset(
+    bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of the dataset; a stopped run goes on where it was."),
+    rgb_topic: Optional[str] = _RGB,
+    depth_topic: Optional[str] = _DEPTH,
+    mask_topic: Optional[str] = typer.Option(None, help="Default: a topic called mask; '' for none."),
+    annotations: Optional[Path] = typer.Option(None, help="Folder of masks <stamp_ns>.png, also per video or bag."),
+    model: Optional[str] = typer.Option(None, help="Makes pseudo labels where there is no other mask."),
+    min_confidence: float = typer.Option(0.0, min=0, max=1, help="Leave out pseudo labels below."),
+    cut: str = typer.Option("scene", help="A new video at scene changes (scene), every --segment-s (time), or none."),
+    segment_s: float = typer.Option(30.0, min=0.1, help="Seconds, with --cut time."),
+    min_frames: int = typer.Option(2, min=1, help="Leave out shorter videos."),
+    every: int = typer.Option(1, min=1, help="Keep each n-th frame."),
+    tolerance_s: Optional[float] = typer.Option(None, min=0.0001, help="Largest stamp difference of a pair."),
+    split: str = typer.Option("auto", help="train, val, test; auto: by the name's hash in the shares below."),
+    val_share: float = typer.Option(0.1, min=0, max=1, help="Share of the videos, with --split auto."),
+    test_share: float = typer.Option(0.1, min=0, max=1, help="Share of the videos, with --split auto."),
+    engine: str = typer.Option("local", help="local, or ray: a task per bag."),
+    address: Optional[str] = typer.Option(None, help="Of a running Ray cluster; default: one on this machine."),
+    workers: Optional[int] = typer.Option(None, min=1, help="Tasks at a time, when Ray is started here."),
+    json_path: Optional[Path] = typer.Option(None, "--json", help="Write what was dropped and why here."),
+) -> None:
+    """Turn bags into a dataset of the m4sam layout."""
+    from rich.progress import track
+
+    from m4sam_training.bag_convert import ConvertConfig
+    from m4sam_training.bag_jobs import convert_bags
+    from m4sam_training.bag_source import find_bags
+    from m4sam_training.cli.choices import one_of
+
+    cfg = ConvertConfig(
+        rgb_topic=rgb_topic,
+        depth_topic=depth_topic,
+        mask_topic=mask_topic,
+        annotations=annotations.resolve() if annotations else None,
+        model=model,
+        min_confidence=min_confidence,
+        cut=one_of("cut", cut, ("scene", "time", "none")),
+        segment_s=segment_s,
+        min_frames=min_frames,
+        every=every,
+        tolerance_s=tolerance_s,
+        split=one_of("split", split, ("auto", "train", "val", "test")),
+        val_share=val_share,
+        test_share=test_share,
+    )
+    found = find_bags(bags)
+    chosen = one_of("engine", engine, ("local", "ray"))
+    stream = convert_bags(found, out, cfg, chosen, address, workers)
+    reports = sorted(track(stream, "converting", total=len(found)), key=lambda report: report.name)
+    console = Console(soft_wrap=True)
+    table = Table("bag", "videos", "frames", "with mask", "dropped", "note")
+    for report in reports:
+        dropped = ", ".join(f"{reason} ({entry['count']})" for reason, entry in report.drops.items())
+        note = report.error or "; ".join([*(["done before"] if report.resumed else []), *report.damage[:2]])
+        numbers = (len(report.videos), sum(report.videos.values()), report.labelled)
+        table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
+    console.print(table)
+    if json_path:
+        json_path.write_text(json.dumps([vars(report) for report in reports], indent=1))
+    if any(report.error for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    bag: Path = typer.Argument(..., help="The bag."),
+    out: Path = typer.Option(..., "--out", "-o", help="The new bag."),
+    model: str = typer.Option("default", help="Name or path."),
+    rgb_topic: Optional[str] = _RGB,
+    depth_topic: Optional[str] = _DEPTH,
+    mask_topic: str = typer.Option("/saliency/mask", help="Topic of the masks."),
+    storage: str = typer.Option("mcap", help="mcap or sqlite3."),
+) -> None:
+    """Write a copy of a bag with the masks added."""
+    from m4sam_training.bag_export import predict_bag
+    from m4sam_training.bag_write import storage_of
+
+    report = predict_bag(bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage))
+    print(f"{out}: {report.masks} masks on {mask_topic}")
+    for reason, count in report.drops.counts.items():
+        print(f"dropped: {reason} ({count})")
+    for line in report.damage:
+        print(f"damaged: {line}")

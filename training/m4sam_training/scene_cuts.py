@@ -1,0 +1,45 @@
+"""Where a recording is cut into videos, with the robot's own scene detector."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from m4sam_core.config import DepthConfig, SceneConfig
+from m4sam_core.depth import prepare_depth
+from m4sam_core.stream.cues import describe_frame
+from m4sam_core.stream.scene import HardEvents, SceneDetector
+from m4sam_training.bag_frames import BagFrame
+
+
+class SceneCutter:
+    """Decides frame by frame whether a new video begins."""
+
+    def __init__(self, cut: Literal["scene", "time", "none"], segment_s: float, max_gap_s: float) -> None:
+        """Choose when to cut; gaps, time jumps and size changes always cut.
+
+        Args:
+            cut: at scene changes, every `segment_s` seconds, or neither.
+            segment_s: length of a video with cut "time".
+            max_gap_s: a longer pause always cuts.
+        """
+        self._cut, self._segment_s = cut, segment_s
+        self._hard = HardEvents(max_gap_s)
+        self._detector = SceneDetector(SceneConfig())
+        self._began_s: float | None = None
+
+    def cut_before(self, frame: BagFrame) -> str | None:
+        """Why a new video begins with this frame; None when it does not."""
+        stamp_s = frame.stamp_ns * 1e-9
+        reason = self._hard.check(stamp_s, (frame.rgb.shape, frame.frame_id))
+        if reason is None and self._began_s is not None and self._cut == "time":
+            reason = "segment full" if stamp_s - self._began_s >= self._segment_s else None
+        if self._cut == "scene":
+            if reason is not None:
+                self._detector.clear()
+            height, width = frame.rgb.shape[:2]
+            depth = prepare_depth(frame.depth, height, width, DepthConfig())
+            if self._detector.update(describe_frame(frame.rgb, depth), stamp_s).changed:
+                reason = reason or "scene change"
+        if reason is not None or self._began_s is None:
+            self._began_s = stamp_s
+        return reason
