@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sqlite3
-import struct
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.bag_salvage import salvage, sqlite_is_short
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
-_MCAP_MAGIC = b"\x89MCAP0\r\n"
-_MCAP_DATA_END, _MCAP_FOOTER = 0x0F, 0x02
 
 
 @dataclass(frozen=True)
@@ -190,11 +185,17 @@ class BagSource:
         except ImportError as error:
             raise ConfigError(f"bags: expected the rosbags package, got {error}; run `pip install rosbags`") from None
         for file in (p for path in paths for p in ([*path.glob("*.db3")] if path.is_dir() else [path])):
-            if file.suffix == ".db3" and _sqlite_is_short(file):
+            if file.suffix == ".db3" and sqlite_is_short(file):
                 raise InputError(f"{file}: expected a whole database, got a truncated one")
         try:
+            if paths[0].is_dir() and not (paths[0] / "metadata.yaml").is_file():
+                raise InputError(
+                    f"{paths[0]}: no metadata.yaml; the recorder was stopped hard, its files are read one by one"
+                )
             reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
             reader.open()
+        except InputError:
+            raise
         except Exception as error:  # noqa: BLE001 (a damaged file makes it raise anything)
             raise InputError(f"{paths[0]}: expected a readable bag, got {_text(error)}") from None
         return reader
@@ -213,7 +214,7 @@ class BagSource:
                 sound.append(file)
             except InputError:
                 copy = Path(self._scratch.name) / file.name
-                if _salvage(file, copy):
+                if salvage(file, copy):
                     sound.append(copy)
                     self.damage.append(f"{file.name}: truncated; the messages before the cut are used")
                 else:
@@ -242,87 +243,3 @@ def check_topic(name: str) -> str:
 
 def _text(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-# ------------------------------------------------------------------------------------------- salvage
-
-
-def _salvage(file: Path, copy: Path) -> bool:
-    """Write a readable file with everything before the damage; False when there is nothing."""
-    return _salvage_mcap(file, copy) if file.suffix == ".mcap" else _salvage_sqlite(file, copy)
-
-
-def _salvage_mcap(file: Path, copy: Path) -> bool:
-    """Whole records up to the cut, then an end of data and a footer without summary (https://mcap.dev/spec)."""
-    with file.open("rb") as source, copy.open("wb") as target:
-        if source.read(len(_MCAP_MAGIC)) != _MCAP_MAGIC:
-            return False
-        target.write(_MCAP_MAGIC)
-        kept = 0
-        while True:
-            head = source.read(9)
-            if len(head) < 9:
-                break
-            opcode, length = struct.unpack("<BQ", head)
-            if opcode in (_MCAP_DATA_END, _MCAP_FOOTER):
-                break
-            start = source.tell()
-            if start + length > file.stat().st_size:
-                break
-            target.write(head)
-            shutil.copyfileobj(_Limited(source, length), target)
-            kept += 1
-        target.write(struct.pack("<BQI", _MCAP_DATA_END, 4, 0))
-        target.write(struct.pack("<BQQQI", _MCAP_FOOTER, 20, 0, 0, 0) + _MCAP_MAGIC)
-    return kept > 1
-
-
-def _sqlite_is_short(file: Path) -> bool:
-    """The header promises more pages than the file has; such a file fails only while it is read."""
-    with file.open("rb") as source:
-        header = source.read(100)
-    if len(header) < 100:
-        return True
-    page_size, pages = struct.unpack_from(">H", header, 16)[0], struct.unpack_from(">I", header, 28)[0]
-    return pages * (page_size if page_size > 1 else 65536) > file.stat().st_size
-
-
-class _Limited:
-    """The next `size` bytes of a file."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file, self._left = file, size
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._file.read(min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _salvage_sqlite(file: Path, copy: Path) -> bool:
-    """Rows in the order they were written, until the database is malformed."""
-    kept = 0
-    uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-    try:
-        with closing(sqlite3.connect(uri, uri=True)) as old, closing(sqlite3.connect(copy)) as new, new:
-            tables = old.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
-            for name, sql in tables:
-                if not name.startswith("sqlite_"):
-                    new.execute(sql)
-                    kept += _copy_rows(old, new, name)
-    except sqlite3.Error:
-        return False
-    return kept > 0
-
-
-def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> int:
-    """Copies until the first unreadable row; returns the number of messages copied."""
-    quoted = '"' + table.replace('"', '""') + '"'
-    kept = 0
-    try:
-        for row in old.execute(f"SELECT * FROM {quoted} ORDER BY rowid"):
-            new.execute(f"INSERT INTO {quoted} VALUES ({', '.join('?' * len(row))})", row)
-            kept += table == "messages"
-    except sqlite3.DatabaseError:
-        return kept
-    return kept

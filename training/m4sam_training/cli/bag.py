@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from m4sam_training.bag_source import BagSource
 
 app = typer.Typer(help="Rosbags (rosbag2 sqlite3 and mcap, ROS 1): look, convert, predict.", no_args_is_help=True)
 _RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image topic.")
@@ -19,25 +23,37 @@ _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) d
 def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags.")) -> None:
     """List topics, counts and rates, damage, and which topics would be used."""
     from m4sam_core.errors import InputError
-    from m4sam_training.bag_frames import choose_topics
     from m4sam_training.bag_source import BagSource, find_bags
 
     console = Console(soft_wrap=True)
+    unreadable = 0
     for path in find_bags(bags):
-        with BagSource(path) as source:
-            table = Table("topic", "type", "messages", title=str(path), title_justify="left")
-            for topic in source.topics:
-                table.add_row(
-                    topic.name + ("" if topic.plain else " (no ROS name, ignored)"), topic.msgtype, str(topic.count)
-                )
-            console.print(table)
-            try:
-                chosen = choose_topics(source)
-                console.print(f"would use: rgb {chosen.rgb}, depth {chosen.depth}, mask {chosen.mask or 'none'}")
-            except InputError as error:
-                console.print(f"no choice: {error}", markup=False)
-            for line in dict.fromkeys(source.damage):
-                console.print(f"damaged: {line}", markup=False)
+        try:
+            with BagSource(path) as source:
+                _describe(console, source)
+        except InputError as error:
+            unreadable += 1
+            console.print(f"unreadable: {error}", markup=False)
+    if unreadable:
+        raise typer.Exit(1)
+
+
+def _describe(console: Console, source: BagSource) -> None:
+    from m4sam_core.errors import InputError
+    from m4sam_training.bag_frames import choose_topics
+
+    table = Table("topic", "type", "messages", title=str(source.path), title_justify="left")
+    for topic in source.topics:
+        name = topic.name if topic.plain else f"{topic.name!r} (no ROS name, ignored)"
+        table.add_row(escape(name), topic.msgtype, str(topic.count))
+    console.print(table)
+    try:
+        chosen = choose_topics(source)
+        console.print(f"would use: rgb {chosen.rgb}, depth {chosen.depth}, mask {chosen.mask or 'none'}")
+    except InputError as error:
+        console.print(f"no choice: {error}", markup=False)
+    for line in dict.fromkeys(source.damage):
+        console.print(f"damaged: {line}", markup=False)
 
 
 @app.command("to-dataset")
