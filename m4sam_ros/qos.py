@@ -56,8 +56,9 @@ def publish(node: Any, kind: Any, topic: str, profile: QoSProfile, on_incompatib
 def policy_name(event: Any) -> str:
     """Which policy an incompatible-QoS event blames, e.g. "reliability"."""
     kind = event.last_policy_kind
-    # Humble gives a number, later releases the enum.
-    return QoSPolicyKind(kind).name.lower() if not hasattr(kind, "name") else str(kind.name).lower()
+    # A number or one of two enums, by release.
+    name = kind.name if hasattr(kind, "name") else QoSPolicyKind(kind).name
+    return str(name).lower().removeprefix("rmw_qos_policy_")
 
 
 class MatchedSubscription:

@@ -112,6 +112,17 @@ def test_unequal_rates(rgb_rate, depth_rate):
     assert_accounted(holding, pairs)
 
 
+def test_frames_between_two_depths_do_not_wait():
+    pairer = NearestStampPairer()
+    feed(pairer, arrivals(ticks(30, 2), ticks(15, 2)))
+    pairer.add_rgb(102.0, "a")
+    (pair,) = pairer.add_depth(102.0, "depth a")
+    assert not pair.held
+    (pair,) = pairer.add_rgb(102 + 1 / 30, "b")
+    assert (pair.rgb, pair.depth, pair.held) == ("b", "depth a", True)
+    assert pairer.add_rgb(102 + 2 / 30, "c") == []
+
+
 def test_twenty_loops_of_a_bag_with_dropped_frames():
     rng = random.Random(7)
     pairer = NearestStampPairer(missing_depth="drop")

@@ -1,0 +1,295 @@
+"""What peers fail at: looping bags, lost messages, dying processes, jumping clocks, failing models."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.ros
+
+CAMERA_PROCESS = str(Path(__file__).parent / "camera_process.py")
+PACE_S = 0.008
+"""Between two published frames: faster than any camera, and slow enough for a loaded test machine."""
+
+
+def seconds(msg) -> float:
+    return msg.header.stamp.sec + msg.header.stamp.nanosec * 1e-9
+
+
+def quiet(bench, messages, silence_s=0.5):
+    """Spin until nothing new arrives."""
+    count, since = -1, time.monotonic()
+    while time.monotonic() - since < silence_s:
+        if len(messages) != count:
+            count, since = len(messages), time.monotonic()
+        bench.spin(0.02)
+
+
+def report_of(bench, values):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    reports = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.until(lambda: reports, "a report")
+    return values(reports[-1].status[0])
+
+
+def test_twenty_loops_of_a_bag_with_dropped_frames(bench, values):
+    rng = random.Random(1)
+    bench.start("sync.missing_depth:=drop")
+    masks = bench.masks()
+    camera = bench.camera()
+    possible, per_loop = 0, []
+    for _ in range(20):
+        before = len(masks)
+        for i in range(12):
+            rgb, depth = rng.random() > 0.1, rng.random() > 0.1
+            possible += rgb and depth
+            camera.shoot(100 + i / 15, rgb=rgb, depth=depth)
+            bench.spin(PACE_S)
+        quiet(bench, masks, 0.1)
+        per_loop.append(len(masks) - before)
+    assert min(per_loop) >= 4, per_loop
+    assert len(masks) > 0.8 * possible
+    assert report_of(bench, values)["time_jumps"] == str(2 * 19)
+
+
+def test_ten_per_cent_loss_on_each_stream(bench):
+    from sensor_msgs.msg import Image
+
+    rng = random.Random(2)
+    bench.start("sync.missing_depth:=drop")
+    masks = bench.masks()
+    depths = bench.listen(Image, "/saliency/depth_masked", 50)
+    camera = bench.camera()
+    possible = 0
+    for i in range(400):
+        rgb, depth = rng.random() > 0.1, rng.random() > 0.1
+        possible += rgb and depth
+        stamp = 10 + i / 30
+        camera.shoot(stamp, rgb=rgb, depth=depth, depth_stamp=stamp + rng.uniform(-0.006, 0.006))
+        bench.spin(PACE_S)
+    quiet(bench, masks)
+    assert len(masks) > 0.8 * possible
+    depth_stamps = np.array([seconds(msg) for msg in depths])
+    for mask in masks[: len(depths)]:
+        assert np.abs(depth_stamps - seconds(mask)).min() <= 1 / 60 + 1e-6
+
+
+def test_rgb_at_30_hz_with_depth_at_15_hz(bench, values):
+    bench.start()
+    masks = bench.masks()
+    camera = bench.camera()
+    for i in range(60):
+        camera.shoot(10 + i / 30, depth=i % 2 == 0)
+        bench.spin(PACE_S)
+    quiet(bench, masks)
+    report = report_of(bench, values)
+    assert len(masks) >= 54
+    assert int(report["pairs"]) >= 28
+    assert int(report["pairs_held_depth"]) >= 26
+
+
+def test_cameras_and_nodes_that_are_killed_come_back(bench, ros_env, tmp_path):
+    from tests.ros.conftest import NodeProcess
+
+    def start_camera(name):
+        camera = NodeProcess([sys.executable, CAMERA_PROCESS], ros_env, tmp_path / f"{name}.log")
+        bench.processes.append(camera)
+        return camera
+
+    node = bench.start()
+    masks = bench.masks()
+    camera = start_camera("first")
+    bench.until(lambda: len(masks) > 5, "masks")
+    camera.send(signal.SIGKILL)
+    camera.popen.wait(10)
+    quiet(bench, masks)
+    masks.clear()
+    start_camera("second")
+    bench.until(lambda: len(masks) > 5, "masks of the restarted camera")
+    node.send(signal.SIGKILL)
+    node.popen.wait(10)
+    quiet(bench, masks)
+    masks.clear()
+    bench.start()
+    bench.until(lambda: len(masks) > 5, "masks of the restarted node")
+
+
+def test_simulated_clock_that_jumps_back(bench):
+    from rosgraph_msgs.msg import Clock
+
+    from tests.ros.conftest import header
+
+    bench.start(ros_args=("-p", "use_sim_time:=true"))
+    masks = bench.masks()
+    camera = bench.camera()
+    clock = bench.ros.create_publisher(Clock, "/clock", 10)
+
+    def tick(stamp):
+        clock.publish(Clock(clock=header(stamp, "").stamp))
+        return bench.step(camera, masks, stamp)
+
+    for i in range(10):
+        tick(100 + i / 20)
+    for i in range(10):
+        started = time.monotonic()
+        tick(20 + i / 20)
+        assert time.monotonic() - started < 1.5
+    tick(500)
+    tick(500.05)
+
+
+def test_encodings_that_change_in_mid_stream(bench):
+    bench.start()
+    masks = bench.masks()
+    camera = bench.camera()
+    grey = camera.rgb[..., 0].copy()
+    rgbs = [
+        ("rgb8", camera.rgb),
+        ("bgr8", camera.rgb[..., ::-1]),
+        ("mono8", grey),
+        ("bgra8", np.dstack([camera.rgb[..., ::-1], grey])),
+        ("bayer_rggb8", grey),
+        ("yuv422_yuy2", np.dstack([grey, np.full_like(grey, 128)])),
+        ("mono16", grey.astype(np.uint16) * 257),
+    ]
+    metres = camera.depth.astype(np.float32) / 1000
+    depths = [
+        ("16UC1", camera.depth),
+        ("32FC1", metres),
+        ("mono16", camera.depth),
+        ("64FC1", metres.astype(np.float64)),
+    ]
+    for i in range(28):
+        stamp = 10 + i / 10
+        rgb, depth = rgbs[i % len(rgbs)], depths[i % len(depths)]
+        camera.rgb_publisher.publish(camera.rgb_msg(stamp, *rgb))
+        camera.depth_publisher.publish(camera.depth_msg(stamp, *depth))
+        bench.until(lambda stamp=stamp: masks and abs(seconds(masks[-1]) - stamp) < 1e-6, f"{rgb[0]} with {depth[0]}")
+        salient = np.asarray(masks[-1].data).reshape(48, 64)[camera.square]
+        assert (salient == 255).all(), (rgb[0], depth[0])
+
+
+def test_three_cameras(bench):
+    names = ("front", "left", "right")
+    for name in names:
+        bench.start(ros_args=("-r", f"__ns:=/{name}/saliency"))
+    masks = {name: bench.masks(f"/{name}/saliency") for name in names}
+    cameras = {name: bench.camera(namespace=f"/{name}/saliency") for name in names}
+    for i in range(30):
+        for camera in cameras.values():
+            camera.shoot(10 + i / 30)
+        bench.spin(0.03)
+    for heard in masks.values():
+        bench.until(lambda heard=heard: len(heard) >= 25, "masks of every camera")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "traceback"),
+    [
+        ("raising", "frame lost, the model failed: RuntimeError: the convolution went wrong", True),
+        ("out_of_memory", "frame lost, the model failed: cuda:0: out of memory; use a smaller model", False),
+    ],
+)
+def test_a_model_that_fails_in_mid_stream(bench, values, fault, text, traceback):
+    node = bench.start(fault=fault)
+    masks = bench.masks()
+    camera = bench.camera()
+    bench.step(camera, masks, 1.0)
+    bench.step(camera, masks, 1.1)
+    for i in range(3):
+        camera.shoot(1.2 + i / 10)
+        bench.spin(0.1)
+    bench.step(camera, masks, 1.5)
+    assert text in node.log
+    assert ("Traceback" in node.log) is traceback
+    assert node.log.count("frame lost") == 1
+    report = report_of(bench, values)
+    assert report["model_errors"] == report["drops.model_error"] == "3"
+    assert report["scene_resets"] == "1"
+
+
+def test_a_slow_model_always_gets_the_newest_frame(bench, values):
+    bench.start(fault="slow")
+    masks = bench.masks()
+    camera = bench.camera()
+    lags, seen = [], 0
+    for i in range(75):
+        stamp = 10 + i / 30
+        camera.shoot(stamp)
+        bench.spin(1 / 30)
+        if len(masks) > seen:
+            seen = len(masks)
+            lags.append(stamp - seconds(masks[-1]))
+    assert len(lags) >= 6
+    # A frame waits for no other: its mask lags by the model's 0.2 s and a frame or two of transport.
+    assert np.median(lags) < 0.35
+    quiet(bench, masks)
+    report = report_of(bench, values)
+    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
+    assert int(report["rgb_in"]) == len(masks) + drops
+    assert int(report["drops.busy"]) > 20
+
+
+def test_compressed_transports(bench):
+    from sensor_msgs.msg import CompressedImage
+
+    from m4sam_ros.compressed import rgb_to_compressed
+    from m4sam_ros.compressed_depth import numpy_to_compressed_depth
+    from tests.ros.conftest import header
+
+    node = bench.start(
+        "image_transport:=compressed", "depth_transport:=compressedDepth", ros_args=("-r", "rgb/image:=/cam/color")
+    )
+    masks = bench.masks()
+    camera = bench.camera(matched=False)
+    rgb_publisher = bench.ros.create_publisher(CompressedImage, "/cam/color/compressed", 5)
+    depth_publisher = bench.ros.create_publisher(CompressedImage, "/saliency/depth/image/compressedDepth", 5)
+    publishers = (rgb_publisher, depth_publisher)
+    bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the node to subscribe")
+    for i, depth in enumerate((camera.depth, camera.depth / np.float32(1000))):
+        stamp = header(1.0 + i / 10, "optical")
+        rgb_publisher.publish(rgb_to_compressed(camera.rgb, stamp))
+        depth_publisher.publish(numpy_to_compressed_depth(depth, stamp))
+        bench.until(lambda stamp=stamp: masks and masks[-1].header.stamp == stamp.stamp, "the mask")
+        assert (np.asarray(masks[-1].data).reshape(48, 64)[camera.square] == 255).all()
+    stamp = header(1.5, "optical")
+    depth_publisher.publish(numpy_to_compressed_depth(camera.depth, stamp))
+    rgb_publisher.publish(CompressedImage(header=stamp, format="jpeg", data=b"no picture"))
+    bench.until(lambda: "/cam/color/compressed data: expected a JPEG or PNG file" in node.log, "the warning")
+
+
+def test_the_watchdog_says_why_there_is_silence(bench):
+    node = bench.start("watchdog_period_s:=0.5", "sync.missing_depth:=drop")
+    bench.until(lambda: "no mask: no publisher on /saliency/rgb/image" in node.log, "the first line")
+    masks = bench.masks()
+    camera = bench.camera()
+    bench.until(lambda: "1 publisher(s) on /saliency/rgb/image but no message" in node.log, "the second line")
+
+    def until_said(text, shoot):
+        stamps = iter(range(10_000))
+
+        def said():
+            shoot(next(stamps))
+            bench.spin(0.05)
+            return text in node.log
+
+        bench.until(said, text)
+
+    until_said("the stamps of /saliency/rgb/image do not advance", lambda _: camera.shoot(5.0))
+    until_said("are both stamped by the same clock?", lambda i: camera.shoot(10 + i / 20, depth_stamp=1e6 + i / 20))
+    until_said("every message on /saliency/depth/image is unusable", lambda i: bad_depth(camera, 1000 + i / 20))
+    assert not [mask for mask in masks if seconds(mask) > 10]
+    assert bench.set_parameter("sync.missing_depth", "rgb_only").successful
+    until_said("masks from rgb alone: every message on", lambda i: bad_depth(camera, 3000 + i / 20))
+
+
+def bad_depth(camera, stamp):
+    camera.rgb_publisher.publish(camera.rgb_msg(stamp))
+    camera.depth_publisher.publish(camera.depth_msg(stamp, "8UC1", np.zeros((48, 64), np.uint8)))
