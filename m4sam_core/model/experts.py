@@ -22,13 +22,15 @@ class RoutedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation whose training statistics cover only the samples marked active.
 
     A dense form of dispatch: inactive samples are normalised too, with statistics they had no part in, and are masked
-    by the caller. When no sample is active the running statistics stay as they are.
+    by the caller. When no sample is active, or `track_running_stats` is off, the running statistics stay as they are.
     """
 
     def forward(self, x: Tensor, active: Tensor | None = None) -> Tensor:
         """Normalise x (N, C, h, w); `active` (N,) bool is needed in training only."""
         if not self.training or active is None:
             return super().forward(x)
+        dtype = x.dtype
+        x = x.float()  # statistics of half-precision activations are taken in full precision, as torch's own BN does
         weight = active.to(x.dtype).view(-1, 1, 1, 1)
         pixels = x.shape[2] * x.shape[3]
         count = weight.sum() * pixels
@@ -36,17 +38,23 @@ class RoutedBatchNorm2d(nn.BatchNorm2d):
         mean = (x * weight).sum(dim=(0, 2, 3)) / safe
         centred = x - mean.view(1, -1, 1, 1)
         variance = (centred.square() * weight).sum(dim=(0, 2, 3)) / safe
-        with torch.no_grad():
-            unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
-            step = torch.where(count > 0, count.new_tensor(self.momentum or 0.0), count.new_tensor(0.0))
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step.to(self.running_mean.dtype))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), step.to(self.running_var.dtype))
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_((count > 0).to(self.num_batches_tracked.dtype))
+        if self.track_running_stats:
+            self.follow(mean, variance, count)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(dtype)
+
+    @torch.no_grad()
+    def follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Move the running statistics towards mean (C,) and biased variance (C,) of `count` values, if any."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
+        step = torch.where(count > 0, count.new_tensor(self.momentum or 0.0), count.new_tensor(0.0))
+        step = step.to(self.running_mean.dtype)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), step)
+        self.num_batches_tracked.add_((count > 0).to(self.num_batches_tracked.dtype))
 
 
 def _conv_bn_gelu(rank: int, kernel: int, momentum: float, *, depthwise: bool = False) -> list[nn.Module]:

@@ -7,14 +7,18 @@ and both modalities share one pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
+from m4sam_core.model.experts import RoutedBatchNorm2d
 from m4sam_core.model.layers import pointwise
 from m4sam_core.model.trunk import BOTH, Trunk, freeze
 from m4sam_core.types import Modality
@@ -84,7 +88,11 @@ class HieraTrunk(Trunk):
             if self.bottlenecks:
                 x = self.bottlenecks[index](x, modalities)
             adapter = self.qv_adapters[index] if self.qv_adapters else None
-            x, block_loss = _run_block(block, x, adapter, modalities)
+            if self.recompute and self.training and torch.is_grad_enabled():
+                twice = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, adapter))
+                x, block_loss = twice(_run_block, block, x, adapter, modalities)
+            else:
+                x, block_loss = _run_block(block, x, adapter, modalities)
             loss = loss + block_loss
             if index in self.hiera.stage_ends:
                 levels.append(x.permute(0, 3, 1, 2))
@@ -94,6 +102,23 @@ class HieraTrunk(Trunk):
         """Fold the experts of every adapter."""
         for adapter in self.qv_adapters:
             cast("LowRankAdapter", adapter).fold()
+
+
+def _contexts(adapter: nn.Module | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds a block's first run and its second one, which must leave running statistics alone."""
+    return nullcontext(), _statistics_untouched(adapter)
+
+
+@contextmanager
+def _statistics_untouched(adapter: nn.Module | None) -> Iterator[None]:
+    norms = [m for m in adapter.modules() if isinstance(m, RoutedBatchNorm2d)] if adapter is not None else []
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _run_block(

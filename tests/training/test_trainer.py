@@ -178,6 +178,19 @@ def test_mixed_precision_stays_near_full_precision(amp):
     assert totals[1] == pytest.approx(totals[0], rel=0.02)
 
 
+@pytest.mark.parametrize("kind", ["moe_lora", "bottleneck", "none"])
+def test_recomputing_the_trunk_changes_no_number(kind):
+    batch = {key: torch.stack([Discs()[i][key] for i in range(2)]) for key in ("rgb", "depth", "mask")}
+    results = []
+    for recompute in (False, True):
+        cfg = settings(optim={"recompute": recompute}, model={"preset": "nano", "adapter": {"kind": kind}})
+        step = TrainStep(starting_model(cfg), cfg, ALONE)
+        for number in range(2):
+            step.run([batch], epoch=0, step=number)
+        results.append(step.model.state_dict())
+    assert equal(*results), "weights, running statistics and their counters"
+
+
 def test_gradients_are_clipped_to_the_norm_asked_for():
     cfg = settings(optim={"grad_clip": 0.5})
     step = TrainStep(starting_model(cfg), cfg, ALONE)

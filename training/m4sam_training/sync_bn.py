@@ -53,17 +53,10 @@ class SyncedBatchNorm2d(RoutedBatchNorm2d):
         centred = x - mean.view(1, -1, 1, 1)
         squares = _SumOverProcesses.apply((centred.square() * weight).sum(dim=(0, 2, 3)))
         variance = squares / count.clamp(min=1.0)
-        self._follow(mean.detach(), variance.detach(), count)
+        if self.track_running_stats:
+            self.follow(mean, variance, count)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(dtype)
-
-    @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        unbiased = variance * (count / (count - 1.0).clamp(min=1.0))
-        step = torch.where(count > 0, count.new_tensor(self.momentum or 0.0), count.new_tensor(0.0))
-        self.running_mean.lerp_(mean, step)
-        self.running_var.lerp_(unbiased, step)
-        self.num_batches_tracked.add_((count > 0).to(self.num_batches_tracked.dtype))
 
 
 def synchronise_batch_norm(model: M4SAM, where: Literal["outside_encoder", "all", "off"]) -> None:

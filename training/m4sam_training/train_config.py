@@ -93,6 +93,9 @@ class OptimConfig(Config):
     grad_clip: float = Field(0.0, ge=0, description="Largest total gradient norm; 0: no clipping (release).")
     accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are averaged into one step.")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="Mixed precision; losses stay in float32.")
+    recompute: bool = Field(
+        False, description="Compute the trunk's activations twice instead of keeping them: less memory, same numbers."
+    )
     sync_bn: Literal["outside_encoder", "all", "off"] = Field(
         "outside_encoder", description="Where batch statistics are shared by all processes."
     )

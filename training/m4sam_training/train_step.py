@@ -89,6 +89,7 @@ class TrainStep:
         self.model = model.to(world.device).train()
         if world.size > 1:
             synchronise_batch_norm(self.model, cfg.optim.sync_bn)
+        self.model.trunk.recompute = cfg.optim.recompute
         self.optimizer = make_optimizer(self.model, cfg.optim)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.optim.amp == "fp16")
         self._module: nn.Module = ClipModule(self.model, cfg)
