@@ -1,0 +1,140 @@
+"""Checkpoints: what goes in comes out, and everything else is refused with a reason."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from m4sam_core.build import build_model
+from m4sam_core.checkpoint import FORMAT, load_checkpoint, read_header, save_checkpoint
+from m4sam_core.config import ModelConfig
+from m4sam_core.errors import CheckpointError
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.release import load_release_checkpoint
+
+
+@pytest.fixture(scope="module")
+def model() -> M4SAM:
+    torch.manual_seed(0)
+    return build_model(ModelConfig.preset("nano"))
+
+
+@pytest.fixture
+def saved(model: M4SAM, tmp_path: Path) -> Path:
+    path = tmp_path / "nano.safetensors"
+    save_checkpoint(path, model, {"licence": "Apache-2.0"})
+    return path
+
+
+def test_round_trip(model: M4SAM, saved: Path) -> None:
+    loaded = load_checkpoint(saved)
+    assert loaded.cfg == model.cfg
+    assert not loaded.training
+    assert all(torch.equal(t, model.state_dict()[name]) for name, t in loaded.state_dict().items())
+    assert read_header(saved)["licence"] == "Apache-2.0"
+
+
+def test_half_precision_storage_loads_as_float32(model: M4SAM, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "half.safetensors", model, dtype=torch.float16)
+    loaded = load_checkpoint(tmp_path / "half.safetensors")
+    name = "fuser.block1.conv1.weight"
+    assert loaded.state_dict()[name].dtype == torch.float32
+    torch.testing.assert_close(loaded.state_dict()[name], model.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_saving_replaces_the_file_in_one_step(model: M4SAM, saved: Path) -> None:
+    save_checkpoint(saved, model)
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_an_unwritable_place_is_named(model: M4SAM, saved: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save_checkpoint(saved / "below_a_file.safetensors", model)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found none"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 500, -1])
+def test_truncated_file(saved: Path, keep: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_checkpoint(saved)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=f"expected format {FORMAT}"):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
+def _rewrite(saved: Path, **changes: torch.Tensor | None) -> None:
+    from safetensors import safe_open
+
+    with safe_open(str(saved), framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    for name, tensor in changes.items():
+        if tensor is None:
+            del tensors[name]
+        else:
+            tensors[name] = tensor
+    save_file(tensors, saved, metadata=header)
+
+
+KEY = "decoder.coarse_heads.0.bias"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({KEY: None}, f"1 missing: {KEY}"),
+        ({"surprise": torch.zeros(1)}, "1 unexpected: surprise"),
+        ({KEY: torch.zeros(7)}, rf"{KEY} \(7,\), expected \(1,\)"),
+        ({KEY: torch.tensor([float("nan")])}, f"1 NaN or infinite: {KEY}"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(saved: Path, changes: dict[str, torch.Tensor], message: str) -> None:
+    _rewrite(saved, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(saved)
+
+
+def test_a_config_from_the_future_is_refused(model: M4SAM, saved: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, saved, metadata={"format": FORMAT, "config": '{"warp_drive": 9}'})
+    with pytest.raises(CheckpointError, match="warp_drive"):
+        load_checkpoint(saved)
+
+
+class _Hostile:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.marker,)  # type: ignore[return-value]  # what an attacker would write
+
+
+def test_a_pickled_object_is_never_executed(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"model": _Hostile(marker)}, protocol=2))
+    torch.save({"model": _Hostile(marker)}, tmp_path / "evil_zip.pth")
+    for name in ("evil.pth", "evil_zip.pth"):  # the old format and the zipped one
+        with pytest.raises(CheckpointError, match="never executed"):
+            load_release_checkpoint(tmp_path / name)
+    assert not marker.exists()
+
+
+def test_a_release_file_that_is_another_model_is_refused(tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"8438 missing: .* and 8430 more; 1 unexpected: conv.weight"):
+        load_release_checkpoint(tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="expected a dictionary"):
+        load_release_checkpoint(tmp_path / "list.pth")
