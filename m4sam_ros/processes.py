@@ -69,6 +69,16 @@ class ManagedProcess:
             tail = self.log_tail()
             raise ProcessError(f"{self.name} ended early with exit code {self.exit_code}; its last words:\n{tail}")
 
+    def check_succeeded(self) -> None:
+        """Complain when the process has ended with anything but 0.
+
+        Raises:
+            ProcessError: it has; the text carries the end of its log.
+        """
+        if self.exit_code:
+            tail = self.log_tail()
+            raise ProcessError(f"{self.name} failed with exit code {self.exit_code}; its last words:\n{tail}")
+
     def wait(self, timeout_s: float) -> int:
         """Wait for the process to end by itself.
 

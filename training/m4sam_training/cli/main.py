@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(str(error), EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
-        if debug:
+        if debug or str(error.name).startswith("m4sam_"):  # a file of our own is missing: not the user's business
             raise
         return _complain(f"{error.name} is not installed; `m4sam doctor` says how to get it", EXIT_USER_ERROR)
     except Exception as error:  # the last line of defence: one line instead of a traceback
