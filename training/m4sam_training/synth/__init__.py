@@ -1,0 +1,1 @@
+"""Generated RGB-D video with exact saliency masks; needs only numpy and OpenCV."""
