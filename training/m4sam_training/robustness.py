@@ -1,0 +1,245 @@
+"""`m4sam robustness`: how a model's masks suffer from what goes wrong with cameras (spec/training.md, Evaluation).
+
+For every corruption and severity: score, resilience = score / clean score, and harm = score - score with no depth at
+all. Negative harm says that a broken depth camera is worse for this model than none.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Column, Table
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.corruptions import (
+    DEPTH_CORRUPTIONS,
+    DEPTH_SEVERITIES,
+    RGB_CORRUPTIONS,
+    RGB_SEVERITIES,
+    CorruptedStream,
+    corrupt_rgb,
+)
+from m4sam_training.frames import Clip, from_metres, to_metres, with_depth
+from m4sam_training.predict_dataset import Fault, PredictConfig, predict_scan
+from m4sam_training.scan import Scan, Video
+from m4sam_training.scoring import FrameScorer, summary, to_uint8
+
+if TYPE_CHECKING:
+    from m4sam_core.model import M4SAM
+
+MEASURES = ("S", "E_mean", "F_adaptive")
+CLEAN, BLACK = "clean", "black depth"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One corruption at one severity.
+
+    Attributes:
+        modality: "depth" or "rgb".
+        corruption: its name.
+        severity: from 1 (mild).
+        scores: S, E_mean, F_adaptive, MAE and the rest of `scoring.summary`.
+    """
+
+    modality: str
+    corruption: str
+    severity: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RobustnessResult:
+    """The whole table.
+
+    Attributes:
+        measure: which score the table shows; higher is better.
+        clean: scores without corruption.
+        black: scores with black depth.
+        cells: every corruption at every severity.
+    """
+
+    measure: str
+    clean: dict[str, float]
+    black: dict[str, float]
+    cells: tuple[Cell, ...]
+
+    def resilience(self, cell: Cell) -> float:
+        """Corrupted over clean score."""
+        return cell.scores[self.measure] / self.clean[self.measure] if self.clean[self.measure] > 0 else float("nan")
+
+    def harm(self, cell: Cell) -> float:
+        """Corrupted score minus the score with black depth; negative: worse than no depth."""
+        return cell.scores[self.measure] - self.black[self.measure]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "measure": self.measure,
+            "clean": self.clean,
+            "black_depth": self.black,
+            "cells": [
+                {**vars(cell), "resilience": self.resilience(cell), "harm": self.harm(cell)} for cell in self.cells
+            ],
+            "mean_resilience": {
+                modality: float(np.mean([self.resilience(c) for c in self.cells if c.modality == modality]))
+                for modality in dict.fromkeys(cell.modality for cell in self.cells)
+            },
+        }
+
+
+def plan(corruptions: Sequence[str] = (), severities: Sequence[int] = ()) -> list[tuple[str, str, int]]:
+    """(modality, corruption, severity) to run.
+
+    Args:
+        corruptions: names; empty: all 17.
+        severities: empty: 1 to 5 for depth, 1 to 3 for rgb.
+
+    Raises:
+        ConfigError: an unknown name, or nothing left to do.
+    """
+    known = {**dict.fromkeys(DEPTH_CORRUPTIONS, "depth"), **dict.fromkeys(RGB_CORRUPTIONS, "rgb")}
+    unknown = [name for name in corruptions if name not in known]
+    if unknown:
+        raise ConfigError(f"corruptions: expected some of {', '.join(known)}, got {', '.join(unknown)}")
+    steps = [
+        (known[name], name, severity)
+        for name in corruptions or known
+        for severity in (DEPTH_SEVERITIES if known[name] == "depth" else RGB_SEVERITIES)
+        if not severities or severity in severities
+    ]
+    if not steps:
+        raise ConfigError(f"severities: expected some of 1 to 5, got {', '.join(map(str, severities))}")
+    return steps
+
+
+def make_fault(modality: str, name: str, severity: int, seed: int) -> Fault:
+    """The corruption as a change of a video's clips; seeded by the video's name, so that runs agree frame by frame."""
+
+    def for_video(video: Video) -> Callable[[Clip], Clip]:
+        own_seed = zlib.crc32(f"{seed}/{video.name}/{name}/{severity}".encode())
+        if modality == "rgb":
+            return _rgb_fault(name, severity, own_seed)
+        stream = CorruptedStream(name, severity, own_seed)
+
+        def change(clip: Clip) -> Clip:
+            unit_m = clip.depth_unit_m
+            return with_depth(clip, [from_metres(stream(to_metres(d, unit_m)), d, unit_m) for d in clip.depth])
+
+        return change
+
+    return for_video
+
+
+def _rgb_fault(name: str, severity: int, seed: int) -> Callable[[Clip], Clip]:
+    frame = iter(range(seed, 2**63))
+
+    def change(clip: Clip) -> Clip:
+        return replace(clip, rgb=tuple(corrupt_rgb(rgb, name, severity, next(frame)) for rgb in clip.rgb))
+
+    return change
+
+
+def run_robustness(
+    model: M4SAM,
+    scan: Scan,
+    cfg: PredictConfig,
+    steps: Sequence[tuple[str, str, int]],
+    measure: str = "S",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> RobustnessResult:
+    """Score the model clean, without depth, and under every step of the plan.
+
+    Args:
+        model: in evaluation mode.
+        scan: the split.
+        cfg: how the model is run.
+        steps: from `plan`.
+        measure: S, E_mean or F_adaptive.
+        seed: of the corruptions.
+        progress: called with the name of each run before it begins.
+
+    Raises:
+        ConfigError: unknown measure.
+        InputError: no frame could be scored.
+    """
+    if measure not in MEASURES:
+        raise ConfigError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
+
+    def run(title: str, settings: PredictConfig) -> dict[str, float]:
+        progress(title)
+        scorer = FrameScorer()
+        scores = [
+            scorer.score(item.video, item.frame.stem, to_uint8(item.mask_prob, minmax=True), item.ground_truth)
+            for item in predict_scan(model, scan, settings)
+        ]
+        if not scores:
+            raise InputError("robustness: expected at least one frame to score, got none; run `m4sam dataset check`")
+        return summary(scores)
+
+    clean = run(CLEAN, cfg)
+    black = run(BLACK, replace(cfg, depth_kind="black"))
+    cells = [Cell(*step, run(f"{step[1]} {step[2]}", replace(cfg, fault=make_fault(*step, seed)))) for step in steps]
+    return RobustnessResult(measure, clean, black, tuple(cells))
+
+
+def robustness_table(result: RobustnessResult, title: str) -> Table:
+    """One row per corruption: the score at every severity, mean resilience, worst harm."""
+    measure = result.measure
+    severities = sorted({cell.severity for cell in result.cells})
+    table = Table(
+        Column("corruption", no_wrap=True),
+        *[str(s) for s in severities],
+        "resilience",
+        "worst harm",
+        title=f"{title}, {measure}",
+    )
+    for name in dict.fromkeys(cell.corruption for cell in result.cells):
+        cells = {cell.severity: cell for cell in result.cells if cell.corruption == name}
+        scores = [f"{cells[s].scores[measure]:.3f}" if s in cells else "-" for s in severities]
+        resilience = np.mean([result.resilience(cell) for cell in cells.values()])
+        harm = min(result.harm(cell) for cell in cells.values())
+        table.add_row(name, *scores, f"{resilience:.3f}", f"{harm:+.3f}")
+    table.add_section()
+    for name, scores_of in ((CLEAN, result.clean), (BLACK, result.black)):
+        table.add_row(name, f"{scores_of[measure]:.3f}", *[""] * (len(severities) + 1))
+    return table
+
+
+def write_chart(path: Path, result: RobustnessResult) -> None:
+    """Score over severity for every corruption, with the clean score and black depth as lines.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(f"plots: expected matplotlib, got {error}; run `pip install matplotlib`") from None
+    names = list(dict.fromkeys(cell.corruption for cell in result.cells))
+    columns = min(5, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.1 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
+    for axis, name in zip(axes, names, strict=False):
+        cells = sorted((c for c in result.cells if c.corruption == name), key=lambda c: c.severity)
+        axis.axhline(result.clean[result.measure], color="tab:green", lw=1, label=CLEAN)
+        axis.axhline(result.black[result.measure], color="black", lw=1, ls=":", label=BLACK)
+        axis.plot([c.severity for c in cells], [c.scores[result.measure] for c in cells], "o-", color="tab:blue")
+        axis.set_title(name.replace("_", " "), fontsize=9)
+        axis.set_xticks([c.severity for c in cells])
+        axis.grid(alpha=0.3)
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    axes[0].legend(fontsize=7)
+    figure.supxlabel("severity", fontsize=9)
+    figure.supylabel(result.measure, fontsize=9)
+    figure.savefig(path, dpi=120)
