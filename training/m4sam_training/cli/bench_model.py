@@ -1,0 +1,80 @@
+"""`m4sam bench model`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+
+def command(
+    size: Annotated[
+        str, typer.Option(help="Architecture, with fresh weights: a preset such as large or edge.")
+    ] = "large",
+    checkpoint: Annotated[Optional[Path], typer.Option(help="Measure this checkpoint's architecture instead.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames timed.")] = 10,
+    warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
+    entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")] = 0,
+    side: Annotated[int, typer.Option(min=0, help="Side of the square input in px; 0 takes the model's own.")] = 0,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write every figure to this file.")] = None,
+) -> None:
+    """Milliseconds and memory of a model per RGB-D frame, stage by stage, with a full memory.
+
+    Example: m4sam bench model --size large --json large.json
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from m4sam_core.build import build_model
+    from m4sam_core.checkpoint import load_checkpoint, write_atomically
+    from m4sam_core.config import ModelConfig
+    from m4sam_core.errors import ConfigError
+    from m4sam_training.bench_model import bench_model
+
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"--dtype: expected float32, bfloat16 or float16, got {dtype!r}")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device: expected a device torch can reach, got {device!r}; m4sam doctor tells why")
+    if threads:
+        torch.set_num_threads(threads)
+    console = Console()
+    with console.status("building the model"):
+        model = load_checkpoint(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
+    ticks = iter(track(range(warmup + frames), description="frames", console=console, transient=True))
+    result = bench_model(
+        model,
+        frames=frames,
+        warmup=warmup,
+        entries=entries,
+        dtype=dtype,  # type: ignore[arg-type]  # checked above
+        device=device,
+        side_px=side or None,
+        on_frame=lambda: next(ticks, None),  # type: ignore[arg-type, return-value]  # only the bar moves
+    )
+    result["model"] = str(checkpoint) if checkpoint else size
+    _show(console, result)
+    if json_file:
+        write_atomically(json_file, json.dumps(result, indent=2).encode())
+
+
+def _show(console: Any, result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    frame = result["ms_per_frame"]
+    settings = result["settings"]
+    table = Table(title=f"{result['model']}, {settings['dtype']}, {settings['entries']} memory entries")
+    for heading, justify in (("stage", "left"), ("ms", "right"), ("share", "right")):
+        table.add_column(heading, justify=justify)
+    for name, ms in sorted(result["stages_ms"].items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{ms:.1f}", f"{100 * ms / frame['mean']:.0f}%")
+    console.print(table)
+    console.print(
+        f"{frame['p50']:.0f} ms per frame (p95 {frame['p95']:.0f}), {result['frames_per_s']:.2f} frames/s, "
+        f"peak RSS {result['peak_rss_mb']:.0f} MB, {result['machine']['threads']} threads, {result['machine']['cpu']}"
+    )
