@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
 from m4sam_ros.settings import NodeConfig
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 # When a change takes effect. Everything not listed is live.
 UNCONFIGURED = "unconfigured"
@@ -173,14 +175,25 @@ _REMEDY = {
 }
 
 
-def _declare(node: Any, leaf: Leaf) -> Any:
+def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:
+    """Declare a schema as parameters that only the start-up may set, and return their validated values.
+
+    Raises:
+        ConfigError: a value given at start-up is not allowed; the text names it and the bound.
+    """
+    return schema.parse(nest({leaf.name: _declare(node, leaf, read_only=True) for leaf in leaves(schema)}))
+
+
+def _declare(node: Any, leaf: Leaf, read_only: bool = False) -> Any:
     """Declare one parameter; a whole number given for a float one (`max_m: 10`) is taken as it is meant."""
     from rcl_interfaces.msg import ParameterDescriptor
 
     given = node.declare_parameter(leaf.name, leaf.default, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(leaf.name)
     value = _coerce(leaf, given)
-    return node.declare_parameter(leaf.name, value, descriptor(leaf), ignore_override=True).value
+    described = descriptor(leaf)
+    described.read_only = read_only
+    return node.declare_parameter(leaf.name, value, described, ignore_override=True).value
 
 
 def _coerce(leaf: Leaf, given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The main loop every executable shares: clean on SIGINT and SIGTERM, exit code 0, no traceback (spec/environment.md)."""
+"""The main loop every executable shares: SIGINT and SIGTERM end it with exit code 0 and without a traceback."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
     try:
         node = factory()
     except M4SamError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return EXIT_USAGE
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -87,7 +87,7 @@ def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
                 break
     except ExternalShutdownException:
         code = EXIT_OK
-    except Exception:
+    except Exception:  # noqa: BLE001 - a failing callback must end the process, with its traceback
         traceback.print_exc()
         code = EXIT_FAILED
     finally:
