@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 SIDE = 64
 _SHARPNESS_SIDE = 2 * SIDE
 _HISTOGRAM_BINS = 16
-_DARK, _BURNT = 0.06, 0.97  # luminance outside says nothing about colour
+_BLACK, _DIM, _BURNT = 0.02, 0.06, 0.97  # nothing to be seen; no colour to be told; clipped
 _WINDOW_RADIUS = 4  # local comparison: 9x9 windows
 _NOISE_STD = 0.012  # texture below three 8-bit levels is noise
 _LEAST_OVERLAP = 0.35  # share of the frame two views must have in common for a shift to count
@@ -36,12 +36,13 @@ class FrameCues:
     Attributes:
         luma (64, 64): luminance in [0, 1], slightly smoothed.
         chroma (2, 64, 64): hue and saturation as a point on the colour disc, each axis in [-1, 1].
-        usable (64, 64): 1 where a pixel is neither black nor burnt out, else 0.
+        usable (64, 64): 1 where the colour can be told: neither dim nor burnt out, else 0.
         histogram (16, 16): share of the usable pixels per place on the colour disc; sums to 1, all zero when none is.
         log_depth (64, 64): ln of the distance in metres (relative maps: of 0.25 + depth), NaN in holes.
         sharpness: fine gradients relative to coarse contrast, >= 0; falls with blur, not with exposure.
         brightness: mean luminance, [0, 1].
-        exposure: share of usable pixels, [0, 1].
+        contrast: standard deviation of luminance, [0, 0.5].
+        exposure: share of pixels that are neither black nor burnt out, [0, 1].
     """
 
     luma: Array
@@ -51,6 +52,7 @@ class FrameCues:
     log_depth: Array
     sharpness: float
     brightness: float
+    contrast: float
     exposure: float
 
     @cached_property
@@ -91,7 +93,8 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
     small = fine.reshape(SIDE, 2, SIDE, 2, 3).mean(axis=(1, 3))
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     fine_luma, luma = fine @ weights, small @ weights
-    usable = ((luma > _DARK) & (small.min(axis=2) < _BURNT)).astype(np.float32)
+    unclipped = small.min(axis=2) < _BURNT
+    usable = ((luma > _DIM) & unclipped).astype(np.float32)
     chroma = _colour_disc(small)
     return FrameCues(
         luma=_box_mean(luma, 1),
@@ -101,7 +104,8 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         log_depth=_log_depth(depth),
         sharpness=_sharpness(fine_luma, luma),
         brightness=float(luma.mean()),
-        exposure=float(usable.mean()),
+        contrast=float(luma.std()),
+        exposure=float(((luma > _BLACK) & unclipped).mean()),
     )
 
 

@@ -19,13 +19,18 @@ from m4sam_core.stream.cues import FrameCues, FrameDifference, compare_frames
 _WEIGHT_STRUCTURE, _WEIGHT_COLOUR, _WEIGHT_DEPTH = 0.65, 0.2, 0.15
 _COLOUR_FULL = 0.4  # Hellinger distance that counts as entirely other colours
 _DEPTH_FULL = 0.5  # share of the view at another distance that counts as an entirely other place
-_THRESHOLD = 0.75  # score at sensitivity 0.5
+_THRESHOLD = 0.78  # score at sensitivity 0.5
 
 _LEAST_EXPOSURE = 0.3  # below this share of usable pixels a frame says nothing
+_SOUND_SHARE = 0.5  # of the threshold: below it a frame fits beyond doubt
 _BRIGHTNESS_JUMP = 0.12
+_STRUCTURE_GONE = 0.9  # more than light alone can hide in a frame that still has contrast
+_LOW_CONTRAST = 0.06  # standard deviation of luminance
+_BURNT_OUT = 0.6  # usable pixels over the scene's: below it, colours cannot be held against a frame
 _DEPTH_SAME = 0.12  # share of the view at another distance that noise and a moving object may cause
+_COLOUR_SAME = 0.25  # Hellinger distance that light and blur may cause
 _BLURRED = 0.5  # sharpness relative to the scene's mean
-_VETO_PATIENCE_S = 0.7  # a doubt about the picture cannot put off a reset for longer
+_VETO_PATIENCE_S = 0.7  # a mere doubt about the picture cannot put off a reset for longer
 _SHARPNESS_MEMORY = 0.1  # weight of the newest frame in the running mean
 _DESCRIPTOR_MEMORY = 0.2
 _DESCRIPTOR_FULL = 0.3  # cosine distance that counts as an entirely other scene
@@ -38,7 +43,7 @@ class SceneVerdict:
     Attributes:
         changed: a new scene begins with this frame.
         suspect: the frame does not fit the scene (so far); it should not be remembered.
-        veto: why an odd frame is not held for a cut yet ("exposure", "blur"), None otherwise.
+        veto: why an odd frame is not held for a cut (yet), see `_innocent_cause`; None otherwise.
         score: evidence of a cut, 0 = the same picture, 1 = nothing in common.
         relative_sharpness: sharpness over the scene's running mean.
     """
@@ -104,7 +109,8 @@ class SceneDetector:
     def clear(self) -> None:
         """Begin a scene with the next frame."""
         self._last_reset_s = float("-inf")
-        self._reference: FrameCues | None = None
+        self._reference: FrameCues | None = None  # the last frame that fitted
+        self._sound: FrameCues | None = None  # the last that fitted beyond doubt: a torn frame may just pass
         self._pending: FrameCues | None = None
         self._streak = 0
         self._odd_since_s: float | None = None
@@ -125,13 +131,22 @@ class SceneDetector:
         sharpness = cues.sharpness / max(self._sharpness or cues.sharpness, 1e-6)
         difference = compare_frames(self._reference, cues)
         score = self._mix(scene_score(difference), descriptor)
+        if score >= self._threshold and self._sound is not None and self._sound is not self._reference:
+            other = compare_frames(self._sound, cues)
+            other_score = self._mix(scene_score(other), descriptor)
+            if other_score < score:
+                difference, score = other, other_score
         if score < self._threshold:
-            self._accept(cues, descriptor)
+            self._accept(cues, descriptor, score)
             return SceneVerdict(False, False, None, score, sharpness)
         if self._odd_since_s is None:
             self._odd_since_s = stamp_s
-        veto = _innocent_cause(difference, cues, sharpness)
-        if veto is not None and stamp_s - self._odd_since_s < _VETO_PATIENCE_S:
+        patient = stamp_s - self._odd_since_s < _VETO_PATIENCE_S
+        veto = _innocent_cause(difference, self._reference, cues, sharpness)
+        if veto == "lighting" and not patient:
+            self._accept(cues, descriptor, 0.0)  # the same place in another light, for good
+            return SceneVerdict(False, False, veto, score, sharpness)
+        if veto == "exposure" or (veto is not None and patient):
             self._pending, self._streak = None, 0
             return SceneVerdict(False, True, veto, score, sharpness)
         changed = self._confirmed(cues) and stamp_s - self._last_reset_s >= self.cfg.cooldown_s
@@ -143,10 +158,12 @@ class SceneDetector:
 
     def _begin(self, cues: FrameCues, stamp_s: float, descriptor: NDArray[np.float32] | None) -> None:
         self._last_reset_s = stamp_s
-        self._accept(cues, descriptor)
+        self._accept(cues, descriptor, 0.0)
 
-    def _accept(self, cues: FrameCues, descriptor: NDArray[np.float32] | None) -> None:
+    def _accept(self, cues: FrameCues, descriptor: NDArray[np.float32] | None, score: float) -> None:
         self._reference = cues
+        if score < _SOUND_SHARE * self._threshold:
+            self._sound = cues
         self._pending, self._streak, self._odd_since_s = None, 0, None
         mean = self._sharpness
         self._sharpness = cues.sharpness if mean is None else mean + _SHARPNESS_MEMORY * (cues.sharpness - mean)
@@ -187,11 +204,23 @@ def scene_score(difference: FrameDifference) -> float:
     return score + _WEIGHT_DEPTH * min(1.0, difference.depth / _DEPTH_FULL)
 
 
-def _innocent_cause(difference: FrameDifference, cues: FrameCues, relative_sharpness: float) -> str | None:
+def _innocent_cause(
+    difference: FrameDifference, reference: FrameCues, cues: FrameCues, relative_sharpness: float
+) -> str | None:
+    """Why an odd frame may be no cut.
+
+    "exposure": nothing to be seen, wait until there is. "lighting": the light moved, the depth did not, and what can
+    still be seen is not all different.
+    "flicker" (the light moved, the colours did not or are burnt out, no depth to ask) and "blur" are doubts for a while
+    only.
+    """
     if cues.exposure < _LEAST_EXPOSURE:
         return "exposure"
-    depth_stays = difference.depth < _DEPTH_SAME
-    colour_stays = np.isnan(difference.depth) and difference.colour < 0.5 * _COLOUR_FULL
-    if difference.brightness > _BRIGHTNESS_JUMP and (depth_stays or colour_stays):
-        return "exposure"
-    return "blur" if relative_sharpness < _BLURRED else None
+    if difference.brightness > _BRIGHTNESS_JUMP:
+        too_dark = min(reference.contrast, cues.contrast) < _LOW_CONTRAST
+        if difference.depth < _DEPTH_SAME and (too_dark or difference.structure < _STRUCTURE_GONE):
+            return "lighting"
+        burnt_out = cues.exposure < _BURNT_OUT * reference.exposure
+        if np.isnan(difference.depth) and (burnt_out or difference.colour < _COLOUR_SAME):
+            return "flicker"
+    return "blur" if relative_sharpness < _BLURRED and difference.colour < _COLOUR_SAME else None

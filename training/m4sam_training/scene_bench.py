@@ -1,0 +1,319 @@
+"""Generated recordings with known cuts, and with everything that looks like one but is not (spec/stream.md).
+
+A recording is a chain of shots of generated clips. Where two shots meet is a true cut; inside a shot the picture is
+disturbed by exposure ramps, flashes, blur, pans, a hand, a light switch or depth failures, none of which may reset.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from m4sam_core.config import DepthConfig, SceneConfig
+from m4sam_core.depth import prepare_depth
+from m4sam_core.stream.cues import describe_frame
+from m4sam_core.stream.scene import HardEvents, SceneDetector
+
+FPS = 15.0
+WITHIN_FRAMES = 2  # a reset counts as the cut's when it comes this soon after the first new frame
+_CROP = 0.62  # share of the rendered view that the virtual camera sees; the rest is room to pan
+
+View = tuple[np.ndarray, np.ndarray]
+"""(rgb (H, W, 3) uint8, depth (H, W) uint16 millimetres)"""
+
+
+@dataclass(frozen=True)
+class BenchFrame:
+    """One frame of a recording.
+
+    Attributes:
+        rgb (H, W, 3): uint8.
+        depth (H, W): uint16 millimetres, None when the sensor gave none.
+        stamp_s: time.
+        cut: this frame is the first of a new scene, by pictures or (time going back) by a hard event.
+        event: what is going on, for the statistics.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray | None
+    stamp_s: float
+    cut: bool
+    event: str
+
+
+@dataclass
+class SceneScore:
+    """How a detector did.
+
+    Attributes:
+        seconds: length of what was judged.
+        cuts: true cuts.
+        found: those with a reset within two frames.
+        late: those with a reset later than that, before the next cut.
+        false_resets: resets that belong to no cut, by the event they happened in.
+        missed: cuts never noticed, by kind.
+        delays: frames from each found cut to its reset.
+    """
+
+    seconds: float = 0.0
+    cuts: int = 0
+    found: int = 0
+    late: int = 0
+    false_resets: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    delays: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def recall(self) -> float:
+        """Share of the cuts found within two frames; 1 without cuts."""
+        return self.found / self.cuts if self.cuts else 1.0
+
+    @property
+    def false_per_10_min(self) -> float:
+        """False resets per ten minutes of video."""
+        return 600.0 * sum(self.false_resets.values()) / max(self.seconds, 1e-9)
+
+    def add(self, other: SceneScore) -> None:
+        """Take in another recording's score."""
+        self.seconds += other.seconds
+        self.cuts += other.cuts
+        self.found += other.found
+        self.late += other.late
+        self.false_resets += other.false_resets
+        self.missed += other.missed
+        self.delays += other.delays
+
+
+def score_recording(frames: Sequence[BenchFrame] | Iterator[BenchFrame], cfg: SceneConfig) -> SceneScore:
+    """Run the stream's two judges over a recording, as the session does, and compare with the truth."""
+    detector, hard_events, score = SceneDetector(cfg), HardEvents(cfg.max_gap_s), SceneScore()
+    open_cut: tuple[int, str] | None = None  # the last cut, while it has no reset of its own
+    for index, frame in enumerate(frames):
+        score.seconds += 1 / FPS
+        if frame.cut and index > 0:
+            if open_cut is not None:
+                score.missed[open_cut[1]] += 1
+            open_cut = (index, frame.event)
+            score.cuts += 1
+        hard = hard_events.check(frame.stamp_s, frame.rgb.shape)
+        if hard is not None:
+            detector.clear()
+        depth = prepare_depth(frame.depth, *frame.rgb.shape[:2], DepthConfig())
+        if not (detector.update(describe_frame(frame.rgb, depth), frame.stamp_s).changed or hard):
+            continue
+        if open_cut is None:
+            score.false_resets[frame.event] += 1
+        elif index - open_cut[0] <= WITHIN_FRAMES:
+            score.found += 1
+            score.delays[index - open_cut[0]] += 1
+        else:
+            score.late += 1
+        open_cut = None
+    if open_cut is not None:
+        score.missed[open_cut[1]] += 1
+    return score
+
+
+def make_recording(
+    clips: Sequence[Sequence[View]], rng: np.random.Generator, *, with_depth: bool = True
+) -> Iterator[BenchFrame]:
+    """Chain clips into a recording: each is a shot with one or two disturbances, each seam a cut.
+
+    Args:
+        clips: at least one; all views of one size.
+        rng: source of every choice.
+        with_depth: off: an rgb-only camera.
+    """
+    stamp_s = 0.0
+    for number, clip in enumerate(clips):
+        kind = "start" if number == 0 else str(rng.choice(["cut", "cut", "cut+exposure", "cut+pan", "loop"]))
+        if kind == "loop":
+            stamp_s = 0.0  # a bag that starts over: the clock goes back
+        for index, (rgb, depth, event) in enumerate(disturbed_shot(clip, rng, kind)):
+            cut = index == 0 and number > 0
+            yield BenchFrame(rgb, depth if with_depth else None, stamp_s, cut, kind if cut else event)
+            stamp_s += 1 / FPS
+
+
+def disturbed_shot(
+    clip: Sequence[View], rng: np.random.Generator, kind: str
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, str]]:
+    """One shot: the clip through a virtual camera, with one disturbance somewhere in the middle of each half."""
+    count = len(clip)
+    path = _camera_path(count, rng, panning=kind == "cut+pan")
+    gain = float(rng.choice([0.5, 1.8])) if kind == "cut+exposure" else 1.0
+    effects: dict[int, tuple[str, Callable[[View, float], View]]] = {}
+    for half in (0, 1):
+        name = str(rng.choice(list(EFFECTS)))
+        low, high = EFFECTS[name].seconds
+        length = min(int(rng.uniform(low, high) * FPS) + 1, max(1, count // 2 - 12))
+        begin = half * count // 2 + 8 + int(rng.integers(0, max(1, count // 2 - length - 10)))
+        if name == "pan":
+            path = _sweep(path, begin, length, rng)
+        apply = EFFECTS[name].make(rng)
+        for step in range(length):
+            effects[begin + step] = (name, lambda view, at=step / max(1, length - 1), f=apply: f(view, at))
+    for index, view in enumerate(clip):
+        seen = _look(view, path[index])
+        if gain != 1.0:
+            seen = (_expose(seen[0], gain), seen[1])
+        name, effect = effects.get(index, ("plain", None))
+        rgb, depth = effect(seen) if effect else seen
+        yield _sensor_noise(rgb, rng), None if name == "depth lost" else depth, name
+
+
+def _camera_path(count: int, rng: np.random.Generator, panning: bool) -> np.ndarray:
+    """(count, 2) position of the view in [0, 1], with the tremor of a hand-held or driving camera."""
+    start = rng.uniform(0.3, 0.7, 2)
+    tremor = np.cumsum(rng.normal(0, 0.004, (count, 2)), axis=0)
+    drift = np.linspace(0, 1, count)[:, None] * rng.uniform(-0.25, 0.25, 2)
+    if panning:
+        drift = drift + np.linspace(0, 3, count)[:, None].clip(0, 1) * rng.choice([-0.5, 0.5], 2)
+    return np.clip(start + tremor + drift, 0, 1)
+
+
+def _sweep(path: np.ndarray, begin: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Fast pan to the other side and on from there."""
+    path = path.copy()
+    end = min(begin + length, len(path))
+    target = np.array([path[begin, 0], 1.0 if path[begin, 1] < 0.5 else 0.0])
+    target[0] = np.clip(target[0] + rng.uniform(-0.3, 0.3), 0, 1)
+    ramp = np.linspace(0, 1, end - begin)[:, None]
+    shift = target - path[begin]
+    path[begin:end] += ramp * shift
+    path[end:] += shift
+    return np.clip(path, 0, 1)
+
+
+def _look(view: View, position: np.ndarray) -> View:
+    height, width = view[1].shape
+    rows, columns = int(height * _CROP), int(width * _CROP)
+    top, left = (round(float(x) * room) for x, room in zip(position, (height - rows, width - columns), strict=True))
+    window = (slice(top, top + rows), slice(left, left + columns))
+    return np.ascontiguousarray(view[0][window]), np.ascontiguousarray(view[1][window])
+
+
+def _expose(rgb: np.ndarray, gain: float) -> np.ndarray:
+    """More or less light, as a sensor sees it: linear light scaled, clipped, back to gamma."""
+    levels = np.arange(256) / 255.0
+    table = np.clip((levels**2.2 * gain) ** (1 / 2.2) * 255, 0, 255).astype(np.uint8)
+    return cv2.LUT(rgb, table)
+
+
+def _sensor_noise(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noise = np.empty(rgb.shape, np.int16)
+    cv2.setRNGSeed(int(rng.integers(1 << 31)))
+    cv2.randn(noise, 0, 3)
+    return cv2.add(rgb, noise, dtype=cv2.CV_8U)
+
+
+# ------------------------------------------------------------------------------------------ disturbances
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A disturbance: its shortest and longest duration, and a maker of view changers over time in [0, 1]."""
+
+    seconds: tuple[float, float]
+    make: Callable[[np.random.Generator], Callable[[View, float], View]]
+
+
+def _exposure_ramp(rng: np.random.Generator) -> Callable[[View, float], View]:
+    extreme = float(rng.choice([0.15, 0.3, 2.5, 4.0]))
+    return lambda view, at: (_expose(view[0], extreme ** (1 - abs(2 * at - 1))), view[1])
+
+
+def _exposure_step(rng: np.random.Generator) -> Callable[[View, float], View]:
+    gain = float(rng.choice([0.25, 0.4, 2.2, 3.0]))
+    return lambda view, _: (_expose(view[0], gain), view[1])
+
+
+def _flash(rng: np.random.Generator) -> Callable[[View, float], View]:
+    gain = float(rng.uniform(6, 25))
+    return lambda view, _: (_expose(cv2.add(view[0], (25, 25, 25, 0)), gain), view[1])
+
+
+def _blur(rng: np.random.Generator) -> Callable[[View, float], View]:
+    share, angle = rng.uniform(0.04, 0.12), rng.uniform(0, np.pi)
+
+    def apply(view: View, _: float) -> View:
+        length = max(3, int(share * view[1].shape[1])) | 1
+        kernel = np.zeros((length, length), np.float32)
+        half = length // 2
+        along = (round(half * np.cos(angle)), round(half * np.sin(angle)))
+        cv2.line(kernel, (half - along[0], half - along[1]), (half + along[0], half + along[1]), 1.0, 1)
+        return cv2.filter2D(view[0], -1, kernel / kernel.sum()), view[1]
+
+    return apply
+
+
+def _hand(rng: np.random.Generator) -> Callable[[View, float], View]:
+    """A hand and forearm from an edge, covering up to three quarters of the view at 0.25 to 0.5 m."""
+    skin = rng.choice([(224, 172, 145), (198, 134, 104), (141, 85, 60), (96, 62, 48)])
+    distance_mm, side, reach = int(rng.uniform(250, 500)), int(rng.integers(4)), float(rng.uniform(0.4, 0.8))
+    phase = rng.uniform(0, 2 * np.pi)
+
+    def apply(view: View, at: float) -> View:
+        height, width = view[1].shape
+        inside = reach * min(1.0, 4 * at, 4 * (1 - at))  # comes in, stays, leaves
+        canvas = np.zeros((height, width), np.uint8)
+        size = (width, height) if side % 2 == 0 else (height, width)
+        depth_in = int(inside * size[0])
+        centre = [(depth_in, height // 2), (width // 2, depth_in), (width - depth_in, height // 2), None][side]
+        centre = centre or (width // 2, height - depth_in)
+        radius = int(0.42 * min(height, width))
+        edge = [(-radius, height // 2), (width // 2, -radius), (width + radius, height // 2), None][side]
+        cv2.line(canvas, edge or (width // 2, height + radius), centre, 255, int(1.3 * radius))
+        cv2.circle(canvas, centre, radius, 255, -1)
+        if inside <= 0:
+            return view
+        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) / width
+        shade = 0.75 + 0.25 * np.sin(7 * rows + 5 * columns + phase)
+        covered = canvas > 0
+        rgb, depth = view[0].copy(), view[1].copy()
+        rgb[covered] = (shade[..., None] * np.asarray(skin, np.float32))[covered].astype(np.uint8)
+        depth[covered] = distance_mm
+        return rgb, depth
+
+    return apply
+
+
+def _lights_off(rng: np.random.Generator) -> Callable[[View, float], View]:
+    gain = float(rng.choice([0.0, 0.0005, 0.004]))
+    return lambda view, _: (_expose(view[0], gain), view[1])
+
+
+def _bad_frame(rng: np.random.Generator) -> Callable[[View, float], View]:
+    """A frame lost in transport: grey, torn or noise."""
+    kind = int(rng.integers(3))
+
+    def apply(view: View, _: float) -> View:
+        if kind == 0:
+            return np.full_like(view[0], 128), np.zeros_like(view[1])
+        if kind == 1:
+            return np.roll(view[0], view[0].shape[0] // 2, axis=0)[:, ::-1].copy(), view[1]
+        return rng.integers(0, 256, view[0].shape, dtype=np.uint8), view[1]
+
+    return apply
+
+
+def _unchanged(_: np.random.Generator) -> Callable[[View, float], View]:
+    return lambda view, _: view
+
+
+EFFECTS: dict[str, Effect] = {
+    "plain": Effect((1.0, 2.0), _unchanged),
+    "exposure ramp": Effect((0.6, 2.5), _exposure_ramp),
+    "exposure step": Effect((0.3, 2.0), _exposure_step),
+    "flash": Effect((0.0, 0.15), _flash),
+    "blur": Effect((0.1, 0.6), _blur),
+    "pan": Effect((0.2, 0.8), _unchanged),
+    "hand": Effect((0.8, 2.5), _hand),
+    "lights off": Effect((0.3, 2.5), _lights_off),
+    "bad frame": Effect((0.0, 0.0), _bad_frame),
+    "depth lost": Effect((0.2, 2.0), _unchanged),
+}
