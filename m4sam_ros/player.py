@@ -129,14 +129,16 @@ class Player(Node):
             self.exit_code = code
 
     def _wait_for_subscribers(self) -> None:
-        wanted = self._cfg.wait_for_subscribers
-        images = [self._outlets[channel] for channel in (RGB, DEPTH) if channel in self._outlets]
+        wanted = {RGB: self._cfg.wait_for_subscribers, DEPTH: min(1, self._cfg.wait_for_subscribers)}
         deadline = time.monotonic() + self._cfg.wait_timeout_s
-        while any(publisher.get_subscription_count() < wanted for publisher in images):
+        while any(self._outlets[channel].get_subscription_count() < count for channel, count in wanted.items()):
             if time.monotonic() > deadline:
-                counts = ", ".join(f"{p.topic_name} has {p.get_subscription_count()}" for p in images)
-                limit = f"{wanted} each within {self._cfg.wait_timeout_s:g} s"
-                self.get_logger().warning(f"subscribers: expected {limit}, {counts}; starting all the same")
+                found = ", ".join(
+                    f"{count} on {self._outlets[channel].topic_name}, got {self._outlets[channel].get_subscription_count()}"
+                    for channel, count in wanted.items()
+                )
+                limit = f"{self._cfg.wait_timeout_s:g} s"
+                self.get_logger().warning(f"subscribers: expected {found} within {limit}; starting all the same")
                 break
             if self._stop.wait(POLL_S):
                 return

@@ -48,7 +48,7 @@ class PlayConfig(Config):
     clock: bool = Field(False, description="Publish /clock (100 Hz) with the time of the stamps, for use_sim_time.")
     faults: FaultConfig = FaultConfig()
     wait_for_subscribers: int = Field(
-        1, ge=0, le=100, description="Subscribers each of rgb and depth must have before the first frame. Subscribers."
+        1, ge=0, le=100, description="Subscribers of rgb to wait for before the first frame, and one of depth; 0: none."
     )
     wait_timeout_s: float = Field(30.0, ge=0, le=3600, description="Then start all the same. Seconds.")
     start_delay_s: float = Field(
