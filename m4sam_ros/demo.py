@@ -1,0 +1,220 @@
+"""The whole graph without a camera: player -> node -> recorder, as separate processes over DDS. `make demo` runs it.
+
+Writes overlay.mp4, contact_sheet.png and summary.json; the processes' output goes to logs/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m4sam_core.errors import InputError, M4SamError
+from m4sam_ros.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
+
+if TYPE_CHECKING:
+    from m4sam_ros.demo_report import Observer
+
+START_TIMEOUT_S = 90.0  # loading and warming up a large model on a slow machine
+CONNECT_TIMEOUT_S = 30.0
+FIRST_MASK_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 20.0
+RECORDER_STOP = ((signal.SIGINT, 60.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))  # it finishes the video
+DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def run_demo(clip: Path | None, out: Path, model: str, frames: int) -> dict[str, Any]:
+    """Play a clip through the graph and report.
+
+    Args:
+        clip: folder with rgb/ and depth/; None generates one of `frames` frames under `out`.
+        out: results; created when missing, the demo's earlier results in it are replaced.
+        model: weights, as the node's parameter `model` takes them.
+        frames: length of the generated clip.
+
+    Raises:
+        InputError: the clip's folder is not usable.
+        ProcessError: a process did not start, died or hung; the text carries the end of its log.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    share = shared_folder()
+    os.environ.update(private_network(share))
+    with running(os.environ, out / "logs") as group:
+        folder = checked_clip(clip) if clip is not None else generated_clip(group, out, frames)
+        from m4sam_ros.demo_report import Observer
+
+        observer = Observer()
+        try:
+            return _play_through(group, observer, folder, out, model, share)
+        finally:
+            observer.close()
+
+
+def _play_through(
+    group: ProcessGroup, observer: Observer, clip: Path, out: Path, model: str, share: Path
+) -> dict[str, Any]:
+    from m4sam_ros.demo_report import MASK_TOPIC, RGB_TOPIC, make_summary, read_json
+
+    started_by, node = start_node(group, share, model)
+    group.wait_until(lambda: _is_active(node, observer, MASK_TOPIC), "the node becomes active", START_TIMEOUT_S)
+    recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments(out=out)])
+    both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
+    group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
+    played_path = out / "logs" / "player.json"
+    player_arguments = ros_arguments(source=clip, summary=played_path, start_delay_s=1.0)
+    player = group.start("player", [*executable("play", "m4sam_ros.player"), *player_arguments])
+    print(f"playing {clip}", flush=True)
+    group.wait_until(lambda: _has_masks(observer), "the first mask", FIRST_MASK_TIMEOUT_S)
+    while player.exit_code is None:
+        observer.spin()
+        node.check_alive()
+        recorder.check_alive()
+    player.check_succeeded()
+    _settle(observer)
+    recorder.stop(RECORDER_STOP)
+    recorder.check_succeeded()
+    run = {"clip": str(clip), "model": model, "started_by": started_by}
+    summary = make_summary(read_json(out / "summary.json"), read_json(played_path), observer, run)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def ros_arguments(**parameters: object) -> list[str]:
+    """Parameters as a ROS command line."""
+    return ["--ros-args", *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}"))]
+
+
+def private_network(share: Path) -> dict[str, str]:
+    """Settings for a graph of its own on this machine; what the user has set stays."""
+    domain = str(os.getpid() % 100 + 1)
+    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": domain, "PYTHONUNBUFFERED": "1"}
+    if not any(os.environ.get(name) for name in DDS_VARIABLES):
+        variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")]
+        wanted[variable] = str(share / "config" / "dds" / "fastdds_shm.xml")
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def shared_folder() -> Path:
+    """Where launch/ and config/ are: the checkout, or share/m4sam_ros of an installation.
+
+    Raises:
+        InputError: nowhere.
+    """
+    prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
+    places = [Path(__file__).resolve().parents[1], *(Path(prefix) / "share" / "m4sam_ros" for prefix in prefixes)]
+    for place in places:
+        if (place / "config" / "saliency.yaml").is_file():
+            return place
+    raise InputError("config/saliency.yaml: expected in the checkout or in share/m4sam_ros, found nowhere; reinstall")
+
+
+def checked_clip(clip: Path) -> Path:
+    """The clip's folder, made absolute.
+
+    Raises:
+        InputError: it has no rgb/ or depth/ with images.
+    """
+    for name in ("rgb", "depth"):
+        if not (clip / name).is_dir() or not any((clip / name).iterdir()):
+            raise InputError(f"clip {clip}: expected folders rgb/ and depth/ with images, got none in {name}/")
+    return clip.resolve()
+
+
+def generated_clip(group: ProcessGroup, out: Path, frames: int) -> Path:
+    """A generated clip under `out`; an earlier one of that length is used again."""
+    folder = out / "clip"
+    if not (folder / "rgb").is_dir() or len(list((folder / "rgb").iterdir())) != frames:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"generating a clip of {frames} frames", flush=True)
+        command = [*executable("m4sam", "m4sam_training.cli.main"), "clip", str(folder), "--frames", str(frames)]
+        maker = group.start("clip", command)
+        maker.wait(600)
+        maker.check_succeeded()
+    return folder.resolve()
+
+
+def has_ros2_launch() -> bool:
+    """Whether the real `ros2 launch` is installed."""
+    if shutil.which("ros2") is None:
+        return False
+    shown = subprocess.run(["ros2", "launch", "--help"], capture_output=True, timeout=60, check=False)
+    return shown.returncode == 0
+
+
+def start_node(group: ProcessGroup, share: Path, model: str) -> tuple[str, ManagedProcess]:
+    """Start the saliency node; returns how, and the process."""
+    if has_ros2_launch():
+        # The prefix of a virtual environment is an ament prefix too, see .ci/setup_env.sh.
+        group.env["AMENT_PREFIX_PATH"] = f"{sys.prefix}{os.pathsep}{group.env.get('AMENT_PREFIX_PATH', '')}"
+        launch_file = share / "launch" / "saliency.launch.py"
+        return "ros2 launch", group.start("node", ["ros2", "launch", str(launch_file), f"model:={model}"])
+    command = [
+        *executable("saliency_node", "m4sam_ros.node"),
+        *("--ros-args", "-r", "__ns:=/saliency"),
+        *("--params-file", str(share / "config" / "saliency.yaml")),
+        *("-p", f"model:={model}"),
+    ]
+    return "process runner", group.start("node", command)
+
+
+def _is_active(node: ManagedProcess, observer: Observer, mask_topic: str) -> bool:
+    """Whether the node announces masks. It lives on when it cannot, e.g. for a missing model; its log says why."""
+    tail = node.log_tail()
+    if "failed:" in tail:
+        raise ProcessError(f"the node did not become active; its last words:\n{tail}")
+    return observer.has_publisher(mask_topic)
+
+
+def _has_masks(observer: Observer) -> bool:
+    observer.spin()
+    return observer.count("masks_out") > 0
+
+
+def _settle(observer: Observer) -> None:
+    """Let the last frames through: until the node's report accounts for every frame it received."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    reports = observer.reports
+    while time.monotonic() < deadline:
+        observer.spin()
+        accounted = observer.count("masks_out") + sum(observer.drops().values())
+        if observer.reports >= reports + 2 and accounted >= observer.count("rgb_in"):
+            return
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="m4sam_ros.demo", description=__doc__)
+    parser.add_argument("--clip", type=Path, help="folder with rgb/ and depth/; without it a clip is generated")
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (%(default)s)")
+    parser.add_argument("--model", default="default", help="name or file of the weights (%(default)s)")
+    parser.add_argument("--frames", type=int, default=120, help="length of the generated clip (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        from m4sam_ros.demo_report import summary_lines
+
+        summary = run_demo(options.clip, options.out, options.model, options.frames)
+    except M4SamError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("demo: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print("\n".join(summary_lines(summary)))
+    for name in ("overlay.mp4", "contact_sheet.png", "summary.json"):
+        print(f"wrote     {options.out / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

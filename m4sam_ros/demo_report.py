@@ -1,0 +1,118 @@
+"""What the demo observes on the graph, and the summary it makes of what its processes report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+MASK_TOPIC = "/saliency/mask"
+RGB_TOPIC = "/saliency/rgb/image"
+DROP_PREFIX = "drops."
+
+
+class Observer:
+    """A small ROS node in the demo's own process that watches the saliency node's diagnostics; no images."""
+
+    def __init__(self) -> None:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node("m4sam_demo")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.reports = 0
+        self.values: dict[str, float] = {}
+
+    def spin(self) -> None:
+        """Handle what has arrived, waiting a moment for the first thing."""
+        self._executor.spin_once(timeout_sec=0.05)
+
+    def has_publisher(self, topic: str) -> bool:
+        """Whether somebody publishes `topic`."""
+        self.spin()
+        return self.node.count_publishers(topic) > 0
+
+    def has_subscribers(self, topic: str, least: int) -> bool:
+        """Whether at least `least` nodes listen to `topic`."""
+        self.spin()
+        return self.node.count_subscribers(topic) >= least
+
+    def count(self, key: str) -> int:
+        """A counter of the latest report, 0 before the first."""
+        return int(self.values.get(key, 0))
+
+    def drops(self) -> dict[str, int]:
+        """The node's drops by cause, without the causes that did not happen."""
+        found = {key.removeprefix(DROP_PREFIX): int(value) for key, value in self.values.items() if DROP_PREFIX in key}
+        return {cause: count for cause, count in sorted(found.items()) if count}
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.endswith(": saliency"):
+                self.reports += 1
+                for pair in status.values:
+                    with contextlib.suppress(ValueError):
+                        self.values[pair.key] = float(pair.value)
+
+
+def make_summary(
+    recorded: dict[str, Any], played: dict[str, Any], observer: Observer, run: dict[str, str]
+) -> dict[str, Any]:
+    """The figures of one demo run.
+
+    Args:
+        recorded: the recorder's summary.
+        played: the player's summary.
+        observer: has the node's last report.
+        run: clip, model and started_by.
+
+    Returns:
+        frames_published (colour frames the player sent), frames_in (those the node received), frames_out (masks that
+        reached the recorder), rate_hz and latency_ms (p50, p95; from the frame's stamp to the mask's arrival) as the
+        recorder measured them, drops (frames that gave no mask, by cause), and `run`.
+    """
+    published, received = int(played["rgb_published"]), observer.count("rgb_in")
+    drops = observer.drops()
+    if published > received:
+        drops["lost_in_transport"] = published - received
+    return {
+        **run,
+        "frames_published": published,
+        "frames_in": received,
+        "frames_out": recorded["frames_out"],
+        "rate_hz": recorded["rate_hz"],
+        "latency_ms": recorded["latency_ms"],
+        "drops": drops,
+    }
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """For the terminal."""
+    drops = ", ".join(f"{cause} {count}" for cause, count in summary["drops"].items()) or "none"
+    latency = summary["latency_ms"]
+    published, received, masks = (summary[f"frames_{what}"] for what in ("published", "in", "out"))
+    return [
+        f"frames    {published} published, {received} in, {masks} masks out",
+        f"rate      {summary['rate_hz']} masks per second",
+        f"latency   p50 {latency['p50']} ms, p95 {latency['p95']} ms (image stamped to mask received)",
+        f"drops     {drops}",
+    ]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
