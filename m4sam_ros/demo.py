@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_ros.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
+from m4sam_ros.share import shared_folder
 
 if TYPE_CHECKING:
     from m4sam_ros.demo_report import Observer
 
 START_TIMEOUT_S = 90.0  # loading and warming up a large model on a slow machine
 CONNECT_TIMEOUT_S = 30.0
+DISCOVERY_S = 2.5  # the player waits for one listener; this is for the other one
 FIRST_MASK_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 20.0
 RECORDER_STOP = ((signal.SIGINT, 60.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))  # it finishes the video
@@ -72,7 +74,7 @@ def _play_through(
     both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
     group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
     played_path = out / "logs" / "player.json"
-    player_arguments = ros_arguments(source=clip, summary=played_path, start_delay_s=1.0)
+    player_arguments = ros_arguments(source=clip, summary=played_path, start_delay_s=DISCOVERY_S)
     player = group.start("player", [*executable("play", "m4sam_ros.player"), *player_arguments])
     print(f"playing {clip}", flush=True)
     group.wait_until(lambda: _has_masks(observer), "the first mask", FIRST_MASK_TIMEOUT_S)
@@ -103,20 +105,6 @@ def private_network(share: Path) -> dict[str, str]:
         variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")]
         wanted[variable] = str(share / "config" / "dds" / "fastdds_shm.xml")
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
-
-
-def shared_folder() -> Path:
-    """Where launch/ and config/ are: the checkout, or share/m4sam_ros of an installation.
-
-    Raises:
-        InputError: nowhere.
-    """
-    prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
-    places = [Path(__file__).resolve().parents[1], *(Path(prefix) / "share" / "m4sam_ros" for prefix in prefixes)]
-    for place in places:
-        if (place / "config" / "saliency.yaml").is_file():
-            return place
-    raise InputError("config/saliency.yaml: expected in the checkout or in share/m4sam_ros, found nowhere; reinstall")
 
 
 def checked_clip(clip: Path) -> Path:
