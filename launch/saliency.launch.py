@@ -74,7 +74,7 @@ def camera_actions(name, preset_name, given):
         respawn=given["respawn"].lower() == "true",
         respawn_delay=2.0,
         parameters=[given["params_file"], *([overrides] if overrides else [])],
-        remappings=remappings(name, preset.get("topics", {}), given),
+        remappings=remappings(name, driver_topics(name, preset), given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
     )
     actions = [node]
@@ -101,12 +101,17 @@ def parameters(preset, given):
     """What overrides the parameter file: the preset's values, then the arguments that were given."""
     values = dict(preset.get("parameters", {}))
     for name in ("model", "image_transport", "depth_transport"):
-        if given[name]:
-            values[name] = given[name]
+        if given[name] or name in preset:
+            values[name] = given[name] or preset[name]
     for name in ("autostart", "use_sim_time"):
         if given[name]:
             values[name] = given[name].lower() == "true"
     return values
+
+
+def driver_topics(name, preset):
+    """Where the preset's driver publishes; among several cameras, each under its name where the driver can do that."""
+    return preset.get("named_topics" if name and "named_topics" in preset else "topics", {})
 
 
 def remappings(name, topics, given):
