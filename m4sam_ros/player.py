@@ -133,10 +133,8 @@ class Player(Node):
         deadline = time.monotonic() + self._cfg.wait_timeout_s
         while any(self._outlets[channel].get_subscription_count() < count for channel, count in wanted.items()):
             if time.monotonic() > deadline:
-                found = ", ".join(
-                    f"{count} on {self._outlets[channel].topic_name}, got {self._outlets[channel].get_subscription_count()}"
-                    for channel, count in wanted.items()
-                )
+                publishers = [(self._outlets[channel], count) for channel, count in wanted.items()]
+                found = ", ".join(f"{n} on {p.topic_name}, got {p.get_subscription_count()}" for p, n in publishers)
                 limit = f"{self._cfg.wait_timeout_s:g} s"
                 self.get_logger().warning(f"subscribers: expected {found} within {limit}; starting all the same")
                 break
