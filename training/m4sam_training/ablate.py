@@ -1,0 +1,202 @@
+"""The paper's ablations as a table of settings: train and score each, and print it beside the paper's numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Column, Table
+
+from m4sam_core.checkpoint import load_checkpoint, write_atomically
+from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_training.evaluate import evaluate
+from m4sam_training.predict_dataset import PredictConfig, predict_scan
+from m4sam_training.protocols import PUBLISHED
+from m4sam_training.scan import scan_split
+from m4sam_training.train_config import TrainConfig, load_train_config
+from m4sam_training.train_log import read_metrics
+
+FULL = "M4-SAM"
+SCORES = ("E_mean", "S", "F_adaptive", "MAE")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the ablation.
+
+    Attributes:
+        group: what is varied.
+        name: the value it takes.
+        settings: `key=value` on top of the run's own.
+        paper: name of the paper's row in `PUBLISHED`, or "".
+        paper_memory_gb: the paper's training memory, or None.
+    """
+
+    group: str
+    name: str
+    settings: tuple[str, ...] = ()
+    paper: str = ""
+    paper_memory_gb: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """Folder of its run; rows with the same settings share one."""
+        words = [setting.split(".")[-1].replace("=", "-") for setting in self.settings]
+        return "_".join(words).replace("+", "and") or "full"
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant("adapter", "none", ("model.adapter.kind=none",)),
+    Variant("adapter", "bottleneck", ("model.adapter.kind=bottleneck",), paper_memory_gb=14.66),
+    Variant("adapter", "LoRA", ("model.adapter.kind=lora",), "LoRA", 14.25),
+    Variant("adapter", "Conv-LoRA", ("model.adapter.kind=conv_lora",)),
+    Variant("adapter", "MoE-LoRA", (), FULL, 11.62),
+    Variant("top-k", "1", ("model.adapter.top_k=1",)),
+    Variant("top-k", "2", (), FULL),
+    Variant("top-k", "3", ("model.adapter.top_k=3",)),
+    Variant("memory", "off", ("model.memory.enabled=false",), "no memory"),
+    Variant("memory", "on, no gated fusion", ("model.memory.feature=x_d2",), "memory, no gated fusion"),
+    Variant("memory", "on, gated fusion", (), FULL),
+    Variant("feature", "X_D^1", ("model.memory.feature=x_d1",)),
+    Variant("feature", "X_D^2", ("model.memory.feature=x_d2",)),
+    Variant("feature", "X_D^1 and X_D^2", ("model.memory.feature=x_d1+x_d2",)),
+    Variant("depth", "real", (), FULL),
+    Variant("depth", "black", ("data.depth_kind=black",), "depth = black"),
+    Variant("depth", "copy of rgb", ("data.depth_kind=copy_rgb",), "depth = copy of rgb"),
+    Variant("clip", "2 frames", ("data.clip_length=2",)),
+    Variant("clip", "4 frames", (), FULL),
+    Variant("clip", "6 frames", ("data.clip_length=6",)),
+    Variant("clip", "8 frames", ("data.clip_length=8",)),
+)
+GROUPS = tuple(dict.fromkeys(variant.group for variant in VARIANTS))
+
+
+@dataclass(frozen=True)
+class AblationJob:
+    """What all rows have in common.
+
+    Attributes:
+        config: YAML settings, or None.
+        settings: `key=value` for every row.
+        data: the dataset's folder.
+        out: folder of all runs.
+        processes: training processes per run; above 1 torchrun starts them.
+        split: what is scored.
+    """
+
+    config: Path | None
+    settings: tuple[str, ...]
+    data: Path
+    out: Path
+    processes: int = 1
+    split: str = "test"
+
+    def train_config(self, variant: Variant) -> TrainConfig:
+        """The settings of one row.
+
+        Raises:
+            ConfigError: see `load_train_config`.
+        """
+        return load_train_config(self.config, (*self.settings, *variant.settings))
+
+    def command(self, variant: Variant) -> list[str]:
+        """The command that trains one row; it goes on where an earlier attempt stopped."""
+        launcher = [sys.executable, "-m"]
+        if self.processes > 1:
+            launcher += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes), "-m"]
+        words = ["train", "--data", str(self.data), "--out", str(self.out / variant.folder), "--resume", "auto"]
+        words += ["--config", str(self.config)] if self.config is not None else []
+        for setting in (*self.settings, *variant.settings):
+            words += ["--set", setting]
+        return [*launcher, "m4sam_training.cli.main", *words]
+
+
+def choose_variants(groups: Sequence[str]) -> tuple[Variant, ...]:
+    """The rows of some groups, all when none is named.
+
+    Raises:
+        ConfigError: a group that does not exist.
+    """
+    unknown = sorted(set(groups) - set(GROUPS))
+    if unknown:
+        raise ConfigError(f"--only: expected some of {', '.join(GROUPS)}, got {', '.join(unknown)}")
+    return tuple(variant for variant in VARIANTS if not groups or variant.group in groups)
+
+
+def run_variant(job: AblationJob, variant: Variant) -> dict[str, Any]:
+    """Train and score one row, or read its result.json when that was done before.
+
+    Returns:
+        scores by name, trainable_parameters, peak_memory_gb, train_s.
+
+    Raises:
+        M4SamError: the training failed; its own message has been printed.
+    """
+    folder = job.out / variant.folder
+    cfg = job.train_config(variant)
+    wanted = cfg.model_dump_json()
+    done = folder / "result.json"
+    if done.is_file():
+        result = json.loads(done.read_text(encoding="utf-8"))
+        if result["config"] == wanted:
+            return dict(result)
+        raise ConfigError(f"{done}: expected the result of these settings, got another run's; choose another --out")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    code = subprocess.run(job.command(variant), env=environment, check=False).returncode
+    if code != 0:
+        raise M4SamError(f"ablation {variant.group} {variant.name}: training ended with code {code}; see above")
+    result = {**_score(job, cfg, folder), **_cost(folder), "config": wanted}
+    write_atomically(done, (json.dumps(result, indent=1) + "\n").encode())
+    return result
+
+
+def _score(job: AblationJob, cfg: TrainConfig, folder: Path) -> dict[str, Any]:
+    model = load_checkpoint(folder / "last.safetensors", "cuda" if torch.cuda.is_available() else "cpu")
+    scan = scan_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind)
+    predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind))
+    values = evaluate(predictions, "m4sam", []).as_dict()
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return {**{name: values[name] for name in SCORES}, "trainable_parameters": trainable}
+
+
+def _cost(folder: Path) -> dict[str, float | None]:
+    entries = read_metrics(folder)
+    if not entries:
+        return {"peak_memory_gb": None, "clips_per_s": None}
+    rates = sorted(entry["clips_per_s"] for entry in entries)
+    return {"peak_memory_gb": max(e["peak_memory_gb"] for e in entries), "clips_per_s": rates[len(rates) // 2]}
+
+
+def ablation_table(rows: Sequence[tuple[Variant, dict[str, Any]]], dataset: str) -> Table:
+    """Measured values, each with the paper's in brackets where the paper has one for this dataset."""
+    memory = "GPU memory, GB" if torch.cuda.is_available() else "resident memory, GB"
+    names = ("", "", "E mean", "S", "F adaptive", "MAE", memory, "trainable, M", "clips/s")
+    table = Table(*(Column(name, no_wrap=True) for name in names), title="measured (paper)")
+    previous = ""
+    for variant, result in rows:
+        if previous and variant.group != previous:
+            table.add_section()
+        paper = PUBLISHED.get(dataset, {}).get(variant.paper, {})
+        scores = [_pair(result[name], paper.get(name), 3) for name in SCORES]
+        cost = [_pair(result["peak_memory_gb"], variant.paper_memory_gb, 2)]
+        cost += [f"{result['trainable_parameters'] / 1e6:.2f}", _pair(result["clips_per_s"], None, 1)]
+        table.add_row(variant.group if variant.group != previous else "", variant.name, *scores, *cost)
+        previous = variant.group
+    return table
+
+
+def _pair(value: float | None, paper: float | None, digits: int) -> str:
+    text = "-" if value is None else f"{value:.{digits}f}"
+    return text if paper is None else f"{text} ({paper:.{digits}f})"
+
+
+def as_json(rows: Sequence[tuple[Variant, dict[str, Any]]]) -> str:
+    """All rows with settings, scores and the paper's."""
+    return json.dumps([{**asdict(variant), **result} for variant, result in rows], indent=1) + "\n"
