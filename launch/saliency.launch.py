@@ -2,7 +2,7 @@
 
     ros2 launch m4sam_ros saliency.launch.py camera:=realsense
     ros2 launch m4sam_ros saliency.launch.py rgb_topic:=/cam/rgb depth_topic:=/cam/depth
-    ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec rgb_topic:=/{name}/color/image_raw ...
+    ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec
     ros2 launch m4sam_ros saliency.launch.py --show-args
 
 An empty argument leaves the matter to the camera preset, then to the parameter file, then to the node's default.

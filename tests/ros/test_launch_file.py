@@ -126,6 +126,11 @@ def test_several_cameras_get_a_namespace_each(launch_file):
     assert [dict(node["remappings"])["rgb/image"] for node in nodes] == ["/front/rgb", "/rear/rgb"]
 
 
+def test_cameras_with_presets_use_the_topics_of_a_named_driver(launch_file):
+    nodes = nodes_of(actions_of(launch_file, cameras="front:oak,rear:oak"))
+    assert [dict(node["remappings"])["rgb/image"] for node in nodes] == ["/front/rgb/image_raw", "/rear/rgb/image_raw"]
+
+
 @pytest.mark.parametrize("preset", ["realsense", "orbbec", "oak", "zed", "azure_kinect", "gazebo", "tum"])
 def test_every_camera_preset_names_its_topics(launch_file, preset):
     (node,) = nodes_of(actions_of(launch_file, camera=preset))
