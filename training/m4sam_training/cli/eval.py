@@ -49,6 +49,7 @@ def command(
         predictions = read_mask_folder(masks, scan, dropped)
     result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, out, save_masks)
     console = Console(soft_wrap=True)
+    console.width = max(console.width, 110)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
     if result.dropped:
         console.print(f"{len(result.dropped)} irregular items were left out; `m4sam dataset check` lists them.")
