@@ -212,7 +212,7 @@ def read_depth(path: Path, encoding: str = "auto") -> np.ndarray:
     if plane.dtype not in (np.uint16, np.float32):
         raise InputError(f"{path}: expected 8-bit, 16-bit or float depth, got {plane.dtype}; convert it")
     if encoding == "32FC1" and plane.dtype == np.uint16:
-        return np.where(plane > 0, plane * np.float32(0.001), np.float32(np.nan)).astype(np.float32)
+        return np.where(plane > 0, plane / np.float32(1000), np.float32(np.nan))
     if encoding == "16UC1" and plane.dtype == np.float32:
         return np.clip(np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0) * 1000, 0, 65534).round().astype(np.uint16)
     return np.ascontiguousarray(plane)

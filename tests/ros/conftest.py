@@ -142,6 +142,15 @@ class Bench:
         self.processes.append(process)
         return process
 
+    def execute(self, module: str, *parameters: str) -> NodeProcess:
+        """Start another executable of the package, e.g. m4sam_ros.player; `parameters` are name:=value."""
+        command = [sys.executable, "-m", module, "--ros-args"]
+        for parameter in parameters:
+            command += ["-p", parameter]
+        process = NodeProcess(command, self._env, self._folder / f"{module}{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
     def spin(self, seconds: float) -> None:
         """Let time pass, e.g. to see that nothing happens."""
         deadline = time.monotonic() + seconds
