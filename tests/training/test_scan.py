@@ -1,0 +1,186 @@
+"""Every layout, every irregularity: found by path and reason, never used silently, never a crash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.check import check_dataset
+from m4sam_training.cli.main import main
+from m4sam_training.generate import generate_dataset
+from m4sam_training.image_files import read_depth, read_mask, write_png
+from m4sam_training.layouts import LAYOUTS, get_layout
+from m4sam_training.plain_yaml import load_yaml
+from m4sam_training.scan import available_splits, scan_split
+
+SMALL = {"height": 72, "width": 96}
+
+
+@pytest.fixture(scope="module", params=list(LAYOUTS))
+def irregular(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    planted = generate_dataset(root / "D", request.param, videos=2, frames=4, irregular=True, **SMALL)
+    return request.param, root / "D", planted
+
+
+def test_every_planted_irregularity_is_reported_by_path(irregular):
+    layout, root, planted = irregular
+    found = {(item.path, item.reason.split(":")[0]) for item in scan_split(root, layout, "train").irregular}
+    assert {(item.path, item.reason) for item in planted} == found
+
+
+def test_only_sound_frames_are_used(irregular):
+    layout, root, _ = irregular
+    frames = {frame.stem: frame for frame in scan_split(root, layout, "train").videos[0].annotated}
+    extra = {stem for stem in frames if stem.startswith("x_")}
+    assert extra == {"x_small_9005", "x_name_9007"}  # both are reported as used
+    assert frames["x_name_9007"].mask.name == "ground_truth_9007.png"
+    sparse = 2 if layout == "dvisal" else 4
+    assert len(frames) == sparse + len(extra)
+    second = scan_split(root, layout, "train").videos[1]
+    assert len(second.frames) == 4
+    assert len(second.annotated) == sparse
+
+
+def test_a_clean_dataset_has_no_irregularities(tmp_path):
+    for layout, table in LAYOUTS.items():
+        generate_dataset(tmp_path / layout, layout, videos=1, frames=2, **SMALL)
+        assert available_splits(tmp_path / layout, layout) == list(table.splits)
+        for report in check_dataset(tmp_path / layout, layout):
+            assert report.irregular == []
+            assert report.scan.frame_count >= 1
+
+
+def test_depth_files_of_every_kind_keep_their_values(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    write_png(tmp_path / "grey.png", ramp)
+    write_png(tmp_path / "rgb.png", np.repeat(ramp[..., None], 3, axis=2))
+    deep = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    write_png(tmp_path / "deep.png", deep)
+    np.testing.assert_array_equal(read_depth(tmp_path / "grey.png"), ramp)
+    np.testing.assert_array_equal(read_depth(tmp_path / "rgb.png"), ramp)
+    np.testing.assert_array_equal(read_depth(tmp_path / "deep.png"), deep)
+    cv2.imwrite(str(tmp_path / "float.tiff"), deep.astype(np.float32) / 1000)
+    np.testing.assert_array_equal(read_depth(tmp_path / "float.tiff"), deep.astype(np.float32) / 1000)
+
+
+def test_colour_depth_becomes_luminance_and_deep_colour_is_refused(tmp_path):
+    colour = np.zeros((4, 4, 3), np.uint8)
+    colour[..., 0], colour[..., 1], colour[..., 2] = 200, 100, 50
+    write_png(tmp_path / "c.png", colour)
+    assert read_depth(tmp_path / "c.png")[0, 0] == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+    cv2.imwrite(str(tmp_path / "d.png"), colour.astype(np.uint16) * 100)
+    with pytest.raises(InputError, match="one channel or three equal ones"):
+        read_depth(tmp_path / "d.png")
+
+
+def test_masks_are_cut_above_127(tmp_path):
+    write_png(tmp_path / "m.png", np.array([[0, 127, 128, 255]], np.uint8))
+    assert read_mask(tmp_path / "m.png").tolist() == [[0, 0, 255, 255]]
+
+
+def test_flaws_inside_sound_files_are_noted(tmp_path):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=3, **SMALL)
+    video = tmp_path / "D" / "train" / "train_1"
+    masks, depths = sorted((video / "mask").iterdir()), sorted((video / "depth").iterdir())
+    write_png(masks[0], np.full((72, 96), 1, np.uint8))
+    write_png(masks[1], np.zeros((72, 96), np.uint8))
+    write_png(depths[2], np.zeros((72, 96), np.uint16))
+    train = check_dataset(tmp_path / "D", "m4sam")[0]
+    assert {(item.path, item.reason.split(":")[0], item.used) for item in train.irregular} == {
+        (masks[0], "mask with nothing above 127, read as empty", True),
+        (masks[1], "mask without a salient pixel", True),
+        (depths[2], "depth without any reading", True),
+    }
+
+
+def test_rdvs_list_form(tmp_path):
+    generate_dataset(tmp_path / "D", "rdvs", videos=1, frames=2, **SMALL)
+    base = tmp_path / "D" / "RDVS"
+    (base / "train").rename(base / "stored")
+    stems = [f"train_1-{n:05d}" for n in (1, 2)]
+    lines = ["/img /gt /flow /depth"]
+    for stem in stems:
+        folder = "/stored/train_1"
+        lines.append(
+            f"{folder}/rgb/{stem}.jpg {folder}/ground-truth/{stem}.png {folder}/none.png {folder}/Depth/{stem}.png"
+        )
+    lines += ["/../../etc/passwd /a /b /c", "/only /two", "/gone.jpg /gone.png /f /d.png"]
+    (base / "train.txt").write_text("\n".join(lines))
+    scan = scan_split(tmp_path / "D", "rdvs", "train")
+    assert [(video.name, [frame.stem for frame in video.frames]) for video in scan.videos] == [("train_1", stems)]
+    assert [item.reason.split(":")[0] for item in scan.irregular] == [
+        "line is not 4 paths inside the dataset",
+        "line is not 4 paths inside the dataset",
+        "listed file is missing",
+    ]
+
+
+@pytest.mark.parametrize("nesting", ["vidsod_100", "vidsod100/train"])
+def test_vidsod_roots_seen_in_the_wild(tmp_path, nesting):
+    generate_dataset(tmp_path / "D", "vidsod100", videos=1, frames=2, **SMALL)
+    target = tmp_path / "E" / nesting
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if nesting.endswith("train"):
+        target.mkdir(parents=True)
+        (tmp_path / "D" / "VidSOD" / "train").rename(target / "train")
+    else:
+        (tmp_path / "D" / "VidSOD").rename(target)
+    assert scan_split(tmp_path / "E", "vidsod100", "train").frame_count == 2
+
+
+def test_unknown_names_and_wrong_folders_say_what_was_expected(tmp_path):
+    with pytest.raises(ConfigError, match="layout: expected one of rdvs, vidsod100, dvisal, m4sam, got 'kitti'"):
+        get_layout("kitti")
+    with pytest.raises(ConfigError, match="expected a DViSal dataset .*train.txt"):
+        available_splits(tmp_path, "dvisal")
+    with pytest.raises(ConfigError, match="split: expected one of train, test"):
+        scan_split(tmp_path, "rdvs", "val")
+    with pytest.raises(ConfigError, match="expected real, black or copy_rgb for ViDSOD-100"):
+        scan_split(tmp_path, "vidsod100", "train", "synthetic")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1]\nb: [*a, *a]",
+        "x: !!python/object/apply:os.system ['true']",
+        "a: 1\na: 2",
+        "- 1",
+        "a: [1",
+        "a: " + "[" * 5000,
+    ],
+)
+def test_hostile_yaml_is_refused(tmp_path, text):
+    (tmp_path / "v.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"v\.yaml: expected"):
+        load_yaml(tmp_path / "v.yaml")
+
+
+def test_generated_files_depend_on_the_seed_alone(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        generate_dataset(tmp_path / name, "m4sam", videos=1, frames=1, seed=seed, **SMALL)
+    read = {n: b"".join(p.read_bytes() for p in sorted((tmp_path / n).rglob("*.png"))) for n in "abc"}
+    assert read["a"] == read["b"] != read["c"]
+    with pytest.raises(ConfigError, match="new or empty folder"):
+        generate_dataset(tmp_path / "a", "m4sam")
+
+
+def test_command_line(tmp_path, capsys):
+    data = str(tmp_path / "D")
+    size = ["--width", "96", "--height", "72"]
+    assert (
+        main(["dataset", "generate", "--layout", "rdvs", "--out", data, "--videos", "2", "--frames", "6", *size]) == 0
+    )
+    assert main(["dataset", "check", "--layout", "rdvs", data, "--json", str(tmp_path / "c.json"), "--strict"]) == 0
+    assert [entry["frames"] for entry in json.loads((tmp_path / "c.json").read_text())] == [12, 12]
+    assert main(["dataset", "info", data, "--layout", "rdvs"]) == 0
+    assert "train_2" in capsys.readouterr().out
+    Path(tmp_path / "D" / "RDVS" / "test" / "test_1" / "Depth" / "test_1-00001.png").write_bytes(b"\x89PNG")
+    assert main(["dataset", "check", "--layout", "rdvs", data, "--strict"]) == 1
+    assert main(["dataset", "check", "--layout", "nope", data]) == 2
