@@ -119,6 +119,8 @@ class Recorder(Node):
             self._hand_over(waiting, msg)
 
     def _on_mask(self, msg: Any) -> None:
+        if self._is_full():
+            return
         self._last_message = time.monotonic()
         latency_ms = (self.get_clock().now().nanoseconds - stamp_ns(msg)) * 1e-6
         self.figures.mask_arrived(self._last_message, latency_ms)
@@ -129,8 +131,9 @@ class Recorder(Node):
             self._masks_before_image[stamp_ns(msg)] = arrival
         else:
             self._hand_over(arrival, image)
-        if 0 < self._cfg.max_frames <= self.figures.frames_out:
-            self.exit_code = EXIT_OK
+
+    def _is_full(self) -> bool:
+        return 0 < self._cfg.max_frames <= self.figures.frames_out
 
     def _hand_over(self, arrival: _Arrival, image: Any) -> None:
         try:
@@ -167,6 +170,8 @@ class Recorder(Node):
         if self.figures.write_error:
             self.get_logger().error(f"recording stopped: {self.figures.write_error}")
             self.exit_code = EXIT_FAILED
+        elif self._is_full() and not self._masks_before_image:
+            self.exit_code = EXIT_OK
         elif started and 0 < self._cfg.idle_timeout_s < now - self._last_message:
             self.exit_code = EXIT_OK
         elif not started and 0 < self._cfg.start_timeout_s < now - self._began:
