@@ -30,6 +30,8 @@ NAMESPACE = "saliency"
 WARM_UP_SIZE = (480, 640)
 _STOP_TIMEOUT_S = 60.0
 _EXIT_TIMEOUT_S = 0.5
+# A model may be loading, which nothing can interrupt.
+LEAVE_AFTER_S = 1.2
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -273,4 +275,4 @@ class SaliencyNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Console entry point `saliency_node`."""
-    return run_node(SaliencyNode, args)
+    return run_node(SaliencyNode, args, LEAVE_AFTER_S)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+def run_node(
+    factory: Callable[[], Node], args: Sequence[str] | None = None, leave_after_s: float | None = None
+) -> int:
     """Run one node until a signal comes or the node says that it is done.
 
     A node ends by itself by giving its attribute ``exit_code`` an int (None or absent: go on). Everything a node
@@ -36,11 +39,15 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> 
     Args:
         factory: makes the node; called after ``rclpy.init``. A `M4SamError` from it is printed, without a traceback.
         args: command line with ROS arguments; None takes ``sys.argv``.
+        leave_after_s: leave this long after a signal whatever the node is busy with, e.g. loading a model; None waits
+            for it, as a node that finishes files must. Seconds.
 
     Returns:
         The process exit code: 0 after a signal or a clean end, 1 after an exception in a callback, 2 when the node
         could not be made as asked.
     """
+    if leave_after_s is not None:
+        _leave_in_time(leave_after_s)
     before = set(threading.enumerate())
     with _stop_signals() as stop:
         rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
@@ -97,6 +104,25 @@ def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
             node.destroy_node()
             executor.shutdown(timeout_sec=0)
     return code
+
+
+def _leave_in_time(seconds: float) -> None:
+    """A thread that ends the process some time after a signal.
+
+    Python runs signal handlers only between the main thread's bytecodes; the wake-up pipe is written at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def wait_and_leave() -> None:
+        os.read(reader, 1)
+        time.sleep(seconds)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_OK)
+
+    threading.Thread(target=wait_and_leave, name="leave in time", daemon=True).start()
 
 
 def _leave_if_threads_remain(before: set[threading.Thread], code: int) -> None:

@@ -124,8 +124,8 @@ def test_a_signal_while_the_model_loads_is_clean(bench, nano_weights):
     bench.until(lambda: bench.ros.count_publishers("/diagnostics"), "the node to appear")
     code, seconds = node.stop(signal.SIGINT)
     assert code == 0
+    assert seconds < 2
     assert "Traceback" not in node.log
-    print(f"ended after {seconds:.2f} s")
 
 
 def test_bad_input_is_a_counted_warning_and_the_node_lives(bench, values):
