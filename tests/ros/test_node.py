@@ -210,3 +210,36 @@ def test_services_state_and_live_parameters(bench, values):
     assert "expected the node to be unconfigured, got active" in rejected.reason
     assert bench.set_parameter("sync.missing_depth", "drop").successful
     bench.step(camera, masks, 1.4)
+
+
+def test_a_new_scene_begins_when_the_camera_changes(bench, values):
+    from diagnostic_msgs.msg import DiagnosticStatus
+    from sensor_msgs.msg import CameraInfo
+
+    bench.start()
+    masks = bench.masks()
+    camera = bench.camera()
+    states = bench.listen(DiagnosticStatus, "/saliency/state")
+    info_publisher = bench.ros.create_publisher(CameraInfo, "/saliency/rgb/camera_info", 5)
+    bench.until(info_publisher.get_subscription_count, "the node to subscribe to camera_info")
+    bench.step(camera, masks, 1.0)
+
+    stamps = iter(1.1 + i / 10 for i in range(1000))
+
+    def scene_after(focal_px, reason):
+        info = CameraInfo(width=64, height=48)
+        info.k[0] = info.k[4] = focal_px
+
+        def seen():
+            info_publisher.publish(info)
+            bench.step(camera, masks, next(stamps))
+            return any(values(state).get("reset_reason") == reason for state in states)
+
+        bench.until(seen, reason)
+
+    info_publisher.publish(CameraInfo(width=64, height=48))
+    bench.step(camera, masks, next(stamps))
+    scene_after(500.0, "camera calibration changed")
+    camera.frame_id = "another_camera"
+    bench.step(camera, masks, next(stamps))
+    bench.until(lambda: values(states[-1]).get("reset_reason") == "camera changed", "the reason")
