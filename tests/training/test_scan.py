@@ -137,7 +137,7 @@ def test_vidsod_roots_seen_in_the_wild(tmp_path, nesting):
 def test_unknown_names_and_wrong_folders_say_what_was_expected(tmp_path):
     with pytest.raises(ConfigError, match="layout: expected one of rdvs, vidsod100, dvisal, m4sam, got 'kitti'"):
         get_layout("kitti")
-    with pytest.raises(ConfigError, match="expected a DViSal dataset .*train.txt"):
+    with pytest.raises(ConfigError, match=r"expected a DViSal dataset .*train\.txt"):
         available_splits(tmp_path, "dvisal")
     with pytest.raises(ConfigError, match="split: expected one of train, test"):
         scan_split(tmp_path, "rdvs", "val")

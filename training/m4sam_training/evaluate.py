@@ -87,7 +87,7 @@ def evaluate(
     sheet = WorstFrames(worst if out else 0)
     for item in predictions:
         for minmax, scorer in scorers.items():
-            mask = to_uint8(item.mask_prob, minmax)
+            mask = to_uint8(item.mask_prob, minmax) if item.stored is None else item.stored
             score = scorer.score(item.video, item.frame.stem, mask, item.ground_truth)
             scores[minmax].append(score)
             if minmax == rows[0].minmax:

@@ -37,6 +37,7 @@ class Prediction:
         mask_prob (H, W): float32 in [0, 1] at the ground truth's size.
         ground_truth (H, W): uint8, 0 or 255.
         rgb (H, W, 3): uint8, for pictures.
+        stored (H, W): the 8-bit mask as read from a file, which is scored as it is; None for a model's prediction.
     """
 
     video: str
@@ -44,6 +45,7 @@ class Prediction:
     mask_prob: np.ndarray
     ground_truth: np.ndarray
     rgb: np.ndarray
+    stored: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def read_mask_folder(masks: Path, scan: Scan, dropped: list[Irregularity]) -> It
                 reason = f"mask of another size than the ground truth: {mask.shape}, {clip.mask[0].shape}"
                 dropped.append(Irregularity(path, reason))
                 continue
-            yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0])
+            yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0], mask)
 
 
 def _read_sound(
