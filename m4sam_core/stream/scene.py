@@ -17,15 +17,17 @@ from m4sam_core.stream.cues import FrameCues, FrameDifference, compare_frames
 
 # How much each cue speaks for a cut, found on the generated cut benchmark (benchmarks/scene_cuts.py).
 _WEIGHT_STRUCTURE, _WEIGHT_COLOUR, _WEIGHT_DEPTH = 0.65, 0.2, 0.15
+_STRUCTURE_FREE = 0.5  # share of the view that pans, hands and blur may take away
 _COLOUR_FULL = 0.4  # Hellinger distance that counts as entirely other colours
 _DEPTH_FULL = 0.5  # share of the view at another distance that counts as an entirely other place
-_THRESHOLD = 0.78  # score at sensitivity 0.5
+_THRESHOLD = 0.82  # score at sensitivity 0.5
 
 _LEAST_EXPOSURE = 0.3  # below this share of usable pixels a frame says nothing
 _SOUND_SHARE = 0.5  # of the threshold: below it a frame fits beyond doubt
 _BRIGHTNESS_JUMP = 0.12
 _STRUCTURE_GONE = 0.9  # more than light alone can hide in a frame that still has contrast
 _LOW_CONTRAST = 0.06  # standard deviation of luminance
+_DIMMED = 0.35  # of the scene's brightness
 _BURNT_OUT = 0.6  # usable pixels over the scene's: below it, colours cannot be held against a frame
 _DEPTH_SAME = 0.12  # share of the view at another distance that noise and a moving object may cause
 _COLOUR_SAME = 0.25  # Hellinger distance that light and blur may cause
@@ -146,7 +148,7 @@ class SceneDetector:
         if veto == "lighting" and not patient:
             self._accept(cues, descriptor, 0.0)  # the same place in another light, for good
             return SceneVerdict(False, False, veto, score, sharpness)
-        if veto == "exposure" or (veto is not None and patient):
+        if veto in ("exposure", "dark") or (veto is not None and patient):
             self._pending, self._streak = None, 0
             return SceneVerdict(False, True, veto, score, sharpness)
         changed = self._confirmed(cues) and stamp_s - self._last_reset_s >= self.cfg.cooldown_s
@@ -197,8 +199,9 @@ def threshold_of(cfg: SceneConfig) -> float:
 
 def scene_score(difference: FrameDifference) -> float:
     """Weighted evidence of a cut in [0, 1]; without depth the other cues share its weight."""
+    structure = max(0.0, difference.structure - _STRUCTURE_FREE) / (1 - _STRUCTURE_FREE)
     colour = min(1.0, difference.colour / _COLOUR_FULL)
-    score = _WEIGHT_STRUCTURE * difference.structure + _WEIGHT_COLOUR * colour
+    score = _WEIGHT_STRUCTURE * structure + _WEIGHT_COLOUR * colour
     if np.isnan(difference.depth):
         return score / (_WEIGHT_STRUCTURE + _WEIGHT_COLOUR)
     return score + _WEIGHT_DEPTH * min(1.0, difference.depth / _DEPTH_FULL)
@@ -209,13 +212,16 @@ def _innocent_cause(
 ) -> str | None:
     """Why an odd frame may be no cut.
 
-    "exposure": nothing to be seen, wait until there is. "lighting": the light moved, the depth did not, and what can
-    still be seen is not all different.
+    "exposure", "dark": nothing to be seen, or next to nothing after the light went out: wait until there is more.
+    "lighting": the light moved, the depth did not, and what can still be seen is not all different.
     "flicker" (the light moved, the colours did not or are burnt out, no depth to ask) and "blur" are doubts for a while
     only.
     """
     if cues.exposure < _LEAST_EXPOSURE:
         return "exposure"
+    dimmed = cues.brightness < _DIMMED * reference.brightness and cues.contrast < _LOW_CONTRAST
+    if dimmed and not difference.depth > _DEPTH_FULL:
+        return "dark"
     if difference.brightness > _BRIGHTNESS_JUMP:
         too_dark = min(reference.contrast, cues.contrast) < _LOW_CONTRAST
         if difference.depth < _DEPTH_SAME and (too_dark or difference.structure < _STRUCTURE_GONE):

@@ -211,6 +211,55 @@ def _sensor_noise(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.add(rgb, noise, dtype=cv2.CV_8U)
 
 
+def generated_shots(seed: int, count: int, seconds: float = 5.0) -> list[list[View]]:
+    """Generated clips of 240x320, one scene each."""
+    from m4sam_training.synth.clip import generate_clip
+
+    frames = round(seconds * FPS)
+    clips = (generate_clip(seed + index, frames, height=240, width=320, fps=FPS) for index in range(count))
+    return [[(frame.rgb, frame.depth) for frame in clip] for clip in clips]
+
+
+def bench_scenes(
+    seed: int,
+    minutes: float,
+    cfg: SceneConfig,
+    *,
+    with_depth: bool = True,
+    shots_per_recording: int = 8,
+    uses: int = 4,
+    advance: Callable[[float], None] | None = None,
+) -> SceneScore:
+    """Judge `minutes` of generated recordings; every clip is used several times, in another order and disturbance.
+
+    Args:
+        seed: of clips, order and disturbances.
+        minutes: video time to judge, at least.
+        cfg: the detector's settings.
+        with_depth: off: an rgb-only camera.
+        shots_per_recording: clips in a chain.
+        uses: recordings made of the same clips before new ones are rendered.
+        advance: called with the minutes judged so far.
+    """
+    total, number = SceneScore(), 0
+    while total.seconds < 60 * minutes:
+        shots = generated_shots(seed + 1000 * number, shots_per_recording)
+        for use in range(uses):
+            rng = np.random.default_rng((seed, number, use))
+            order = rng.permutation(shots_per_recording)
+            total.add(score_recording(make_recording([shots[i] for i in order], rng, with_depth=with_depth), cfg))
+            if advance:
+                advance(total.seconds / 60)
+        number += 1
+    return total
+
+
+def undisturbed_score(frames: Sequence[View], cfg: SceneConfig) -> SceneScore:
+    """A real recording of one scene, as it is: every reset is false."""
+    plain = (BenchFrame(rgb, depth, i / FPS, False, "real clip") for i, (rgb, depth) in enumerate(frames))
+    return score_recording(plain, cfg)
+
+
 # ------------------------------------------------------------------------------------------ disturbances
 
 

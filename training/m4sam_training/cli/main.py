@@ -44,6 +44,8 @@ COMMANDS: dict[str, Entry | dict[str, Entry]] = {
     "ablate": Entry("ablate", "Train and score the variants of a model."),
     "bench": {
         "model": Entry("bench_model", "Milliseconds and memory of a model, stage by stage."),
+        "scenes": Entry("bench_scenes", "Recall and false alarms of the scene-change detector."),
+        "stream": Entry("bench_stream", "Memory and time of an endless stream, early against late."),
         "node": Entry("bench_node", "Rate and latency of the ROS node over DDS."),
     },
 }

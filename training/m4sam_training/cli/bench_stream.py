@@ -1,0 +1,54 @@
+"""`m4sam bench stream`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    model: Annotated[str, typer.Option(help="A name or a weights file, or a preset with fresh weights, e.g. nano.")],
+    frames: Annotated[int, typer.Option(min=300, help="Length of the stream.")] = 10_000,
+    height: Annotated[int, typer.Option(min=64, help="Rows of the camera image. Pixels.")] = 480,
+    width: Annotated[int, typer.Option(min=64, help="Columns of the camera image. Pixels.")] = 640,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")] = 0,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write every figure to this file.")] = None,
+) -> None:
+    """Memory and time per frame of an endless stream: frames 100-200 against the last hundred.
+
+    Example: m4sam bench stream --model nano --frames 10000
+    """
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from m4sam_core.build import build_model
+    from m4sam_core.checkpoint import write_atomically
+    from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
+    from m4sam_core.pipeline import SaliencyPipeline
+    from m4sam_training.bench_model import machine
+    from m4sam_training.stream_bench import bench_stream
+
+    cfg = PipelineConfig(device=device, threads=threads)
+    if model in MODEL_PRESETS and not Path(model).exists():
+        pipeline = SaliencyPipeline(build_model(ModelConfig.preset(model)), cfg)
+    else:
+        pipeline = SaliencyPipeline.from_name(model, cfg)
+    console = Console()
+    ticks = iter(track(range(frames), description="frames", console=console, transient=True))
+    figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None) and None)
+    table = Table(title=f"{model}, {width}x{height}, {figures.scenes} scenes")
+    for heading in ("frames", "ms per frame (p50)", "ms (mean)", "resident MB", "memory bank MB"):
+        table.add_column(heading, justify="right")
+    for window in (figures.early, figures.late):
+        numbers = (window.ms_p50, window.ms_mean, window.rss_mb, window.memory_mb)
+        table.add_row(f"{window.first}-{window.last}", *(f"{number:.2f}" for number in numbers))
+    console.print(table)
+    console.print(f"growth: memory {figures.rss_growth:+.2%} (limit 1%), time {figures.time_growth:+.2%} (limit 5%)")
+    if json_file:
+        result = {**figures.as_dict(), "model": model, "frames": frames, "machine": machine(str(pipeline.device))}
+        write_atomically(json_file, json.dumps(result, indent=2).encode())

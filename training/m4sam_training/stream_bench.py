@@ -1,0 +1,144 @@
+"""Does an endless stream stay as fast and as small as it began? (spec/stream.md, Contract)."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m4sam_core.errors import ConfigError
+from m4sam_core.pipeline import SaliencyPipeline
+
+FPS = 15.0
+WINDOW = 100  # frames compared: the second hundred with the last
+
+
+@dataclass(frozen=True)
+class StreamWindow:
+    """A hundred frames of the stream.
+
+    Attributes:
+        first: number of the first frame.
+        last: number of the last frame.
+        ms_p50: median time of a whole frame.
+        ms_mean: mean time of a whole frame.
+        rss_mb: resident memory after the last frame.
+        memory_mb: what the stream's bank and sensory state hold.
+    """
+
+    first: int
+    last: int
+    ms_p50: float
+    ms_mean: float
+    rss_mb: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class StreamFigures:
+    """Early against late.
+
+    Attributes:
+        early: frames 100 to 200.
+        late: the last hundred.
+        rss_growth: late over early resident memory, minus 1.
+        time_growth: late over early median time, minus 1.
+        scenes: scenes the stream went through.
+    """
+
+    early: StreamWindow
+    late: StreamWindow
+    rss_growth: float
+    time_growth: float
+    scenes: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def bench_stream(
+    pipeline: SaliencyPipeline,
+    frames: int,
+    height: int,
+    width: int,
+    on_frame: Callable[[], None] | None = None,
+) -> StreamFigures:
+    """Run a long stream through the whole pipeline, camera size in, mask out.
+
+    Generated views drift, and every few hundred frames the scene is another one, so resets are part of it.
+
+    Args:
+        pipeline: the pipeline.
+        frames: at least 300.
+        height: rows of the camera image. Pixels.
+        width: columns of the camera image. Pixels.
+        on_frame: called after every frame.
+
+    Raises:
+        ConfigError: fewer than 300 frames.
+    """
+    if frames < 3 * WINDOW:
+        raise ConfigError(f"frames: expected at least {3 * WINDOW}, got {frames}")
+    scenes = [_scene(seed, height, width) for seed in range(3)]
+    spent_ms = np.empty(frames)
+    early: StreamWindow | None = None
+    result = None
+    for index in range(frames):
+        rgb, depth = scenes[index // 700 % len(scenes)]
+        shift = index % 700 % 97
+        view = (
+            np.ascontiguousarray(rgb[:, shift : shift + width]),
+            np.ascontiguousarray(depth[:, shift : shift + width]),
+        )
+        start = time.perf_counter()
+        result = pipeline.process(*view, index / FPS)
+        _ = result.mask
+        spent_ms[index] = (time.perf_counter() - start) * 1e3
+        if index + 1 == 2 * WINDOW:
+            early = _window(pipeline, spent_ms, index + 1)
+        if on_frame:
+            on_frame()
+    late = _window(pipeline, spent_ms, frames)
+    if early is None or result is None:
+        raise ConfigError("frames: the early window was never reached")
+    return StreamFigures(
+        early=early,
+        late=late,
+        rss_growth=late.rss_mb / early.rss_mb - 1,
+        time_growth=late.ms_p50 / early.ms_p50 - 1,
+        scenes=result.scene_id + 1,
+    )
+
+
+def _window(pipeline: SaliencyPipeline, spent_ms: np.ndarray, end: int) -> StreamWindow:
+    part = spent_ms[end - WINDOW : end]
+    gc.collect()
+    return StreamWindow(
+        first=end - WINDOW,
+        last=end - 1,
+        ms_p50=float(np.median(part)),
+        ms_mean=float(part.mean()),
+        rss_mb=_resident_mb(),
+        memory_mb=pipeline.memory_bytes / 2**20,
+    )
+
+
+def _scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A texture wider than the view, and its depth in millimetres."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (24, 36, 4), dtype=np.uint8)
+    wide = cv2.resize(coarse, (width + 100, height), interpolation=cv2.INTER_CUBIC)
+    return wide[..., :3], (wide[..., 3].astype(np.uint16) * 10 + 500)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
