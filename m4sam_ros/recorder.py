@@ -167,12 +167,12 @@ class Recorder(Node):
         self._give_up_on_images(IMAGE_PATIENCE_S)
         now = time.monotonic()
         started = self.figures.frames_out > 0
+        full = self._is_full() and not self._masks_before_image
+        idle = started and 0 < self._cfg.idle_timeout_s < now - self._last_message
         if self.figures.write_error:
             self.get_logger().error(f"recording stopped: {self.figures.write_error}")
             self.exit_code = EXIT_FAILED
-        elif self._is_full() and not self._masks_before_image:
-            self.exit_code = EXIT_OK
-        elif started and 0 < self._cfg.idle_timeout_s < now - self._last_message:
+        elif full or idle:
             self.exit_code = EXIT_OK
         elif not started and 0 < self._cfg.start_timeout_s < now - self._began:
             topic = self._inputs[1].topic

@@ -1,0 +1,203 @@
+"""What `m4sam bench node` runs in processes of its own: each prints one JSON object.
+
+python -m m4sam_ros.benchmark convert             conversions, microseconds each
+python -m m4sam_ros.benchmark publish             publishing masks to a subscriber, milliseconds each
+python -m m4sam_ros.benchmark probe --idle 2      when images and their masks arrive at a subscriber
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from m4sam_ros.compressed import compressed_to_rgb, rgb_to_compressed
+from m4sam_ros.compressed_depth import compressed_depth_to_numpy, numpy_to_compressed_depth
+from m4sam_ros.convert import ENCODINGS, image_to_depth, image_to_rgb, numpy_to_image
+
+VGA = (480, 640)
+HD = (720, 1280)
+PROBED = ("rgb/image", "depth/image", "mask")
+_STAMP_AT = 4
+_MATCH_TIMEOUT_S = 30.0
+
+
+# --------------------------------------------------------------------------------------- conversions
+
+
+def convert(repeats: int) -> dict[str, float]:
+    """Median microseconds of every conversion at 640x480 and, where it counts most, 1280x720."""
+    timed: dict[str, float] = {}
+    for name, encoding in ENCODINGS.items():
+        message = _image(name, VGA)
+        if encoding.to_rgb is not None:
+            timed[f"{name} to rgb"] = _median_us(lambda m=message: image_to_rgb(m), repeats)
+        if encoding.is_depth:
+            timed[f"{name} to depth"] = _median_us(lambda m=message: image_to_depth(m), repeats)
+    for name in ("rgb8", "bgr8"):
+        timed[f"{name} to rgb, 1280x720"] = _median_us(lambda m=_image(name, HD): image_to_rgb(m), repeats)
+    for name, channels, size, label in (
+        ("mono8", 1, VGA, "mask to mono8"),
+        ("mono8", 1, HD, "mask to mono8, 1280x720"),
+        ("rgb8", 3, VGA, "rgb to rgb8"),
+        ("32FC1", 1, VGA, "probability to 32FC1"),
+        ("16UC1", 1, VGA, "depth to 16UC1"),
+    ):
+        pixels = _pixels(ENCODINGS[name].dtype, channels, size)
+        timed[label] = _median_us(lambda p=pixels, n=name: numpy_to_image(p, n), repeats)
+    few = max(3, repeats // 10)
+    jpeg = rgb_to_compressed(_pixels("u1", 3, VGA))
+    png = numpy_to_compressed_depth(_pixels("u2", 1, VGA))
+    timed["jpeg to rgb"] = _median_us(lambda: compressed_to_rgb(jpeg), few)
+    timed["compressedDepth png to depth"] = _median_us(lambda: compressed_depth_to_numpy(png), few)
+    return timed
+
+
+def _pixels(dtype: str, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Smooth like a picture, so that codecs take the time they take on one."""
+    rows, columns = np.indices(size)
+    plane = (np.sin(rows / 40) + np.cos(columns / 55) + 2) / 4
+    scale = 1.0 if dtype.startswith("f") else 4000 if dtype == "u2" else 255
+    flat = (plane * scale).astype(dtype)
+    return flat if channels == 1 else np.ascontiguousarray(np.repeat(flat[..., None], channels, axis=2))
+
+
+def _image(name: str, size: tuple[int, int]) -> Any:
+    encoding = ENCODINGS[name]
+    if not encoding.planar:
+        return numpy_to_image(_pixels(encoding.dtype, encoding.channels, size), name)
+    message = numpy_to_image(_pixels("u1", 1, (encoding.rows(size[0]), size[1])), "mono8")
+    message.encoding, message.height = name, size[0]
+    return message
+
+
+def _median_us(call: Callable[[], object], repeats: int) -> float:
+    call()
+    took = []
+    for _ in range(repeats):
+        started = time.perf_counter_ns()
+        call()
+        took.append(time.perf_counter_ns() - started)
+    return round(statistics.median(took) / 1000, 2)
+
+
+# --------------------------------------------------------------------------------------------- graph
+
+
+def publish(count: int) -> dict[str, float]:
+    """Milliseconds to make and publish one 1280x720 mask, at 30 Hz, while somebody subscribes."""
+    import rclpy
+    from rclpy.node import Node
+    from sensor_msgs.msg import Image
+
+    from m4sam_ros.qos import volatile
+
+    rclpy.init()
+    node = Node("bench_publish", namespace="saliency")
+    publisher = node.create_publisher(Image, "mask", volatile(1))
+    deadline = time.monotonic() + _MATCH_TIMEOUT_S
+    while publisher.get_subscription_count() == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    mask = np.zeros(HD, np.uint8)
+    mask[200:500, 300:900] = 255
+    took = []
+    for index in range(count):
+        started = time.perf_counter_ns()
+        message = numpy_to_image(mask, "mono8")
+        message.header.stamp.nanosec = index
+        publisher.publish(message)
+        took.append((time.perf_counter_ns() - started) * 1e-6)
+        time.sleep(1 / 30)
+    subscribers = publisher.get_subscription_count()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return {"p50": _percentile(took, 50), "p95": _percentile(took, 95), "subscribers": subscribers}
+
+
+def probe(idle_s: float) -> dict[str, Any]:
+    """When rgb, depth and mask of each stamp arrive here, undecoded; ends `idle_s` after the last message.
+
+    Returns:
+        `added_ms`: from the later of a frame's two images to its mask, for a subscriber that gets all three;
+        `end_to_end_ms`: from the frame's stamp, taken when the player publishes it, to its mask; and the counts.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.node import Node
+    from sensor_msgs.msg import Image
+
+    from m4sam_ros.qos import volatile
+
+    rclpy.init()
+    node = Node("bench_probe", namespace="saliency")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    arrivals: dict[str, dict[int, int]] = {topic: {} for topic in PROBED}
+    last = [time.monotonic()]
+
+    def listen(topic: str) -> None:
+        def arrived(raw: bytes) -> None:
+            arrivals[topic].setdefault(_stamp_ns(raw), time.time_ns())
+            last[0] = time.monotonic()
+
+        node.create_subscription(Image, topic, arrived, volatile(10), raw=True)
+
+    for topic in PROBED:
+        listen(topic)
+    began = time.monotonic()
+    while time.monotonic() - (last[0] if arrivals["mask"] else began + _MATCH_TIMEOUT_S) < idle_s:
+        executor.spin_once(timeout_sec=0.05)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return _figures(*(arrivals[topic] for topic in PROBED))
+
+
+def _figures(rgb: dict[int, int], depth: dict[int, int], mask: dict[int, int]) -> dict[str, Any]:
+    added = [
+        (at - max(rgb[stamp], depth[stamp])) * 1e-6 for stamp, at in mask.items() if stamp in rgb and stamp in depth
+    ]
+    end_to_end = [(at - stamp) * 1e-6 for stamp, at in mask.items()]
+    return {
+        "rgb": len(rgb),
+        "depth": len(depth),
+        "masks": len(mask),
+        "added_ms": {"p50": _percentile(added, 50), "p95": _percentile(added, 95)},
+        "end_to_end_ms": {"p50": _percentile(end_to_end, 50), "p95": _percentile(end_to_end, 95)},
+    }
+
+
+def _stamp_ns(raw: bytes) -> int:
+    seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, _STAMP_AT)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
+def _percentile(values: list[float], percent: int) -> float | None:
+    return round(float(np.percentile(values, percent)), 3) if values else None
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one measurement and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("convert").add_argument("--repeats", type=int, default=200)
+    commands.add_parser("publish").add_argument("--count", type=int, default=150)
+    commands.add_parser("probe").add_argument("--idle", type=float, default=2.0)
+    given = parser.parse_args(args)
+    measure: dict[str, Callable[[], object]] = {
+        "convert": lambda: convert(given.repeats),
+        "publish": lambda: publish(given.count),
+        "probe": lambda: probe(given.idle),
+    }
+    sys.stdout.write(json.dumps(measure[given.command]()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
