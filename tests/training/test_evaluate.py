@@ -129,7 +129,8 @@ def test_protocols(data, protocol):
 
 def test_video_average_counts_every_video_once(data):
     scorer = FrameScorer()
-    (good, truth), (bad, other) = list(mask_pairs(data))[0], list(mask_pairs(data))[5]
+    pairs = list(mask_pairs(data))
+    (good, truth), (bad, other) = pairs[0], pairs[5]
     scores = [scorer.score("a", str(n), good, truth) for n in range(3)] + [scorer.score("b", "0", bad, other)]
     by_frame, by_video = summary(scores), summary(scores, "video")
     assert by_video["S"] == pytest.approx((scores[0].s_measure + scores[3].s_measure) / 2)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.bag_frames import Drops, choose_topics, read_frames
+from m4sam_training.bag_frames import Drops, TopicChoice, choose_topics, read_frames
 from m4sam_training.bag_source import BagSource, check_topic
 from m4sam_training.bag_write import ImageBagWriter, Storage
 from m4sam_training.frames import from_metres, read_frame_depth, to_metres
@@ -141,43 +141,67 @@ def predict_bag(
         InputError: the bag cannot be read.
         CheckpointError: the model cannot be loaded.
     """
-    from m4sam_core.pipeline import SaliencyPipeline
-
     check_topic(mask_topic)
-    report = PredictReport()
     if out.exists():
         raise ConfigError(f"{out}: expected a new bag, got something that exists; nothing is ever overwritten")
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    scratch = out.with_name(f".{out.name}.ros1")
+    report = PredictReport()
     try:
-        with BagSource(bag) as source:
+        with _open_as_ros2(bag, scratch) as source:
             if mask_topic in {topic.name for topic in source.topics}:
                 raise ConfigError(f"{bag}: expected no topic {mask_topic} yet, got one; choose another --mask-topic")
             topics = choose_topics(source, rgb_topic, depth_topic, "")
-            pipeline = SaliencyPipeline.from_name(model)
+            shutil.rmtree(partial, ignore_errors=True)
             out.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with ImageBagWriter(partial, storage) as writer:
-                    _copy_all(source, writer)
-                    for frame in read_frames(source, topics, report.drops):
-                        result = pipeline.process(frame.rgb, frame.depth, frame.stamp_ns * 1e-9)
-                        writer.write_image(
-                            mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns
-                        )
-                        report.masks += 1
-            finally:
-                pipeline.close()
+            with ImageBagWriter(partial, storage) as writer:
+                _copy_all(source, writer)
+                _add_masks(source, topics, writer, model, mask_topic, report)
             report.damage = list(dict.fromkeys(source.damage))
         if report.masks == 0:
             raise InputError(f"{bag}: expected at least one pair of rgb and depth, got none")
         _rename_bag(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return report
+
+
+def _open_as_ros2(bag: Path, scratch: Path) -> BagSource:
+    """The bag; of a ROS 1 bag a converted copy at `scratch`."""
+    source = BagSource(bag)
+    if not source.is_ros1:
+        return source
+    source.close()
+    from rosbags.convert.converter import ConverterError, convert
+    from rosbags.typesys import Stores, get_typestore
+
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        convert([bag], scratch, "mcap", 8, None, "none", types, types, (), (), (), ())
+    except ConverterError as error:
+        raise InputError(f"{bag}: expected a ROS 1 bag that can be converted, got {error}") from None
+    return BagSource(scratch)
+
+
+def _add_masks(
+    source: BagSource, topics: TopicChoice, writer: ImageBagWriter, model: str, mask_topic: str, report: PredictReport
+) -> None:
+    from m4sam_core.pipeline import SaliencyPipeline
+
+    pipeline = SaliencyPipeline.from_name(model)
+    try:
+        for frame in read_frames(source, topics, report.drops):
+            result = pipeline.process(frame.rgb, frame.depth, frame.stamp_ns * 1e-9)
+            writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)
+            report.masks += 1
+    finally:
+        pipeline.close()
 
 
 def _copy_all(source: BagSource, writer: ImageBagWriter) -> None:
     copies = {id(connection): writer.copy_connection(connection) for connection in source.connections}
     for connection, log_ns, raw in source.raw_messages():
-        data = bytes(source.typestore.ros1_to_cdr(raw, connection.msgtype)) if source.is_ros1 else bytes(raw)
-        writer.copy(copies[id(connection)], log_ns, data)
+        writer.copy(copies[id(connection)], log_ns, bytes(raw))

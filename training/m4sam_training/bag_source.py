@@ -72,7 +72,9 @@ def find_bags(paths: Collection[Path]) -> list[Path]:
 
 def _is_bag(path: Path) -> bool:
     if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(p.suffix in STORAGE_SUFFIXES for p in path.iterdir())
+        stored = [file.stem for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
+        numbered = re.compile(rf"{re.escape(path.name)}(_\d+)?")
+        return (path / "metadata.yaml").is_file() or (bool(stored) and all(map(numbered.fullmatch, stored)))
     return path.suffix in (".bag", *STORAGE_SUFFIXES)
 
 
