@@ -84,12 +84,17 @@ def resize_depth(unit: NDArray[np.float32], size_px: int) -> Tensor:
     depth = _as_tensor(unit)[None, None]
     if depth.shape[-2:] == (size_px, size_px):
         return depth
-    valid = (depth > 0).to(torch.float32)
-    both = torch.cat([depth, valid], dim=1)
-    both = F.interpolate(both, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
-    total, share = both[:, :1], both[:, 1:]
-    filled = total / share.clamp(min=_HOLE_SHARE)
-    return torch.where(share >= _HOLE_SHARE, filled, torch.zeros_like(filled)).clamp_(0.0, 1.0)
+    total = _downscale(depth, size_px)
+    valid = depth > 0
+    if bool(valid.all()):
+        return total.clamp_(0.0, 1.0)
+    share = _downscale(valid.to(torch.float32), size_px)
+    filled = total.div_(share.clamp(min=_HOLE_SHARE)).clamp_(0.0, 1.0)
+    return filled.mul_(share >= _HOLE_SHARE)
+
+
+def _downscale(depth: Tensor, size_px: int) -> Tensor:
+    return F.interpolate(depth, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
 
 
 def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float32]:

@@ -42,13 +42,16 @@ def command(
     ticks = iter(track(range(frames), description="frames", console=console, transient=True))
     figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None) and None)
     table = Table(title=f"{model}, {width}x{height}, {figures.scenes} scenes")
-    for heading in ("frames", "ms per frame (p50)", "ms (mean)", "resident MB", "memory bank MB"):
+    for heading in ("frames", "ms per frame (p50)", "ms (mean)", "CPU ms (p50)", "resident MB", "memory bank MB"):
         table.add_column(heading, justify="right")
     for window in (figures.early, figures.late):
-        numbers = (window.ms_p50, window.ms_mean, window.rss_mb, window.memory_mb)
+        numbers = (window.ms_p50, window.ms_mean, window.cpu_ms_p50, window.rss_mb, window.memory_mb)
         table.add_row(f"{window.first}-{window.last}", *(f"{number:.2f}" for number in numbers))
     console.print(table)
-    console.print(f"growth: memory {figures.rss_growth:+.2%} (limit 1%), time {figures.time_growth:+.2%} (limit 5%)")
+    console.print(
+        f"growth: memory {figures.rss_growth:+.2%} (limit 1%), time {figures.time_growth:+.2%} (limit 5%), "
+        f"processor time {figures.cpu_growth:+.2%}"
+    )
     if json_file:
         result = {**figures.as_dict(), "model": model, "frames": frames, "machine": machine(str(pipeline.device))}
         write_atomically(json_file, json.dumps(result, indent=2).encode())
