@@ -77,6 +77,11 @@ class SceneScore:
         """False resets per ten minutes of video."""
         return 600.0 * sum(self.false_resets.values()) / max(self.seconds, 1e-9)
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        figures = {name: dict(x) if isinstance(x, Counter) else x for name, x in vars(self).items()}
+        return {**figures, "recall": self.recall, "false_per_10_min": self.false_per_10_min}
+
     def add(self, other: SceneScore) -> None:
         """Take in another recording's score."""
         self.seconds += other.seconds

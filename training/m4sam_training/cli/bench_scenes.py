@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -65,9 +64,6 @@ def command(
         if row.false_resets or row.missed:
             console.print(f"{name}: false in {dict(row.false_resets)}, missed {dict(row.missed)}")
     if json_file:
-        figures = {
-            name: {**asdict(row), "recall": row.recall, "false_per_10_min": row.false_per_10_min}
-            for name, row in rows.items()
-        }
+        figures = {name: row.as_dict() for name, row in rows.items()}
         result = {"recordings": figures, "settings": cfg.model_dump(), "seed": seed, "machine": machine("cpu")}
         write_atomically(json_file, json.dumps(result, indent=2).encode())
