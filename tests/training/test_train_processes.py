@@ -75,7 +75,10 @@ SHARED = (
 
 @pytest.mark.parametrize(
     "extra",
-    [("loss.moe_weight=0",), ("model.adapter.kind=lora", "optim.sync_bn=outside_encoder")],
+    [
+        ("loss.moe_weight=0",),
+        pytest.param(("model.adapter.kind=lora", "optim.sync_bn=outside_encoder"), marks=pytest.mark.slow),
+    ],
     ids=["moe-lora", "lora"],
 )
 def test_two_gloo_processes_equal_one(dataset, tmp_path, extra):

@@ -371,6 +371,32 @@ def test_starting_from_a_checkpoint_needs_the_same_architecture(whole_run, tmp_p
     )
 
 
+@pytest.mark.slow
+def test_two_clips_are_learned_by_heart(tmp_path):
+    """150 steps on 2 clips: S-measure above .95, in evaluation mode, by the stored weights."""
+    sod = pytest.importorskip("py_sod_metrics")
+
+    class Same(Discs):
+        def set_epoch(self, epoch: int) -> None:
+            """Every epoch shows the same two clips."""
+
+    clips = Same(clips=2)
+    paper = TrainConfig.parse({"preset": "paper"}).loss.model_dump()
+    run = {"save_every_epochs": 150, "log_every_steps": 50}
+    cfg = settings(loss=paper, optim={"epochs": 150, "lr": 3e-3, "lr_adapter": 1e-3}, run=run)
+    Trainer(cfg, clips, tmp_path, ALONE).run()
+    model, measure = load_checkpoint(tmp_path / "last.safetensors"), sod.Smeasure()
+    for index in range(2):
+        clip = clips[index]
+        with torch.no_grad():
+            output = unroll_clip(model, clip["rgb"][None], clip["depth"][None])
+        for prob, mask in zip(output.mask_prob[0, :, 0], clip["mask"][:, 0], strict=True):
+            measure.step((255 * prob).round().byte().numpy(), (255 * mask).byte().numpy())
+    score = measure.get_results()["sm"]
+    print(f"S-measure after 150 steps on 2 clips: {score:.3f}")
+    assert score > 0.95
+
+
 def test_no_clips_and_no_such_gpu_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="expected at least one clip"):
         Trainer(settings(), Discs(clips=0), tmp_path, ALONE)
