@@ -159,6 +159,28 @@ def probe(idle_s: float) -> dict[str, Any]:
     return _figures(*(arrivals[topic] for topic in PROBED))
 
 
+def monitor() -> int:
+    """Print every report of every saliency node as a JSON line, with the time it came; ends on a signal."""
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.node import Node
+
+    from m4sam_ros.runner import run_node
+
+    class Monitor(Node):
+        def __init__(self) -> None:
+            super().__init__("bench_monitor", namespace="saliency")
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+        def _on_diagnostics(self, msg: Any) -> None:
+            for status in msg.status:
+                if status.name.endswith(": saliency"):
+                    values = {pair.key: pair.value for pair in status.values}
+                    sys.stdout.write(json.dumps({"at_s": time.time(), "name": status.name, **values}) + "\n")
+                    sys.stdout.flush()
+
+    return run_node(Monitor, [])
+
+
 def _figures(rgb: dict[int, int], depth: dict[int, int], mask: dict[int, int]) -> dict[str, Any]:
     added = [
         (at - max(rgb[stamp], depth[stamp])) * 1e-6 for stamp, at in mask.items() if stamp in rgb and stamp in depth
@@ -189,7 +211,10 @@ def main(args: Sequence[str] | None = None) -> int:
     commands.add_parser("convert").add_argument("--repeats", type=int, default=200)
     commands.add_parser("publish").add_argument("--count", type=int, default=150)
     commands.add_parser("probe").add_argument("--idle", type=float, default=2.0)
+    commands.add_parser("monitor")
     given = parser.parse_args(args)
+    if given.command == "monitor":
+        return monitor()
     measure: dict[str, Callable[[], object]] = {
         "convert": lambda: convert(given.repeats),
         "publish": lambda: publish(given.count),

@@ -119,6 +119,7 @@ class Player(Node):
         try:
             self._wait_for_subscribers()
             self._started_ns = time.monotonic_ns()
+            self.get_logger().info(f"first frame of {self._cfg.source}")
             self._play()
             self._wait_until_received()
             code = EXIT_OK
