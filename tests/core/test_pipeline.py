@@ -250,3 +250,14 @@ def test_import_is_light_and_exports_are_real():
         assert getattr(m4sam_core, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = m4sam_core.nothing
+
+
+def test_a_model_without_memory_streams_too():
+    cfg = ModelConfig.preset("nano")
+    bare = build_model(cfg.model_copy(update={"memory": cfg.memory.model_copy(update={"enabled": False})}))
+    pipeline = SaliencyPipeline(bare, cpu())
+    results = [pipeline.process(*frame(), index / 15) for index in range(3)]
+    assert [result.frame_index for result in results] == [0, 1, 2]
+    assert [result.memory_entries for result in results] == [0, 0, 0]
+    assert not any(result.wrote_memory for result in results)
+    np.testing.assert_array_equal(results[0].probability, results[2].probability)
