@@ -46,7 +46,9 @@ COMMANDS: dict[str, Entry | dict[str, Entry]] = {
         "model": Entry("bench_model", "Milliseconds and memory of a model, stage by stage."),
         "scenes": Entry("bench_scenes", "Recall and false alarms of the scene-change detector."),
         "stream": Entry("bench_stream", "Memory and time of an endless stream, early against late."),
-        "node": Entry("bench_node", "Rate and latency of the ROS node over DDS."),
+        "train": Entry("bench_train", "Time and memory of training steps; speed of the data pipeline."),
+        "node": Entry("bench_node", "Latency, loss and processor time of the ROS node without a model."),
+        "soak": Entry("bench_soak", "Memory and latency of the ROS node over a long run."),
     },
 }
 GROUP_SUMMARIES = {"bench": "Measure speed and memory on this machine."}

@@ -1,0 +1,52 @@
+"""`m4sam bench soak`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    model: Annotated[str, typer.Option(help="Weights, as the node takes them.")] = "default",
+    frames: Annotated[
+        int, typer.Option(min=100, help="Frames to play, rounded up to whole loops of the clip.")
+    ] = 30_000,
+    fps: Annotated[float, typer.Option(min=1, max=240, help="Pace. Frames per second.")] = 15.0,
+    clip: Annotated[
+        Optional[Path], typer.Option(help="Folder with rgb/ and depth/; default: a generated clip.")
+    ] = None,
+    period: Annotated[float, typer.Option(min=1, help="Seconds between two lines of the trace.")] = 10.0,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write the trace to this file.")] = None,
+) -> None:
+    """Player and node at camera pace for a long time: memory and latency flat, every frame accounted for.
+
+    Example: m4sam bench soak --frames 30000 --json soak.json
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from m4sam_core.checkpoint import write_atomically
+    from m4sam_training.bench_model import machine
+    from m4sam_training.node_soak import soak
+
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"{frames} frames at {fps:g} Hz", total=1.0)
+        result = soak(model, frames, fps, clip, period, lambda done: progress.update(bar, completed=done))
+    result["machine"] = {**machine("cpu"), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()}
+    drops = ", ".join(f"{cause} {count}" for cause, count in result["drops"].items()) or "none"
+    console.print(
+        f"{result['frames_published']} frames in {result['seconds']:.0f} s: {result['masks_out']} masks, "
+        f"drops: {drops}, lost in transport {result['lost_in_transport']}, unexplained {result['unexplained']}"
+    )
+    first, last = result["trace"][0], result["trace"][-1]
+    console.print(
+        f"memory {first['rss_mb']:.0f} -> {last['rss_mb']:.0f} MB ({result['rss_growth_pct']}% after warm-up), "
+        f"latency p50 {first['latency_ms_p50']} -> {last['latency_ms_p50']} ms ({result['latency_p50_growth_pct']}%)"
+    )
+    if json_file:
+        write_atomically(json_file, json.dumps(result, indent=2).encode())
