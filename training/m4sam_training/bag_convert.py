@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import glob
 import json
 import shutil
 import uuid
@@ -280,6 +281,8 @@ def _commit(scratch: Path, out: Path, marker: Path, report: BagReport, key: dict
         (scratch / video).rename(target)
     _write_whole(marker, {"key": key, "report": asdict(report)})
     journal.unlink()
+    for left in marker.parent.glob(f"{glob.escape(report.name)}.*.partial"):  # of attempts that were killed
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:

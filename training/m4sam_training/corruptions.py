@@ -73,15 +73,15 @@ def holes(depth_m: np.ndarray, rng: np.random.Generator, severity: int) -> np.nd
 
 
 def occlusion_shadow(depth_m: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Holes beside near objects where the second camera or the projector cannot see: 4..48 px wide at most."""
+    """Holes beside near objects where the second camera or the projector cannot see: up to 4..48 px at 1 m."""
     widest = max(2, round(_px(depth_m, (4, 8, 16, 32, 48)[severity - 1])))
-    scale = widest / (_BASELINE_FOCAL / 0.5)
+    scale = widest / _BASELINE_FOCAL
     disparity = np.where(depth_m > 0, _BASELINE_FOCAL / np.maximum(depth_m, 0.05), 0) * scale
     left = bool(rng.integers(2))
     ordered = disparity if left else disparity[:, ::-1]
     shadow = np.zeros(depth_m.shape, bool)
     for offset in range(1, widest + 1):
-        shadow[:, offset:] |= ordered[:, :-offset] - ordered[:, offset:] > offset
+        shadow[:, offset:] |= ordered[:, :-offset] - ordered[:, offset:] >= offset
     return np.where(shadow if left else shadow[:, ::-1], 0, depth_m).astype(np.float32)
 
 
@@ -133,8 +133,8 @@ def scale_flicker(depth_m: np.ndarray, rng: np.random.Generator, severity: int) 
 
 
 def low_resolution(depth_m: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Measured on a grid 2, 4, 8, 12, 16 times as coarse, at a random phase."""
-    factor = max(2, round(_px(depth_m, (2, 4, 8, 12, 16)[severity - 1])))
+    """Measured on a grid 4, 6, 8, 12, 16 times as coarse at 640 px, at a random phase."""
+    factor = max(2, round(_px(depth_m, (4, 6, 8, 12, 16)[severity - 1])))
     height, width = depth_m.shape
     row, column = rng.integers(0, factor, size=2)
     rows = np.minimum(np.arange(height) // factor * factor + min(row, height - 1), height - 1)
@@ -170,9 +170,9 @@ def exposure(rgb: np.ndarray, rng: np.random.Generator, severity: int) -> np.nda
 
 
 def low_light(rgb: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """A dark scene at high gain: 400, 100, 30 photons for white, and read noise."""
+    """A dark scene: 400, 100, 30 photons for white, read noise, and 60, 45, 30 % of the brightness."""
     photons = (400.0, 100.0, 30.0)[severity - 1]
-    dark = (rgb.astype(np.float32) / 255) ** 1.5 * 0.6
+    dark = (rgb.astype(np.float32) / 255) ** 1.5 * (0.6, 0.45, 0.3)[severity - 1]
     noisy = rng.poisson(dark * photons) / photons + rng.standard_normal(rgb.shape) * 1.5 / photons
     return (np.clip(noisy, 0, 1) * 255).astype(np.uint8)
 
