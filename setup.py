@@ -87,6 +87,8 @@ setup(
         "bags": ["rosbags>=0.10"],
         # Scores and plots.
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
+        # A folder of bags on a Ray cluster: m4sam bag to-dataset --engine ray.
+        "cluster": ["ray>=2.9"],
         "train": ["tensorboard"],
         # ROS 2 from Python wheels, where no ROS 2 is installed.
         "ros-wheels": ros_wheels,
