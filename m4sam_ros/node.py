@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -56,8 +57,10 @@ class SaliencyNode(LifecycleNode):
         self._metrics = Metrics()
         self._backend: Backend | None = None
         self._outputs: Outputs | None = None
-        self._last_state: tuple[Any, ...] | None = None
+        self._last_state: dict[str, object] | None = None
         self._last_result: Any = None
+        self._scene_began: dict[str, object] = {}
+        self._state_lock = threading.Lock()
         self._state_publisher = self.create_publisher(DiagnosticStatus, "state", latched())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -128,7 +131,6 @@ class SaliencyNode(LifecycleNode):
         self._backend = self._load(cfg.model, cfg.pipeline_config())
         self._backend.warm_up(*WARM_UP_SIZE)
         self._outputs = Outputs(self, cfg, self._on_output_incompatible)
-        self._last_state = None
         self.get_logger().info(f"model {cfg.model} ready after {time.monotonic() - started:.1f} s")
 
     def _activate(self) -> None:
@@ -209,6 +211,8 @@ class SaliencyNode(LifecycleNode):
         if result.reset_reason is not None and result.scene_id > 0:
             self._metrics.count("resets")
             self.get_logger().info(f"scene {result.scene_id}: {result.reset_reason}")
+        if result.frame_index == 0:
+            self._scene_began = {"reset_reason": result.reset_reason or "", "reset_stamp": result.stamp}
         self._last_result = result
         self._publish_state()
 
@@ -219,25 +223,21 @@ class SaliencyNode(LifecycleNode):
             self.get_logger().warning(throttled)
 
     def _publish_state(self) -> None:
-        """Latched `state`, when something in it changed."""
-        result = self._last_result
-        values: dict[str, object] = {"lifecycle": self.lifecycle_state, "enabled": self.config.enabled}
-        if result is not None:
-            values |= {
-                "scene_id": result.scene_id,
-                "rgb_only": result.rgb_only,
-                "depth_note": result.depth_note or "",
-            }
-        key = tuple(values.items())
-        first_of_scene = result is not None and result.reset_reason is not None
-        if key == self._last_state and not first_of_scene:
-            return
-        self._last_state = key
-        if first_of_scene:
-            values |= {"reset_reason": result.reset_reason, "reset_stamp": result.stamp}
-        message = f"scene {result.scene_id}" if result is not None else self.lifecycle_state
-        name = f"{self.get_fully_qualified_name()}: stream"
-        self._state_publisher.publish(status(name, DiagnosticStatus.OK, message, values))
+        """Latched `state`, when something in it changed. Either thread."""
+        with self._state_lock:
+            result = self._last_result
+            values: dict[str, object] = {"lifecycle": self.lifecycle_state, "enabled": self.config.enabled}
+            if result is not None:
+                values |= {"scene_id": result.scene_id, **self._scene_began}
+                values |= {"rgb_only": result.rgb_only, "depth_note": result.depth_note or ""}
+            # The note may hold a number that differs from frame to frame.
+            key = {name: value for name, value in values.items() if name != "depth_note"}
+            if key == self._last_state:
+                return
+            self._last_state = key
+            message = f"scene {result.scene_id}" if result is not None else self.lifecycle_state
+            name = f"{self.get_fully_qualified_name()}: stream"
+            self._state_publisher.publish(status(name, DiagnosticStatus.OK, message, values))
 
     def _report(self) -> None:
         """Once a second: follow the publishers, the watchdog's line, diagnostics."""

@@ -24,7 +24,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 UNCONFIGURED = "unconfigured"
 INACTIVE = "inactive"
 LIVE = "live"
-_CHANGE_UNCONFIGURED = ("model", "device", "dtype", "threads", "autostart")
+_CHANGE_UNCONFIGURED = ("model", "device", "dtype", "threads", "autostart", "qos.output_depth")
 _CHANGE_INACTIVE = ("image_transport", "depth_transport", "qos.")
 
 

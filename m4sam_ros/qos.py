@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -13,6 +14,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 RELIABLE = QoSReliabilityPolicy.RELIABLE
 BEST_EFFORT = QoSReliabilityPolicy.BEST_EFFORT
 
@@ -48,7 +50,7 @@ def matching_reliability(offered: list[QoSReliabilityPolicy], current: QoSReliab
 
 def publish(node: Any, kind: Any, topic: str, profile: QoSProfile, on_incompatible: Callable[[str], None]) -> Any:
     """A publisher whose QoS users may override, and which reports subscribers that cannot be matched."""
-    overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY))
+    overrides = QoSOverridingOptions(overridden(node, node.resolve_topic_name(topic), "publisher"))
     events = PublisherEventCallbacks(incompatible_qos=lambda event: on_incompatible(policy_name(event)))
     return node.create_publisher(kind, topic, profile, event_callbacks=events, qos_overriding_options=overrides)
 
@@ -92,8 +94,8 @@ class MatchedSubscription:
         self._depth = depth
         self._on_incompatible = on_incompatible
         self.topic = node.resolve_topic_name(topic)
-        pinned = _given_override(node, f"qos_overrides.{self.topic}.subscription.reliability")
-        self._auto = reliability == "auto" and pinned is None
+        self._overridden = overridden(node, self.topic, "subscription")
+        self._auto = reliability == "auto" and QoSPolicyKind.RELIABILITY not in self._overridden
         start = BEST_EFFORT if reliability == "best_effort" else RELIABLE
         self.reliability = matching_reliability(self._offered(), start) if self._auto else start
         self._subscription = self._create()
@@ -122,9 +124,6 @@ class MatchedSubscription:
         return [info.qos_profile.reliability for info in infos]
 
     def _create(self) -> Any:
-        policies = [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH]
-        if not self._auto:
-            policies.append(QoSPolicyKind.RELIABILITY)
         return self._node.create_subscription(
             self._kind,
             self._topic,
@@ -133,16 +132,29 @@ class MatchedSubscription:
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._on_incompatible(policy_name(event))
             ),
-            qos_overriding_options=QoSOverridingOptions(policies),
+            qos_overriding_options=QoSOverridingOptions(self._overridden),
         )
 
 
-def _given_override(node: Any, parameter: str) -> Any:
-    """The value a user gave for a parameter that is not declared yet; None without."""
-    from rcl_interfaces.msg import ParameterDescriptor
+def overridden(node: Any, topic: str, entity: str) -> list[QoSPolicyKind]:
+    """The policies that the user overrides for a topic.
 
+    rclpy would declare every policy as a read-only parameter with the first value it sees, and take that value also
+    when the node wants another one later; so only what was given is declared.
+
+    Args:
+        node: the rclpy node.
+        topic: resolved name.
+        entity: "publisher" or "subscription".
+    """
+    prefix = f"qos_overrides.{topic}.{entity}"
+    return [kind for kind in OVERRIDABLE if _is_given(node, f"{prefix}.{kind.name.lower()}")]
+
+
+def _is_given(node: Any, parameter: str) -> bool:
+    """Whether a value was given for a parameter, declared or not."""
     if node.has_parameter(parameter):
-        return node.get_parameter(parameter).value
+        return True
     given = node.declare_parameter(parameter, None, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(parameter)
-    return given
+    return given is not None

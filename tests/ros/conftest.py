@@ -135,7 +135,8 @@ class Bench:
         else:
             code = "import sys; from m4sam_ros.node import main; sys.exit(main())"
             command = [sys.executable, "-c", code]
-        command += ["--ros-args", "-p", f"model:={model}", *ros_args]
+        # A loaded test machine must not make frames too old.
+        command += ["--ros-args", "-p", f"model:={model}", "-p", "max_frame_age_s:=0.0", *ros_args]
         for parameter in parameters:
             command += ["-p", parameter]
         process = NodeProcess(command, self._env, self._folder / f"node{len(self.processes)}.log")

@@ -44,6 +44,8 @@ def test_twenty_loops_of_a_bag_with_dropped_frames(bench, values):
     bench.start("sync.missing_depth:=drop")
     masks = bench.masks()
     camera = bench.camera()
+    bench.step(camera, masks, 100 - 1 / 15)
+    masks.clear()
     possible, per_loop = 0, []
     for _ in range(20):
         before = len(masks)
@@ -67,6 +69,11 @@ def test_ten_per_cent_loss_on_each_stream(bench):
     masks = bench.masks()
     depths = bench.listen(Image, "/saliency/depth_masked", 50)
     camera = bench.camera()
+    stamps = iter(1 + i / 30 for i in range(1000))
+    while not depths:
+        bench.step(camera, masks, next(stamps))
+    masks.clear()
+    depths.clear()
     possible = 0
     for i in range(400):
         rgb, depth = rng.random() > 0.1, rng.random() > 0.1
@@ -85,6 +92,8 @@ def test_rgb_at_30_hz_with_depth_at_15_hz(bench, values):
     bench.start()
     masks = bench.masks()
     camera = bench.camera()
+    bench.step(camera, masks, 10 - 1 / 15)
+    masks.clear()
     for i in range(60):
         camera.shoot(10 + i / 30, depth=i % 2 == 0)
         bench.spin(PACE_S)
@@ -182,6 +191,8 @@ def test_three_cameras(bench):
         bench.start(ros_args=("-r", f"__ns:=/{name}/saliency"))
     masks = {name: bench.masks(f"/{name}/saliency") for name in names}
     cameras = {name: bench.camera(namespace=f"/{name}/saliency") for name in names}
+    for name, camera in cameras.items():
+        bench.step(camera, masks[name], 10 - 1 / 30)
     for i in range(30):
         for camera in cameras.values():
             camera.shoot(10 + i / 30)
@@ -219,7 +230,8 @@ def test_a_slow_model_always_gets_the_newest_frame(bench, values):
     bench.start(fault="slow")
     masks = bench.masks()
     camera = bench.camera()
-    lags, seen = [], 0
+    bench.step(camera, masks, 10 - 1 / 30)
+    lags, seen = [], 1
     for i in range(75):
         stamp = 10 + i / 30
         camera.shoot(stamp)
@@ -235,6 +247,23 @@ def test_a_slow_model_always_gets_the_newest_frame(bench, values):
     drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
     assert int(report["rgb_in"]) == len(masks) + drops
     assert int(report["drops.busy"]) > 20
+
+
+def test_a_frame_that_waited_too_long_is_not_begun(bench, values):
+    bench.start("max_frame_age_s:=0.05", fault="slow")
+    masks = bench.masks()
+    camera = bench.camera()
+    while not masks:
+        camera.shoot(time.time())
+        bench.spin(0.4)
+    heard = len(masks)
+    first = time.time()
+    camera.shoot(first)
+    camera.shoot(first + 0.02)
+    bench.until(lambda: len(masks) > heard, "the mask of the first")
+    bench.spin(1.0)
+    assert abs(seconds(masks[-1]) - first) < 0.001
+    assert int(report_of(bench, values)["drops.too_old"]) >= 1
 
 
 def test_compressed_transports(bench):
