@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.ready
+STAMP := $(VENV)/.ready$(if $(ROS_DISTRO),-$(ROS_DISTRO))
 DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
 

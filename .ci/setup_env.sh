@@ -23,6 +23,10 @@ if [ -n "${ROS_DISTRO:-}" ] && "$python" -c 'import rclpy' 2>/dev/null; then
     sourced_ros=yes
 fi
 
+if [ -e "$venv/.sourced_ros" ] && [ "$(cat "$venv/.sourced_ros")" != "$sourced_ros" ]; then
+    echo "setup: $venv was made $([ "$sourced_ros" = yes ] && echo without || echo on top of) a sourced ROS 2; making it anew"
+    rm -rf "$venv"
+fi
 if [ ! -x "$venv/bin/python" ]; then
     if [ "$sourced_ros" = yes ]; then
         echo "setup: ROS 2 $ROS_DISTRO found; $venv sees its Python packages"
@@ -31,6 +35,7 @@ if [ ! -x "$venv/bin/python" ]; then
         "$python" -m venv "$venv"
     fi
 fi
+echo "$sourced_ros" > "$venv/.sourced_ros"
 
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
