@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ROS 2 and this package, for whatever the container is told to run.
 set -e
+# shellcheck disable=SC1091
 source /opt/ros/jazzy/setup.bash
 export AMENT_PREFIX_PATH=/opt/m4sam/.venv:$AMENT_PREFIX_PATH
 exec "$@"
