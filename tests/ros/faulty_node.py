@@ -42,6 +42,15 @@ class Slow(NearHalf):
         return super().process(rgb, depth, stamp, camera)
 
 
+class Second(NearHalf):
+    """Takes a second and says when it begins."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print(f"inferring {stamp}", flush=True)
+        time.sleep(1.0)
+        return super().process(rgb, depth, stamp, camera)
+
+
 class Raising(NearHalf):
     """Fails on frames 3, 4 and 5."""
 
@@ -77,6 +86,7 @@ BACKENDS = {
     "sleepy": Sleepy,
     "computing": Computing,
     "slow": Slow,
+    "second": Second,
     "raising": Raising,
     "out_of_memory": OutOfMemory,
     "unloadable": Unloadable,
