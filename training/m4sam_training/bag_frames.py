@@ -23,8 +23,7 @@ IMAGE, COMPRESSED, CAMERA_INFO = (
     "sensor_msgs/msg/CameraInfo",
 )
 _NS = 1e-9
-_MASK_WORDS = ("mask", "saliency")
-_DERIVED_WORDS = (*_MASK_WORDS, "overlay", "probability", "infra", "ir/", "confidence", "left", "right")
+_DERIVED_WORDS = ("mask", "overlay", "probability", "confidence", "infra", "/ir/", "left", "right")
 
 
 @dataclass(frozen=True)
