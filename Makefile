@@ -1,6 +1,6 @@
 # Every target sets itself up: the environment lives in .venv/ and is rebuilt when setup.py or the pins change.
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
-#   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/
+#   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights
 #   make test | test-slow | lint | bench | clean
 #   make PYTHON=python3.12 ...    another interpreter
 #   make TORCH_INDEX=url ...      an extra package index for torch (e.g. PyTorch's CPU-only builds)
@@ -29,7 +29,7 @@ $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)")
+	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)") $(if $(DEMO_MODEL),--model "$(DEMO_MODEL)")
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
