@@ -49,7 +49,8 @@ class Encoding:
 
 def _to_8bit(samples: np.ndarray) -> np.ndarray:
     """Full-range 16-bit samples to 8 bit, rounded (65535 -> 255)."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    scaled: np.ndarray = cv2.convertScaleAbs(np.ascontiguousarray(samples), alpha=1 / 257)
+    return scaled
 
 
 def _channels(*order: int) -> ToRgb:
