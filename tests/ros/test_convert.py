@@ -239,3 +239,26 @@ def test_writing_refuses_what_does_not_fit(pixels, encoding):
     pytest.importorskip("sensor_msgs.msg")
     with pytest.raises(InputError, match="image to publish"):
         convert.numpy_to_image(pixels, encoding)
+
+
+def test_sixteen_bits_become_eight_without_an_error():
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    rgb = convert.image_to_rgb(message(every, "mono16", pad=2))
+    np.testing.assert_array_equal(rgb[..., 0], np.rint(every / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("encoding", convert.RGB_ENCODINGS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (2, 2), (2, 1), (3, 3)])
+def test_tiny_images_are_read_or_refused(encoding, height, width):
+    known = convert.ENCODINGS[encoding]
+    rows = known.rows(height)
+    pixels = np.zeros((rows, width) if known.channels == 1 else (rows, width, known.channels), known.dtype)
+    try:
+        rgb = convert.image_to_rgb(message(pixels, encoding, height=height))
+    except InputError as error:
+        refusal = str(error)
+    else:
+        refusal = None
+        assert rgb.shape == (height, width, 3)
+    simple = not encoding.startswith(("bayer", "yu", "uyvy", "nv"))
+    assert refusal is None or not simple
