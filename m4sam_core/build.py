@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from m4sam_core.config import AdapterConfig, FusionConfig, HieraConfig, MemoryConfig, ModelConfig
+from m4sam_core.config import (
+    AdapterConfig,
+    EfficientNetLiteConfig,
+    FusionConfig,
+    HieraConfig,
+    MemoryConfig,
+    ModelConfig,
+)
+from m4sam_core.errors import ConfigError
 from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
 from m4sam_core.model.decoder import Decoder, GatedFusion
+from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk, block_dims
 from m4sam_core.model.fusion import RFB, UIM, LiteUIM
 from m4sam_core.model.hiera import HIERA_SIZES, HieraTrunk
 from m4sam_core.model.m4sam import M4SAM, MemoryModules
@@ -50,7 +59,19 @@ def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
 def _build_trunk(cfg: ModelConfig) -> Trunk:
     if isinstance(cfg.trunk, HieraConfig):
         return _build_hiera(cfg.trunk, cfg.adapter)
-    raise AssertionError(cfg.trunk)
+    return _build_efficientnet(cfg.trunk, cfg.adapter)
+
+
+def _build_efficientnet(cfg: EfficientNetLiteConfig, adapter: AdapterConfig) -> EfficientNetLiteTrunk:
+    if adapter.kind == "none":
+        return EfficientNetLiteTrunk()
+    if adapter.kind == "bottleneck":
+        raise ConfigError(
+            "adapter.kind: expected moe_lora, conv_lora, lora or none for trunk efficientnet_lite0, got 'bottleneck'; "
+            "choose one of them"
+        )
+    dims = block_dims()[-cfg.adapted_blocks :]
+    return EfficientNetLiteTrunk([build_adapter(adapter, dim_in, {"project": out}) for dim_in, out in dims])
 
 
 def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:

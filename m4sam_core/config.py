@@ -64,6 +64,9 @@ class EfficientNetLiteConfig(Config):
     """EfficientNet-Lite0 (ImageNet), for robots without a GPU."""
 
     kind: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    adapted_blocks: int = Field(
+        11, ge=1, le=16, description="How many of the 16 blocks, counted from the last, carry adapters."
+    )
 
 
 TrunkConfig = Annotated[Union[HieraConfig, EfficientNetLiteConfig], Field(discriminator="kind")]
@@ -162,6 +165,14 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
     "base_plus": {"trunk": {"kind": "hiera", "size": "base_plus"}},
     "small": {"trunk": {"kind": "hiera", "size": "small"}},
     "tiny": {"trunk": {"kind": "hiera", "size": "tiny"}},
+    # For robots without a GPU; the packaged weights are of this kind (docs/models.md).
+    "edge": {
+        "trunk": {"kind": "efficientnet_lite0"},
+        "input_size_px": 256,
+        "rgb_norm": "imagenet",
+        "fusion": {"kind": "uim_lite", "channels": 32},
+        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96},
+    },
     # Narrow everything: for tests and smoke runs, about a hundred times cheaper.
     "nano": {
         "trunk": {"kind": "hiera", "size": "nano"},

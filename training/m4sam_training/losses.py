@@ -34,7 +34,7 @@ def structure_loss(logits: Tensor, target: Tensor, bce: BceKind) -> Tensor:
     Returns:
         Scalar, mean over the samples.
     """
-    pooled = F.avg_pool2d(target, STRUCTURE_WINDOW_PX, stride=1, padding=STRUCTURE_WINDOW_PX // 2)
+    pooled = _window_mean(target)
     weight = 1 + 5 * (pooled - target).abs()
     if bce == "scalar":
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
@@ -46,6 +46,13 @@ def structure_loss(logits: Tensor, target: Tensor, bce: BceKind) -> Tensor:
     total = ((prob + target) * weight).sum((2, 3))
     iou = 1 - (overlap + 1) / (total - overlap + 1)
     return cross_entropy + iou.mean() + 0.3 * (prob - target).abs().mean()
+
+
+def _window_mean(x: Tensor) -> Tensor:
+    """avgpool31 with zero padding that counts, rows and columns one after the other: 15 times less work."""
+    half = STRUCTURE_WINDOW_PX // 2
+    rows = F.avg_pool2d(x, (STRUCTURE_WINDOW_PX, 1), stride=1, padding=(half, 0))
+    return F.avg_pool2d(rows, (1, STRUCTURE_WINDOW_PX), stride=1, padding=(0, half))
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class SceneStyle:
     """What scenes are made of.
 
     Attributes:
-        photos: RGB photographs (H, W, 3) uint8 for walls, tables, labels and whole backdrops; may be empty.
+        photos: RGB photographs (H, W, 3) uint8 for walls, tables and labels; may be empty.
+        backdrops: photographs without a subject of their own, to stand for the whole room; may be empty.
         cutouts: RGBA pictures (S, S, 4) uint8 of single objects; may be empty.
         photo_share: chance that a surface or a procedural object wears a photograph.
         cutout_share: chance that an object is a cut-out.
@@ -34,6 +35,7 @@ class SceneStyle:
     """
 
     photos: Sequence[ByteImage] = ()
+    backdrops: Sequence[ByteImage] = ()
     cutouts: Sequence[ByteImage] = ()
     photo_share: float = 0.5
     cutout_share: float = 0.7
@@ -171,7 +173,7 @@ class SceneBuilder:
         )
         rest = Pose.look(np.zeros(3), np.array([pitch, 0.0, 0.0]), focal_ratio * 640, 640, round(640 / self.aspect))
         ground_m = float(rest.point_at(320, rest.height * rng.uniform(0.62, 0.85), subject_m)[1])
-        if self.style.photos and rng.random() < self.style.backdrop_share:
+        if self.style.backdrops and rng.random() < self.style.backdrop_share:
             scene.surfaces = [self._backdrop(rest, far)]
         else:
             scene.surfaces = self._room(ground_m, far, subject_m)
@@ -188,7 +190,7 @@ class SceneBuilder:
         return procedural_texture(self.rng, size_px, vivid, contrast)
 
     def _backdrop(self, rest: Pose, far: float) -> Surface:
-        photo = self.style.photos[int(self.rng.integers(len(self.style.photos)))]
+        photo = self.style.backdrops[int(self.rng.integers(len(self.style.backdrops)))]
         texture = _photo_texture(self.rng, photo, 1024, 0.5)
         middle = rest.point_at(320, rest.height / 2, far)
         lean = self.rng.uniform(-0.5, 0.5)

@@ -1,0 +1,160 @@
+"""Pre-rendered clips on disk, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from m4sam_core.config import DepthConfig
+from m4sam_core.depth import prepare_depth
+from m4sam_core.errors import InputError
+from m4sam_core.images import resize_depth, resize_rgb
+from m4sam_training.synth.clip import generate_clip
+from m4sam_training.synth.scene import SceneStyle
+
+_RENDER = (240, 320)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips for `unroll_clip`: rgb (B,T,3,S,S), depth (B,T,1,S,S), mask (B,T,1,S,S), all float32 in [0, 1]."""
+
+    rgb: Tensor
+    depth: Tensor
+    mask: Tensor
+
+
+def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneStyle) -> None:
+    """Render one clip and save it as the model will see it, unless the file is there already.
+
+    Args:
+        path: `.npz` file; rgb (T,S,S,3) uint8, depth (T,S,S) uint16 (unit depth times 65535), mask (T,S,S) uint8.
+        seed: seed of the clip; also decides its frame rate and camera quality.
+        frames: T.
+        size_px: S.
+        style: what scenes are made of.
+    """
+    if path.exists():
+        return
+    rng = np.random.default_rng((seed, 7))
+    fps, severity = float(rng.uniform(3, 15)), float(rng.uniform(0, 1)) ** 2
+    rgbs, depths, masks = [], [], []
+    for frame in generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity):
+        unit = prepare_depth(frame.depth, *_RENDER, DepthConfig()).unit
+        rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
+        depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
+        masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))
+    partial = path.with_suffix(".part.npz")
+    np.savez(partial, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks))
+    partial.rename(path)
+
+
+class ClipStore:
+    """Clips rendered so far. A renderer may go on adding some while training reads.
+
+    Args:
+        folder: where `render_clip` writes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.paths: list[Path] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the folder again.
+
+        Raises:
+            InputError: it holds no clip.
+        """
+        self.paths = sorted(path for path in self.folder.glob("*.npz") if not path.name.endswith(".part.npz"))
+        if not self.paths:
+            raise InputError(f"{self.folder}: expected rendered clips, found none; run `m4sam edge render` first")
+
+    def batch(self, indices: npt.ArrayLike, frames: int, size_px: int, rng: np.random.Generator | None) -> Batch:
+        """Load clips.
+
+        Args:
+            indices: which clips.
+            frames: how many frames of each, from its start.
+            size_px: side of the square.
+            rng: source of the augmentation; None loads clips as they are.
+        """
+        clips = [_load(self.paths[int(index)], frames, size_px, rng) for index in np.asarray(indices)]
+        rgb, depth, mask = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
+        return Batch(rgb.permute(0, 1, 4, 2, 3), depth[:, :, None], mask[:, :, None])
+
+
+_Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None) -> _Arrays:
+    with np.load(path) as archive:
+        rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
+    window = _window(rgb.shape[1], rng)
+    rgb = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb]).astype(np.float32) / 255
+    depth = np.stack([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth]).astype(np.float32) / 65535
+    mask = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask]).astype(np.float32) / 255
+    return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng)
+
+
+def _window(side: int, rng: np.random.Generator | None) -> tuple[slice, slice]:
+    """The same crop for the whole clip."""
+    if rng is None or rng.random() < 0.4:
+        return slice(0, side), slice(0, side)
+    size = rng.integers(int(side * 0.7), side + 1, 2)
+    top, left = int(rng.integers(0, side - size[0] + 1)), int(rng.integers(0, side - size[1] + 1))
+    return slice(top, top + int(size[0])), slice(left, left + int(size[1]))
+
+
+def _resize(frame: npt.NDArray[np.generic], size_px: int, how: int) -> npt.NDArray[np.generic]:
+    return frame if frame.shape[:2] == (size_px, size_px) else cv2.resize(frame, (size_px, size_px), interpolation=how)
+
+
+def _augment(
+    rgb: npt.NDArray[np.float32],
+    depth: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.float32],
+    rng: np.random.Generator,
+) -> _Arrays:
+    """Mirror, play backwards, recolour, and damage the depth; one draw for the whole clip."""
+    if rng.random() < 0.5:
+        rgb, depth, mask = rgb[:, :, ::-1], depth[:, :, ::-1], mask[:, :, ::-1]
+    if rng.random() < 0.5:
+        rgb, depth, mask = rgb[::-1], depth[::-1], mask[::-1]
+    rgb = (rgb - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(0.5 + rng.normal(0, 0.08))
+    grey = rgb.mean(axis=-1, keepdims=True)
+    saturation = 0.0 if rng.random() < 0.08 else rng.uniform(0.4, 1.4)
+    rgb = np.clip(grey + (rgb - grey) * np.float32(saturation), 0, 1)
+    return np.ascontiguousarray(rgb), damage_depth(np.ascontiguousarray(depth), rng), np.ascontiguousarray(mask)
+
+
+def damage_depth(depth: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """What depth cameras do to a clip beyond noise: nothing, no depth at all, blotches, steps, or a shift.
+
+    Args:
+        depth (T, S, S): unit depth.
+        rng: source of randomness.
+    """
+    kind = rng.choice(
+        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.5, 0.12, 0.14, 0.08, 0.08, 0.08]
+    )
+    if kind == "absent":
+        return np.zeros_like(depth)
+    if kind == "blotches":
+        grid = rng.random((depth.shape[0], 9, 9), dtype=np.float32)
+        fields = np.stack([cv2.resize(g, depth.shape[:0:-1], interpolation=cv2.INTER_CUBIC) for g in grid])
+        return np.where(fields < rng.uniform(0.2, 0.6), 0, depth).astype(np.float32)
+    if kind == "coarse":
+        return (np.round(depth * 20) / 20).astype(np.float32)
+    if kind == "shifted":
+        return np.roll(depth, tuple(int(v) for v in rng.integers(-6, 7, 2)), axis=(1, 2))
+    if kind == "range":
+        return np.where(depth > rng.uniform(0.4, 0.95), 0, depth).astype(np.float32)
+    return depth

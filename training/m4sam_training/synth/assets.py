@@ -1,0 +1,64 @@
+"""Pictures for the rich generator, from a folder: photos/ for textures, cutouts/ (RGBA) for objects.
+
+docs/models.md lists where the pictures of the packaged model come from, and their licences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from m4sam_core.errors import InputError
+from m4sam_training.synth.scene import SceneStyle
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+RICH_STYLE = SceneStyle(photo_share=0.5, cutout_share=0.75, backdrop_share=0.25, arm_share=0.15, distractors=8)
+_HELD_OUT_EVERY = 8
+_SYMBOLS = ("fe0f-20e3", "1f1e6", "1f1f", "1f3fb", "1f3fd", "1f3fe", "1f3ff", "200d-2640", "200d-2642")
+
+
+def load_style(folder: str | Path, part: Literal["train", "held_out"], base: SceneStyle = RICH_STYLE) -> SceneStyle:
+    """A scene style that uses a folder's pictures; every eighth picture is kept for the held-out part.
+
+    Args:
+        folder: holds photos/ and cutouts/; backdrops.txt names the photographs without a subject, one stem a line.
+        part: which share of the pictures to use. Held-out scenes also have another depth camera.
+        base: shares and counts.
+
+    Raises:
+        InputError: the folder lacks photos or cut-outs.
+    """
+    root = Path(folder)
+    photo_paths, cutout_paths = _split(root / "photos", part), _split(root / "cutouts", part)
+    cutout_paths = [path for path in cutout_paths if not any(mark in path.stem for mark in _SYMBOLS)]
+    if not photo_paths or not cutout_paths:
+        raise InputError(
+            f"{root}: expected pictures in photos/ and cutouts/, found none; run `m4sam edge assets` first"
+        )
+    listing = root / "backdrops.txt"
+    scenic = set(listing.read_text(encoding="utf-8").split()) if listing.is_file() else set()
+    return replace(
+        base,
+        photos=[_read(path, cv2.IMREAD_COLOR) for path in photo_paths],
+        backdrops=[_read(path, cv2.IMREAD_COLOR) for path in photo_paths if path.stem in scenic],
+        cutouts=[picture for path in cutout_paths if (picture := _read(path, cv2.IMREAD_UNCHANGED)).shape[2] == 4],
+        sensors=("structured_light", "tof") if part == "train" else ("stereo",),
+    )
+
+
+def _split(folder: Path, part: Literal["train", "held_out"]) -> list[Path]:
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURES)
+    return [path for index, path in enumerate(paths) if (index % _HELD_OUT_EVERY == 0) == (part == "held_out")]
+
+
+def _read(path: Path, mode: int) -> npt.NDArray[np.uint8]:
+    picture = cv2.imread(str(path), mode)
+    if picture is None:
+        raise InputError(f"{path}: expected a picture, could not decode it; delete the file")
+    order = cv2.COLOR_BGRA2RGBA if picture.ndim == 3 and picture.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(picture, order), np.uint8)
