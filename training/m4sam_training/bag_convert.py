@@ -24,8 +24,8 @@ from m4sam_training.bag_frames import BagFrame, Drops, TopicChoice, choose_topic
 from m4sam_training.bag_labels import Label, make_labeller
 from m4sam_training.bag_source import BagSource
 from m4sam_training.image_files import write_png
-from m4sam_training.scan import safe_name
 from m4sam_training.scene_cuts import SceneCutter
+from m4sam_training.stems import safe_name
 
 Cut = Literal["scene", "time", "none"]
 CUTS: tuple[Cut, ...] = ("scene", "time", "none")

@@ -17,7 +17,8 @@ from m4sam_training.bag_write import ImageBagWriter, Storage
 from m4sam_training.frames import from_metres, read_frame_depth, to_metres
 from m4sam_training.image_files import read_mask, read_rgb
 from m4sam_training.plain_yaml import load_yaml
-from m4sam_training.scan import Scan, Video, safe_name
+from m4sam_training.scan import Scan, Video
+from m4sam_training.stems import safe_name
 
 RGB_TOPIC, DEPTH_TOPIC, MASK_TOPIC = "/rgb/image", "/depth/image", "/saliency/mask"
 INFO_TOPIC = "/rgb/camera_info"

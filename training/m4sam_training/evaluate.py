@@ -12,8 +12,9 @@ from m4sam_training.eval_report import WorstFrames, write_csv, write_curves
 from m4sam_training.image_files import write_png
 from m4sam_training.predict_dataset import Prediction
 from m4sam_training.protocols import Protocol, get_protocols
-from m4sam_training.scan import Irregularity, Scan, safe_name
+from m4sam_training.scan import Irregularity, Scan
 from m4sam_training.scoring import FrameScore, FrameScorer, row, summary, to_uint8
+from m4sam_training.stems import safe_name
 
 
 @dataclass

@@ -5,9 +5,7 @@ Nothing irregular is ever used silently: what is skipped and what is used in spi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +13,7 @@ from m4sam_core.errors import ConfigError, InputError
 from m4sam_training.image_files import IMAGE_SUFFIXES, image_size
 from m4sam_training.layouts import DepthKind, Layout, get_layout
 from m4sam_training.plain_yaml import load_yaml
+from m4sam_training.stems import match_diverging, safe_name
 
 _ASPECT_TOLERANCE = 0.02
 
@@ -144,11 +143,6 @@ def _locate(root: Path, table: Layout, split: str) -> Path | None:
     return None
 
 
-def safe_name(name: str) -> bool:
-    """True for a name that is one plain path component: no separators, no "..", no control characters."""
-    return bool(name) and name not in (".", "..") and not re.search(r"[/\\\x00-\x1f]", name)
-
-
 class _SplitReader:
     """Reads one split into a Scan."""
 
@@ -207,7 +201,7 @@ class _SplitReader:
             self._note(folder, f"video without folder: {', '.join(missing)}")
             return
         files = {role: self._list_images(found) for role, found in folders.items() if found is not None}
-        _match_diverging(files, self._note)
+        match_diverging(files, self._note)
         frames = [frame for stem in sorted(set().union(*files.values())) if (frame := self._pair(stem, files))]
         self._add_video(folder, frames)
 
@@ -339,27 +333,3 @@ def _video_of(rgb: Path, table: Layout) -> str:
     """Video name of a listed rgb file: the folder above `rgb/`, or the rgb folder's own name."""
     parent = rgb.parent
     return parent.parent.name if parent.name.lower() in {name.lower() for name in table.rgb} else parent.name
-
-
-def _match_diverging(files: dict[str, dict[str, Path]], note: Callable[[Path, str, bool], None]) -> None:
-    """Rename diverging stems to the rgb's where their frame number says so without doubt."""
-    lonely = {stem for stem in files["rgb"] if any(stem not in names for names in files.values())}
-    by_number = _unique_numbers(lonely)
-    for role, names in files.items():
-        if role == "rgb":
-            continue
-        strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
-        for number, stem in strangers.items():
-            target = by_number.get(number)
-            if target is not None and target not in names:
-                path = names.pop(stem)
-                names[target] = path
-                note(path, f"{role} name diverges, matched by frame number: {path.stem} -> {target}", True)
-
-
-def _unique_numbers(stems: set[str]) -> dict[int, str]:
-    """Trailing number -> stem, for numbers that only one stem has."""
-    matches = [(re.search(r"(\d{1,19})\D*$", stem), stem) for stem in stems]
-    numbered = [(int(match.group(1)), stem) for match, stem in matches if match]
-    tally = Counter(number for number, _ in numbered)
-    return {number: stem for number, stem in numbered if tally[number] == 1}
