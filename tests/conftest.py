@@ -105,7 +105,7 @@ def sweep_fastdds_segments(folder: Path) -> list[str]:
     Every Fast DDS segment X has a lock file X_el that its owner keeps locked while it lives.
     """
     removed = []
-    for lock_path in folder.glob("fastrtps_*_el"):
+    for lock_path in (*folder.glob("fastrtps_*_el"), *folder.glob("fastdds_*_el")):  # before Kilted, and since
         segment = lock_path.with_name(re.sub(r"_el$", "", lock_path.name))
         if "port" in segment.name:
             continue  # ports are shared by several processes and are reused by name
