@@ -201,7 +201,7 @@ def _shared_memory() -> list[Check]:
     if not Path("/dev/shm").is_dir():
         return [Check("/dev/shm", "warn", "missing", "DDS falls back to UDP and loses large images")]
     usage = shutil.disk_usage("/dev/shm")
-    segments = len(glob.glob("/dev/shm/fastrtps_*"))
+    segments = len([*glob.glob("/dev/shm/fastrtps_*"), *glob.glob("/dev/shm/fastdds_*")])
     found = f"{usage.total // MIB} MB, {usage.free // MIB} MB free, {segments} Fast DDS files"
     if usage.free < LEAST_SHM_BYTES:
         advice = "in Docker: --ipc=host or --shm-size=1g; left-overs of killed nodes: fastdds shm clean"
