@@ -113,7 +113,7 @@ class NearestStampPairer(Generic[R, D]):
 
     Attributes:
         drops: rgb frames that came to nothing, by cause: no_depth, before_first_depth, late, time_jump,
-            bad_stamp.
+            cleared, bad_stamp.
         counts: rgb, depth, pairs, held, rgb_only, time_jumps, depth_late, depth_unused, depth_bad_stamp.
         skews_s: skew of the last pairs (held ones excluded), seconds.
         nearest_miss_s: distance of the nearest depth of the last unpaired rgb frame, seconds; None before any.
@@ -226,8 +226,8 @@ class NearestStampPairer(Generic[R, D]):
         return pairs
 
     def clear(self) -> None:
-        """Forget waiting frames and both time lines; counters stay."""
-        self.drops["time_jump"] += len(self._rgb_queue)
+        """Forget waiting frames (drop `cleared`) and both time lines; counters stay."""
+        self.drops["cleared"] += len(self._rgb_queue)
         self._rgb_queue.clear()
         self._depth_queue.clear()
         self._last_depth = None

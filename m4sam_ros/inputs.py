@@ -100,6 +100,7 @@ class CalibrationWatch:
 
     def changed(self, msg: CameraInfo) -> bool:
         """Whether this message differs from the one before; the first one does not."""
-        intrinsics = (msg.width, msg.height, tuple(msg.k))
+        # Bytes, for a NaN differs from itself.
+        intrinsics = (msg.width, msg.height, np.asarray(msg.k, np.float64).tobytes())
         before, self._intrinsics = self._intrinsics, intrinsics
         return before not in (None, intrinsics)

@@ -47,6 +47,11 @@ class Metrics:
         with self._lock:
             self.drops[cause] += 1
 
+    def absorb(self, drops: Counter[str]) -> None:
+        """Add the drops of a pairing that ends."""
+        with self._lock:
+            self.drops.update(drops)
+
     def problem(self, kind: str, text: str, every_s: float = 5.0) -> str | None:
         """Count a problem and remember its text; returns what to log now, None while it is throttled."""
         now = time.monotonic()

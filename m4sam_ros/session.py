@@ -97,7 +97,9 @@ class ActiveSession:
             ConfigError: see `make_synchronizer`; nothing has changed then.
         """
         if cfg.sync != self._cfg.sync:
-            self.synchronizer = make_synchronizer(cfg.sync)
+            successor = make_synchronizer(cfg.sync)
+            self._retire_synchronizer()
+            self.synchronizer = successor
         self._cfg = cfg
 
     def follow_publishers(self) -> None:
@@ -113,7 +115,13 @@ class ActiveSession:
         self.rgb.subscription.destroy()
         self.depth.subscription.destroy()
         self._node.destroy_subscription(self._info)
+        self._retire_synchronizer()
         return self.worker.stop(timeout_s)
+
+    def _retire_synchronizer(self) -> None:
+        """Its counters end with it; the drops go on counting in the metrics."""
+        self.synchronizer.clear()
+        self._metrics.absorb(self.synchronizer.drops)
 
     # ---------------------------------------------------------------------------- executor's thread
 

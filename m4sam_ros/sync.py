@@ -41,7 +41,7 @@ class Synchronizer(Protocol):
         ...
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Forget what waits, as drop `cleared`."""
         ...
 
 
@@ -84,6 +84,7 @@ class MessageFiltersPairer:
         self.counts: Counter[str] = Counter()
         self.skews_s: deque[float] = deque(maxlen=100)
         self.nearest_miss_s: float | None = None
+        self._waiting: deque[tuple[float, Any]] = deque()
         self.clear()
 
     @property
@@ -120,9 +121,10 @@ class MessageFiltersPairer:
 
     def clear(self) -> None:
         """See `Synchronizer`."""
+        self.drops["cleared"] += len(self._waiting)
+        self._waiting.clear()
         self.rgb_stream = StampedStream()
         self.depth_stream = StampedStream()
-        self._waiting: deque[tuple[float, Any]] = deque()
         self._last_depth: tuple[float, Any] | None = None
         self._rebuild()
 

@@ -10,6 +10,8 @@ from typing import Any
 from m4sam_ros.diagnostics import all_drops
 
 REPEAT_S = 30.0
+# In one period. A looping bag makes two with each loop.
+MANY_JUMPS = 8
 
 
 class Watch:
@@ -43,7 +45,7 @@ class Watch:
             return self._problem, None
         facts = self._facts(cfg, depth_note, waiting_for_clock, now)
         self._start()
-        self._problem = why_no_mask(facts) or why_no_depth(facts)
+        self._problem = why_no_mask(facts) or why_unsteady(facts) or why_no_depth(facts)
         if self._problem is None:
             self._said = None
             return None, None
@@ -91,6 +93,7 @@ class Watch:
             waiting_for_clock=waiting_for_clock,
             drops=dict(drops),
             depth_note=depth_note,
+            time_jumps=pairing["time_jumps"],
         )
 
 
@@ -134,6 +137,7 @@ class Facts:
         waiting_for_clock: use_sim_time is set and /clock is silent.
         drops: frames dropped since the last look, by cause.
         depth_note: why the model could not use the depth of the last frame, "" when it could.
+        time_jumps: how often a stream's stamps jumped.
     """
 
     rgb: InputFacts
@@ -148,6 +152,7 @@ class Facts:
     waiting_for_clock: bool = False
     drops: dict[str, int] = field(default_factory=dict)
     depth_note: str = ""
+    time_jumps: int = 0
 
 
 def why_no_mask(facts: Facts) -> str | None:
@@ -164,6 +169,14 @@ def why_no_mask(facts: Facts) -> str | None:
         causes = ", ".join(f"{count} {cause}" for cause, count in sorted(facts.drops.items()))
         return f"no mask: every frame was dropped ({causes}); see docs/troubleshooting.md"
     return "no mask: the first frames are on their way"
+
+
+def why_unsteady(facts: Facts) -> str | None:
+    """One line when stamps jump about so often that no scene lasts; None otherwise."""
+    if facts.time_jumps < MANY_JUMPS:
+        return None
+    inputs = f"{facts.rgb.topic} has {facts.rgb.publishers} publisher(s), {facts.depth.topic} {facts.depth.publishers}"
+    return f"the stamps of the inputs jumped {facts.time_jumps} times; {inputs}; do two cameras share a name?"
 
 
 def why_no_depth(facts: Facts) -> str | None:

@@ -99,9 +99,27 @@ def test_rgb_at_30_hz_with_depth_at_15_hz(bench, values):
         bench.spin(PACE_S)
     quiet(bench, masks)
     report = report_of(bench, values)
-    assert len(masks) >= 54
+    # On a loaded machine two frames may reach the worker at once.
+    assert len(masks) + int(report.get("drops.busy", 0)) >= 54
     assert int(report["pairs"]) >= 28
     assert int(report["pairs_held_depth"]) >= 26
+
+
+def test_without_any_depth_masks_come_from_rgb_alone(bench, values):
+    node = bench.start("watchdog_period_s:=1.0")
+    camera = bench.camera()
+    bench.ros.destroy_publisher(camera.depth_publisher)
+    stamps = iter(10 + i / 10 for i in range(10_000))
+
+    def said():
+        camera.shoot(next(stamps), depth=False)
+        bench.spin(0.03)
+        return "masks from rgb alone: no publisher on /saliency/depth/image" in node.log
+
+    bench.until(said, "the watchdog")
+    report = report_of(bench, values)
+    assert int(report["frames_rgb_only"]) > 10
+    assert int(report["drops.before_first_depth"]) <= 20
 
 
 def test_cameras_and_nodes_that_are_killed_come_back(bench, ros_env, tmp_path):

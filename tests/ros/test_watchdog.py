@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from m4sam_ros.watchdog import Facts, InputFacts, why_no_depth, why_no_mask
+from m4sam_ros.watchdog import Facts, InputFacts, why_no_depth, why_no_mask, why_unsteady
 
 
 def facts(rgb=None, depth=None, **changes):
@@ -71,3 +71,9 @@ def test_masks_without_depth_are_explained():
     line = why_no_depth(facts(masks=9, depth_note="depth is 320x240, rgb 640x480"))
     assert "depth is 320x240, rgb 640x480; is depth registered to rgb?" in line
     assert "every message on /cam/depth is unusable" in why_no_depth(facts(masks=9, depth={"bad": 150}))
+
+
+def test_two_cameras_under_one_name_are_suspected():
+    line = why_unsteady(facts(masks=9, time_jumps=40, rgb={"publishers": 2}))
+    assert "jumped 40 times; /cam/rgb has 2 publisher(s), /cam/depth 1; do two cameras share a name?" in line
+    assert why_unsteady(facts(masks=9, time_jumps=2)) is None
