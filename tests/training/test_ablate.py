@@ -16,8 +16,8 @@ from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_training.ablate import GROUPS, VARIANTS, AblationJob, ablation_table, as_json, choose_variants, run_variant
 from m4sam_training.cli.main import main
 from m4sam_training.distributed import World
+from m4sam_training.starting_model import starting_model
 from m4sam_training.train_step import TrainStep
-from m4sam_training.trainer import starting_model
 
 SMOKE = Path(__file__).resolve().parents[2] / "config" / "train" / "smoke.yaml"
 QUICK = ("run.max_steps=1", "run.tensorboard=false", "run.device=cpu", "data.clip_length=2", "run.threads=1")

@@ -140,8 +140,9 @@ def test_a_second_run_in_the_same_folder_is_refused(dataset, tmp_path, capsys):
         (["data.layout=rdvz"], "rdvs, vidsod100, dvisal"),
         (["data.split=valid"], "split"),
         (["augment.corruptions=[fog]", "augment.corruption_probability=1"], "augment.corruptions: expected some of"),
-        (["init.trunk=/none.pt"], "/none.pt: expected a weights file"),
-        (["init.checkpoint=/none.safetensors"], "/none.safetensors: expected a checkpoint file"),
+        (["init.trunk=/none.pt"], "model '/none.pt': expected a known name, a file"),
+        (["init.checkpoint=/none.safetensors"], "model '/none.safetensors': expected a known name, a file"),
+        (["model.trunk.size=tiny"], "add --set init.trunk=sam2.1_tiny, or --set init.random_trunk=true"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -20,11 +20,12 @@ from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_training.checkpointing import Progress, list_checkpoints, load_adapter, load_training_state, trainable_state
 from m4sam_training.distributed import World, choose_device
 from m4sam_training.optim import learning_rates, make_optimizer
+from m4sam_training.starting_model import starting_model
 from m4sam_training.train_config import TrainConfig
 from m4sam_training.train_data import ClipSampler
 from m4sam_training.train_log import read_metrics
 from m4sam_training.train_step import DivergedError, TrainStep
-from m4sam_training.trainer import Trainer, choose_checkpoint, starting_model
+from m4sam_training.trainer import Trainer, choose_checkpoint
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -350,8 +351,9 @@ def test_adapter_file_holds_what_is_trained_and_restores_it(tmp_path):
         load_adapter(path, other)
     with pytest.raises(CheckpointError, match="expected an adapter file, got"):
         load_adapter(tmp_path / "last.safetensors", trained)
+    (tmp_path / "short").write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="expected an adapter file"):
-        load_adapter(tmp_path / "none", trained)
+        load_adapter(tmp_path / "short", trained)
 
 
 def test_starting_from_a_checkpoint_needs_the_same_architecture(whole_run, tmp_path):
@@ -395,6 +397,16 @@ def test_two_clips_are_learned_by_heart(tmp_path):
     score = measure.get_results()["sm"]
     print(f"S-measure after 150 steps on 2 clips: {score:.3f}")
     assert score > 0.95
+
+
+def test_a_downloaded_trunk_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("M4SAM_CACHE", str(tmp_path))
+    cfg = settings(model={"preset": "nano", "trunk": {"size": "tiny"}}, init={"trunk": "sam2.1_tiny"})
+    with pytest.raises(CheckpointError, match=r"sam2\.1_tiny"):
+        starting_model(cfg)
+    trunk = {k: torch.randn_like(v) for k, v in build_model(cfg.model).trunk.hiera.state_dict().items()}
+    torch.save({"model": {f"image_encoder.trunk.{k}": v for k, v in trunk.items()}}, tmp_path / "sam2.1_hiera_tiny.pt")
+    assert equal(starting_model(cfg).trunk.hiera.state_dict(), trunk)
 
 
 def test_no_clips_and_no_such_gpu_are_refused(tmp_path):

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from m4sam_core.errors import M4SamError
 from m4sam_training.distributed import World, choose_device
+from m4sam_training.starting_model import starting_model
 from m4sam_training.train_config import TrainConfig
 from m4sam_training.train_data import ClipSampler, make_loader
 from m4sam_training.train_step import TrainStep
-from m4sam_training.trainer import peak_memory_gb, starting_model
+from m4sam_training.trainer import peak_memory_gb
 from m4sam_training.training_clips import training_clips
 
 RESULT_MARK = "m4sam-train-bench:"

@@ -113,9 +113,14 @@ class OptimConfig(Config):
 class InitConfig(Config):
     """What the weights start from; later ones in this list win."""
 
-    trunk: Optional[Path] = Field(None, description="SAM2.1 checkpoint (.pt) for the frozen trunk.")
-    checkpoint: Optional[Path] = Field(None, description="Our checkpoint (.safetensors); its architecture must match.")
-    adapter: Optional[Path] = Field(None, description="Adapter file (trainable weights only).")
+    trunk: Optional[str] = Field(
+        None, description="SAM2.1 checkpoint for the frozen trunk: a name of `m4sam download`, or a .pt file."
+    )
+    checkpoint: Optional[str] = Field(
+        None, description="Whole model of the same architecture: ours (.safetensors), or a published one (.pth)."
+    )
+    adapter: Optional[str] = Field(None, description="Adapter file (trainable weights only).")
+    random_trunk: bool = Field(False, description="Accept a frozen trunk with random weights, for trying things out.")
 
 
 class RunConfig(Config):
@@ -197,6 +202,13 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both else value
     return merged
+
+
+def differences(a: Any, b: Any, prefix: str = "") -> set[str]:
+    """Dotted names of the leaves in which two nested dictionaries differ."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return set() if a == b else {prefix.rstrip(".")}
+    return set().union(*(differences(a.get(key), b.get(key), f"{prefix}{key}.") for key in a.keys() | b.keys()))
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

@@ -16,26 +16,23 @@ from typing import Any
 
 import torch
 
-from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import CheckpointError, ConfigError
-from m4sam_core.model.m4sam import M4SAM
 from m4sam_training.checkpointing import (
     Progress,
     list_checkpoints,
-    load_adapter,
     load_training_state,
     save_adapter,
     save_training_checkpoint,
 )
 from m4sam_training.distributed import World
 from m4sam_training.expert_load import ExpertLoad
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_data import Clips, ClipSampler, make_loader, mix_seed
+from m4sam_training.starting_model import starting_model
+from m4sam_training.train_config import TrainConfig, differences
+from m4sam_training.train_data import Clips, ClipSampler, make_loader
 from m4sam_training.train_log import LOGGER, RunLog
 from m4sam_training.train_step import StepReport, TrainStep
 
-_WEIGHTS = 3
 FREE_TO_CHANGE = ("run", "init", "data.workers")
 
 
@@ -219,31 +216,6 @@ class Trainer:
         self.world.wait()
 
 
-def starting_model(cfg: TrainConfig) -> M4SAM:
-    """A model with the weights a run starts from: seeded, then `cfg.init`.
-
-    Raises:
-        CheckpointError: a file cannot be used or was made for another architecture.
-    """
-    torch.manual_seed(mix_seed(cfg.run.seed, _WEIGHTS))
-    model = build_model(cfg.model)
-    if cfg.init.trunk is not None:
-        from m4sam_core.release import load_sam2_trunk
-
-        load_sam2_trunk(model, cfg.init.trunk)
-    if cfg.init.checkpoint is not None:
-        loaded = load_checkpoint(cfg.init.checkpoint)
-        if loaded.cfg != cfg.model:
-            raise CheckpointError(
-                f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
-                f"{', '.join(sorted(_differences(cfg.model.model_dump(), loaded.cfg.model_dump())))}; make them equal"
-            )
-        model.load_state_dict(loaded.state_dict())
-    if cfg.init.adapter is not None:
-        load_adapter(cfg.init.adapter, model)
-    return model
-
-
 def choose_checkpoint(out: Path, resume: str, restarts: int) -> Path | None:
     """Which checkpoint to continue from.
 
@@ -291,17 +263,10 @@ def _panels(batch: dict[str, Any], report: StepReport) -> dict[str, torch.Tensor
     }
 
 
-def _differences(a: Any, b: Any, prefix: str = "") -> set[str]:
-    """Dotted names of the leaves in which two nested dictionaries differ."""
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return set() if a == b else {prefix.rstrip(".")}
-    return set().union(*(_differences(a.get(key), b.get(key), f"{prefix}{key}.") for key in a.keys() | b.keys()))
-
-
 def _check_same(now: TrainConfig, then: TrainConfig) -> None:
     changed = {
         name
-        for name in _differences(now.model_dump(mode="json"), then.model_dump(mode="json"))
+        for name in differences(now.model_dump(mode="json"), then.model_dump(mode="json"))
         if not any(name == free or name.startswith(f"{free}.") for free in FREE_TO_CHANGE)
     }
     if now.run.seed != then.run.seed:

@@ -1,0 +1,71 @@
+"""The weights a training run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from m4sam_core.build import build_model
+from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.config import HieraConfig
+from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
+from m4sam_core.weights import cache_dir, resolve_model
+from m4sam_training.checkpointing import load_adapter
+from m4sam_training.download import FILES
+from m4sam_training.train_config import TrainConfig, differences
+from m4sam_training.train_data import mix_seed
+
+_WEIGHTS = 3
+
+
+def starting_model(cfg: TrainConfig) -> M4SAM:
+    """A model with the weights a run starts from: seeded, then `cfg.init`.
+
+    Raises:
+        CheckpointError: a file cannot be used or was made for another architecture.
+    """
+    torch.manual_seed(mix_seed(cfg.run.seed, _WEIGHTS))
+    model = build_model(cfg.model)
+    if cfg.init.trunk is not None:
+        load_sam2_trunk(model, _file(cfg.init.trunk))
+    if cfg.init.checkpoint is not None:
+        path = _file(cfg.init.checkpoint)
+        loaded = load_checkpoint(path) if path.suffix == ".safetensors" else load_release_checkpoint(path)
+        if loaded.cfg != cfg.model:
+            raise CheckpointError(
+                f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
+                f"{', '.join(sorted(differences(cfg.model.model_dump(), loaded.cfg.model_dump())))}; make them equal"
+            )
+        model.load_state_dict(loaded.state_dict())
+    if cfg.init.adapter is not None:
+        load_adapter(_file(cfg.init.adapter), model)
+    return model
+
+
+def check_trunk(cfg: TrainConfig) -> None:
+    """Refuse to train around a frozen trunk that knows nothing.
+
+    Raises:
+        ConfigError: a SAM2.1 trunk would keep its random weights.
+    """
+    init, trunk = cfg.init, cfg.model.trunk
+    if (
+        isinstance(trunk, HieraConfig)
+        and trunk.size != "nano"
+        and not (init.trunk or init.checkpoint or init.random_trunk)
+    ):
+        raise ConfigError(
+            f"init.trunk: expected SAM2.1 weights for the frozen {trunk.size} trunk, got none; run "
+            f"`m4sam download sam2.1_{trunk.size}` and add --set init.trunk=sam2.1_{trunk.size}, "
+            "or --set init.random_trunk=true for a trial"
+        )
+
+
+def _file(name: str) -> Path:
+    """A file of `m4sam download`, by the name it has there, or whatever `resolve_model` finds."""
+    if name in FILES and (cache_dir() / FILES[name].file).is_file():
+        return cache_dir() / FILES[name].file
+    return resolve_model(name)
