@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from m4sam_core.config import SceneConfig
 from m4sam_core.stream.cues import FrameCues, FrameDifference, compare_frames
 
-# How much each cue speaks for a cut, found on the generated cut benchmark (benchmarks/scene_cuts.py).
+# How much each cue speaks for a cut, found on generated recordings (m4sam bench scenes).
 _WEIGHT_STRUCTURE, _WEIGHT_COLOUR, _WEIGHT_DEPTH = 0.65, 0.2, 0.15
 _STRUCTURE_FREE = 0.5  # share of the view that pans, hands and blur may take away
 _COLOUR_FULL = 0.4  # Hellinger distance that counts as entirely other colours
