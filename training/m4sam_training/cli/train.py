@@ -32,13 +32,13 @@ def command(
     from m4sam_training.training_clips import training_clips
 
     cfg = load_train_config(config, assignments)
-    if resume == "never":
-        check_trunk(cfg)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
     with world(cfg.run.device) as processes:
         logging.basicConfig(level=logging.INFO if processes.is_first else logging.ERROR, format="%(message)s")
         checkpoint = choose_checkpoint(out, resume, processes.restarts)
+        if checkpoint is None:
+            check_trunk(cfg)
         trainer = Trainer(cfg, training_clips(cfg, data), out, processes)
         if checkpoint is not None:
             trainer.resume(checkpoint)
