@@ -70,10 +70,10 @@ class Camera:
         policy = QoSReliabilityPolicy[reliability.upper()]
         self._bench = bench
         self.rgb_publisher = bench.ros.create_publisher(
-            Image, f"{namespace}/rgb/image", QoSProfile(depth=10, reliability=policy)
+            Image, f"{namespace}/rgb/image", QoSProfile(depth=100, reliability=policy)
         )
         self.depth_publisher = bench.ros.create_publisher(
-            Image, f"{namespace}/depth/image", QoSProfile(depth=10, reliability=policy)
+            Image, f"{namespace}/depth/image", QoSProfile(depth=100, reliability=policy)
         )
         self.frame_id = "camera_optical"
         self.rgb = np.full((height, width, 3), 90, np.uint8)
@@ -135,8 +135,9 @@ class Bench:
         else:
             code = "import sys; from m4sam_ros.node import main; sys.exit(main())"
             command = [sys.executable, "-c", code]
-        # A loaded test machine must not make frames too old.
-        command += ["--ros-args", "-p", f"model:={model}", "-p", "max_frame_age_s:=0.0", *ros_args]
+        # A loaded test machine must neither make frames too old nor lose messages.
+        patience = ["-p", "max_frame_age_s:=0.0", "-p", "qos.input_depth:=100"]
+        command += ["--ros-args", "-p", f"model:={model}", *patience, *ros_args]
         for parameter in parameters:
             command += ["-p", parameter]
         process = NodeProcess(command, self._env, self._folder / f"node{len(self.processes)}.log")
@@ -181,7 +182,7 @@ class Bench:
         from rclpy.qos import QoSProfile
         from sensor_msgs.msg import Image
 
-        return self.listen(Image, f"{namespace}/mask", QoSProfile(depth=50))
+        return self.listen(Image, f"{namespace}/mask", QoSProfile(depth=100))
 
     def camera(self, matched: bool = True, **settings: Any) -> Camera:
         """A camera; unless told otherwise, one that the node has subscribed to."""
