@@ -132,7 +132,9 @@ class Trainer:
                 losses = self._epoch(log, received) or losses
                 if self._finished or self._stop(received) or self._epochs_due:
                     self._save()
-        return TrainResult(self.out / "last.safetensors", self.progress, received[0] if received else None, losses)
+        # Another process may have received the signal that stopped this one.
+        stopped_by = None if self._finished else (received or [signal.SIGTERM])[0]
+        return TrainResult(self.out / "last.safetensors", self.progress, stopped_by, losses)
 
     @property
     def _finished(self) -> bool:
