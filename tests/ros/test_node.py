@@ -22,6 +22,10 @@ def test_masks_carry_the_rgb_header_at_native_size(bench, nano_weights):
         assert (mask.encoding, mask.height, mask.width, mask.step) == ("mono8", 67, 101, 101)
         assert set(np.unique(np.asarray(mask.data))) <= {0, 255}
     assert len(masks) == 3
+    # Another resolution in mid-stream.
+    camera.rgb, camera.depth = np.zeros((50, 90, 3), np.uint8), np.full((50, 90), 2000, np.uint16)
+    mask = bench.step(camera, masks, 1000.3)
+    assert (mask.height, mask.width) == (50, 90)
 
 
 def test_every_output_of_the_table_once_somebody_listens(bench, nano_weights):
