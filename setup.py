@@ -85,6 +85,8 @@ setup(
         "sam2": ["sam2==1.1.0"],
         # Reading and writing rosbags without a ROS installation.
         "bags": ["rosbags>=0.10"],
+        # Watching the node in Rerun.
+        "viewer": ["rerun-sdk>=0.41"],
         # Scores and plots.
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
         # A folder of bags on a Ray cluster: m4sam bag to-dataset --engine ray.
@@ -100,6 +102,7 @@ setup(
             "saliency_node = m4sam_ros.node:main",
             "play = m4sam_ros.player:main",
             "record = m4sam_ros.recorder:main",
+            "viewer = m4sam_ros.viewer:main",
         ],
     },
     zip_safe=False,

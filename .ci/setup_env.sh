@@ -40,7 +40,7 @@ echo "$sourced_ros" > "$venv/.sourced_ros"
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
 cp constraints.txt "$constraints"
-extras="test,bags,eval"
+extras="test,bags,eval,train"
 if [ "$sourced_ros" = yes ]; then
     # ROS's messages are compiled against the system's NumPy: a venv that shadows NumPy 1 with NumPy 2 crashes on import.
     if "$python" -c 'import numpy, sys; sys.exit(numpy.__version__.startswith("2"))' 2>/dev/null; then
@@ -72,7 +72,7 @@ ln -sfn "$PWD/resource/m4sam_ros" "$venv/share/ament_index/resource_index/packag
 for shared in launch config package.xml; do
     ln -sfn "$PWD/$shared" "$venv/share/m4sam_ros/$shared"
 done
-for executable in m4sam saliency_node play record; do
+for executable in m4sam saliency_node play record viewer; do
     ln -sfn "../../bin/$executable" "$venv/lib/m4sam_ros/$executable"
 done
 echo "setup: $venv is ready ($("$venv/bin/python" --version), torch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'))"

@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip", type=Path, help="folder with rgb/ and depth/; without it a clip is generated")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (%(default)s)")
     parser.add_argument("--model", default="default", help="name or file of the weights (%(default)s)")
-    parser.add_argument("--frames", type=int, default=120, help="length of the generated clip (%(default)s)")
+    parser.add_argument("--frames", type=int, default=90, help="length of the generated clip (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         from m4sam_ros.demo_report import summary_lines

@@ -48,6 +48,7 @@ def test_colcon_build(workspace, mode):
         "saliency_node",
         "play",
         "record",
+        "viewer",
     }
     launch_file = prefix / "share" / "m4sam_ros" / "launch" / "saliency.launch.py"
     assert launch_file.read_text() == (REPO / "launch" / "saliency.launch.py").read_text()

@@ -67,7 +67,7 @@ def test_wheel_declares_the_executables(wheel):
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(name).decode())
     scripts = dict(parser["console_scripts"])
-    assert set(scripts) == {"m4sam", "saliency_node", "play", "record"}
+    assert set(scripts) == {"m4sam", "saliency_node", "play", "record", "viewer"}
     for target in scripts.values():
         module, function = target.split(":")
         package, *rest = module.split(".")
