@@ -36,7 +36,7 @@ ARGUMENTS = {
     "image_transport": ("", "raw, or compressed for <rgb_topic>/compressed."),
     "depth_transport": ("", "raw, or compressedDepth for <depth_topic>/compressedDepth."),
     "autostart": ("", "false: leave the lifecycle transitions to a manager."),
-    "viewer": ("none", "rqt: open the overlay in rqt_image_view."),
+    "viewer": ("none", "rqt, rviz, rerun or foxglove: what to watch the masks with (docs/viewers.md)."),
     "dds_profile": ("auto", "auto: config/dds/fastdds_shm.xml unless one is set already; none; or an XML file."),
     "respawn": ("false", "true: start the node again when it dies."),
     "log_level": ("info", "debug, info, warn, error."),
@@ -80,12 +80,55 @@ def camera_actions(name, preset_name, given):
     actions = [node]
     if preset.get("driver_note"):
         actions.insert(0, LogInfo(msg=f"{preset_name}: {preset['driver_note']}"))
-    if given["viewer"] == "rqt":
-        overlay = f"/{namespace}/overlay"
-        actions.append(
-            Node(package="rqt_image_view", executable="rqt_image_view", namespace=namespace, arguments=[overlay])
-        )
-    return actions
+    return actions + viewer_actions(name, namespace, preset, given)
+
+
+def viewer_actions(name, namespace, preset, given):
+    """The viewer of one camera; everything listens on this machine only."""
+    if given["viewer"] == "none":
+        return []
+    if given["viewer"] not in VIEWERS:
+        raise RuntimeError(f"viewer: expected one of none, {', '.join(VIEWERS)}, got {given['viewer']!r}")
+    make = VIEWERS[given["viewer"]]
+    index = [camera for camera, _ in camera_list(given)].index(name)
+    action = make(namespace, index)
+    if given["viewer"] != "rerun":
+        return [Node(namespace=namespace, **action)]
+    wanted = parameters(preset, given)
+    shared = {key: wanted[key] for key in ("image_transport", "depth_transport", "use_sim_time") if key in wanted}
+    action["parameters"][0].update(shared)
+    return [Node(namespace=namespace, remappings=remappings(name, driver_topics(name, preset), given), **action)]
+
+
+def rqt(namespace, _index):
+    """The overlay in rqt_image_view."""
+    return {"package": "rqt_image_view", "executable": "rqt_image_view", "arguments": [f"/{namespace}/overlay"]}
+
+
+def rviz(namespace, _index):
+    """RViz with config/rviz/saliency.rviz, its topics moved to this camera's namespace."""
+    topics = ("overlay", "mask", "probability", "depth_masked")
+    return {
+        "package": "rviz2",
+        "executable": "rviz2",
+        "arguments": ["-d", str(SHARE / "config" / "rviz" / "saliency.rviz")],
+        "remappings": [(f"/saliency/{topic}", f"/{namespace}/{topic}") for topic in topics],
+    }
+
+
+def rerun(_namespace, index):
+    """Our own stream to Rerun; each camera its own ports."""
+    settings = {"port": 9876 + index, "web_port": 9090 + index}
+    return {"package": "m4sam_ros", "executable": "viewer", "output": "screen", "parameters": [settings]}
+
+
+def foxglove(_namespace, index):
+    """Foxglove's bridge; open ws://localhost:8765 in Foxglove and import config/foxglove/saliency.json."""
+    settings = {"address": "127.0.0.1", "port": 8765 + index}
+    return {"package": "foxglove_bridge", "executable": "foxglove_bridge", "parameters": [settings]}
+
+
+VIEWERS = {"rqt": rqt, "rviz": rviz, "rerun": rerun, "foxglove": foxglove}
 
 
 def load_preset(name):

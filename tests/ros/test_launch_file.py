@@ -144,6 +144,34 @@ def test_an_argument_wins_over_the_preset(launch_file):
     assert dict(node["remappings"])["rgb/image"] == "/other"
 
 
+@pytest.mark.parametrize("viewer", ["rqt", "rviz", "rerun", "foxglove"])
+def test_each_camera_gets_a_viewer_of_its_own(launch_file, viewer):
+    nodes = nodes_of(actions_of(launch_file, cameras="front:realsense,rear:realsense", viewer=viewer))
+    assert [node["namespace"] for node in nodes] == [
+        "front/saliency",
+        "front/saliency",
+        "rear/saliency",
+        "rear/saliency",
+    ]
+    front, rear = nodes[1], nodes[3]
+    assert front != rear
+    shown = str(front)
+    assert "/front/" in shown or "8765" in shown
+    assert "0.0.0.0" not in shown
+
+
+def test_rerun_watches_the_topics_the_node_reads(launch_file):
+    node, viewer = nodes_of(actions_of(launch_file, camera="gazebo", viewer="rerun", image_transport="compressed"))
+    assert viewer["remappings"] == node["remappings"]
+    shared = {"image_transport": "compressed", "use_sim_time": True}
+    assert viewer["parameters"] == [{"port": 9876, "web_port": 9090, **shared}]
+
+
+def test_unknown_viewer_lists_the_known_ones(launch_file):
+    with pytest.raises(RuntimeError, match="none, rqt, rviz, rerun, foxglove"):
+        actions_of(launch_file, viewer="television")
+
+
 def test_unknown_preset_lists_the_known_ones(launch_file):
     with pytest.raises(RuntimeError, match=r"camera: expected one of .*realsense.*got 'nope'"):
         actions_of(launch_file, camera="nope")
