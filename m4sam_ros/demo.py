@@ -25,10 +25,10 @@ from m4sam_ros.share import shared_folder
 if TYPE_CHECKING:
     from m4sam_ros.demo_report import Observer
 
-START_TIMEOUT_S = 90.0  # loading and warming up a large model on a slow machine
-CONNECT_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 180.0  # loading and warming up a large model on a slow machine
+CONNECT_TIMEOUT_S = 60.0
 DISCOVERY_S = 2.5  # the player waits for one listener; this is for the other one
-FIRST_MASK_TIMEOUT_S = 60.0
+FIRST_MASK_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 20.0
 RECORDER_STOP = ((signal.SIGINT, 60.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))  # it finishes the video
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
