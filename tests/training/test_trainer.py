@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,13 @@ def test_no_clips_and_no_such_gpu_are_refused(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="expected one of 0 GPUs"):
             choose_device("cuda", 0)
+
+
+def test_without_tensorboard_the_run_goes_on_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    Trainer(settings(run={"tensorboard": True, "max_steps": 1}), Discs(), tmp_path, ALONE).run()
+    assert "pip install tensorboard" in caplog.text
+    assert (tmp_path / "last.safetensors").is_file()
 
 
 def test_tensorboard_gets_scalars_and_images(tmp_path):

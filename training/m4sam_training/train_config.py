@@ -137,7 +137,7 @@ class RunConfig(Config):
     save_adapter: bool = Field(False, description="Also write last.adapter.safetensors: trainable weights only.")
     log_every_steps: int = Field(10, ge=1, description="Steps between entries of the logs.")
     image_every_epochs: int = Field(1, ge=0, description="Epochs between example images in TensorBoard; 0: none.")
-    tensorboard: bool = Field(True, description="Write TensorBoard files under OUT/tensorboard.")
+    tensorboard: bool = Field(True, description="Write OUT/tensorboard, where that package is installed.")
     stop_on_nan: bool = Field(True, description="End with an error at the first loss that is not finite.")
 
 

@@ -16,8 +16,6 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from m4sam_core.errors import ConfigError
-
 LOGGER = logging.getLogger("m4sam.train")
 
 
@@ -28,10 +26,8 @@ class RunLog:
         out: the run's folder.
         first_step: steps already done; later entries of an interrupted attempt are dropped.
         total_steps: steps of the whole run, for the estimate of the time left.
-        tensorboard: whether to write OUT/tensorboard.
+        tensorboard: whether to write OUT/tensorboard, where the package is installed.
 
-    Raises:
-        ConfigError: TensorBoard is asked for but not installed.
     """
 
     def __init__(self, out: Path, *, first_step: int, total_steps: int, tensorboard: bool) -> None:
@@ -121,8 +117,6 @@ def _open_board(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ConfigError(
-            "run.tensorboard: expected the package tensorboard, which is not installed; "
-            "pip install tensorboard, or set run.tensorboard=false"
-        ) from None
+        LOGGER.warning("no TensorBoard files: the package is not installed; pip install tensorboard")
+        return None
     return SummaryWriter(str(folder), purge_step=first_step + 1)
