@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -21,7 +22,7 @@ NODE_CODE = "import sys; from m4sam_ros.node import main; sys.exit(main())"
 DDS_PROFILE = Path("config") / "dds" / "fastdds_shm.xml"
 _DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 # The upper range whose ports no operating system hands out; tests and users take the lower one.
-_FIRST_DOMAIN, _DOMAINS = 215, 18
+_DOMAINS = range(221, 233)
 _STOP = ((signal.SIGINT, 10.0), (signal.SIGKILL, 5.0))
 
 
@@ -145,21 +146,33 @@ def running_graph(dds_profile: bool = True) -> Iterator[Graph]:
     if importlib.util.find_spec("rclpy") is None:
         raise GraphError("rclpy: expected ROS 2, got none; source its setup.bash, or see `m4sam doctor`")
     env = {name: value for name, value in os.environ.items() if name not in _DDS_VARIABLES}
-    env |= {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(_FIRST_DOMAIN + os.getpid() % _DOMAINS),
-        "PYTHONUNBUFFERED": "1",
-    }
+    env |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
     if dds_profile:
         known_as = _DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")]
         env[known_as] = str(_profile_path())
-    with tempfile.TemporaryDirectory(prefix="m4sam_graph_") as folder:
-        graph = Graph(Path(folder), env)
+    with _own_domain() as domain, tempfile.TemporaryDirectory(prefix="m4sam_graph_") as folder:
+        graph = Graph(Path(folder), {**env, "ROS_DOMAIN_ID": str(domain)})
         try:
             yield graph
         finally:
             for process in reversed(graph.processes):
                 process.stop()
+
+
+@contextlib.contextmanager
+def _own_domain() -> Iterator[int]:
+    """A DDS domain that no other graph of this kind on this machine is in."""
+    folder = Path(tempfile.gettempdir()) / "m4sam_graph_domains"
+    folder.mkdir(exist_ok=True)
+    for domain in _DOMAINS:
+        with (folder / str(domain)).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain
+            return
+    raise GraphError(f"ROS_DOMAIN_ID: expected a free one of {_DOMAINS}, got all taken; end other benchmarks first")
 
 
 def ros_arguments(parameters: Mapping[str, object]) -> list[str]:
