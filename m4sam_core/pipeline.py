@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,8 @@ from torch import Tensor
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import PipelineConfig
 from m4sam_core.depth import prepare_depth
-from m4sam_core.errors import ConfigError, DeviceError, InputError, StreamError
+from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
+from m4sam_core.errors import ConfigError, InputError, StreamError
 from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import load_release_checkpoint
@@ -26,7 +26,6 @@ from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.weights import resolve_model
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline
 
 
@@ -104,10 +103,10 @@ class SaliencyPipeline:
         """
         self._cfg = cfg or PipelineConfig()
         self.device = resolve_device(self._cfg.device)
-        self._dtype = _check_dtype(self._cfg.dtype, self.device)
+        self._dtype = check_dtype(self._cfg.dtype, self.device)
         if self._cfg.threads:
             torch.set_num_threads(self._cfg.threads)
-        with _device_errors(self.device):
+        with device_errors(self.device):
             self.model = model.to(self.device).eval()
             self.model.fold()
         self._session = StreamSession(self.model, self._cfg.stream)
@@ -246,12 +245,12 @@ class SaliencyPipeline:
         stamp_s: float,
         camera: Hashable,
     ) -> SaliencyResult:
-        watch = _Stopwatch(self.device)
+        watch = Stopwatch(self.device)
         height, width = rgb.shape[:2]
         size_px = self.model.cfg.input_size_px
         prepared = prepare_depth(depth, height, width, self._cfg.depth)
         cues = describe_frame(rgb, prepared)
-        with _device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
+        with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
             rgb_unit = to_unit(resize_rgb(rgb, size_px), self.device)
             depth_unit = resize_depth(prepared.unit, size_px).to(self.device, non_blocking=True)
             watch.mark("prepare")
@@ -285,68 +284,3 @@ def _result(
         timings_ms=timings_ms,
         _mask_prob=frame.mask_prob,
     )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device a setting means; `auto` is the first GPU where there is one, else the CPU.
-
-    Raises:
-        ConfigError: not auto, cpu, cuda or cuda:N.
-        DeviceError: a GPU that is not there; never replaced by another device in silence.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise ConfigError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
-    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
-        raise DeviceError(
-            f"device: expected {name}, but torch {torch.__version__} sees {torch.cuda.device_count()} GPU(s); "
-            "check the driver and that torch was built for CUDA (m4sam doctor), or set device to auto or cpu"
-        )
-    return torch.device(name)
-
-
-def _check_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "float16" and device.type == "cpu":
-        raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
-    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError("dtype: this GPU cannot do bfloat16; set dtype to float16 or float32")
-    return _DTYPES[name]
-
-
-class _device_errors:  # noqa: N801 - reads as the statement it is
-    """Turns running out of memory into a DeviceError with advice."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        cpu_full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or cpu_full:
-            raise DeviceError(
-                f"{self.device}: out of memory; use a smaller model, lower stream.bank.capacity, "
-                "set dtype to bfloat16, or free the device from other programs"
-            ) from error
-
-
-class _Stopwatch:
-    """Milliseconds between marks; waits for the GPU at each, so that the time is its own."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._start = self._last = time.perf_counter()
-        self._ms: dict[str, float] = {}
-
-    def mark(self, name: str) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self._ms[name] = (now - self._last) * 1e3
-        self._last = now
-
-    def finish(self) -> dict[str, float]:
-        return {**self._ms, "total": (time.perf_counter() - self._start) * 1e3}

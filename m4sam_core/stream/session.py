@@ -77,11 +77,6 @@ class StreamSession:
         sensory = self._state.sensory
         return self._bank.nbytes + (0 if sensory is None else sensory.nbytes)
 
-    @property
-    def memory_entries(self) -> int:
-        """Frames remembered now."""
-        return self._bank.count
-
     def step(
         self,
         rgb: Tensor,
@@ -116,12 +111,6 @@ class StreamSession:
         self._hard_events.clear()
         self._detector.clear()
         self._restart(reason)
-
-    def forget(self) -> None:
-        """Become a fresh stream, scene numbers included; keeps the allocated memory."""
-        self.reset("")
-        self._scene_id = 0
-        self._reset_reason = None
 
     def configure(self, cfg: StreamConfig) -> None:
         """Change settings between two frames; another memory layout or policy starts a new scene."""

@@ -14,8 +14,9 @@ import m4sam_core
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig, PipelineConfig
+from m4sam_core.devices import resolve_device
 from m4sam_core.errors import ConfigError, DeviceError, InputError, StreamError
-from m4sam_core.pipeline import SaliencyPipeline, resolve_device
+from m4sam_core.pipeline import SaliencyPipeline
 
 HEIGHT, WIDTH = 120, 160
 

@@ -13,7 +13,8 @@ from m4sam_core.config import SceneConfig
 from m4sam_training import scene_bench
 from m4sam_training.cli.main import main
 from m4sam_training.image_files import write_png
-from m4sam_training.scene_bench import EFFECTS, FPS, make_recording, score_recording, undisturbed_score
+from m4sam_training.scene_bench import FPS, make_recording, score_recording, undisturbed_score
+from m4sam_training.scene_disturbances import EFFECTS
 
 
 def shot(seed, frames=50):

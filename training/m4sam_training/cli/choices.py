@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from m4sam_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from m4sam_core.model import M4SAM
+    from m4sam_core.model.m4sam import M4SAM
 
 T = TypeVar("T", bound=str)
 
@@ -33,7 +33,7 @@ def load_for_evaluation(checkpoint: Path, device: str) -> M4SAM:
         ConfigError, DeviceError: a device that is not understood or not there.
     """
     from m4sam_core.checkpoint import load_checkpoint
-    from m4sam_core.pipeline import resolve_device
+    from m4sam_core.devices import resolve_device
     from m4sam_core.release import load_release_checkpoint
 
     where = resolve_device(device)

@@ -1,0 +1,81 @@
+"""Where the arithmetic happens: which device, which type, how long, and what to say when memory runs out."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from m4sam_core.errors import ConfigError, DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device a setting means; `auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: not auto, cpu, cuda or cuda:N.
+        DeviceError: a GPU that is not there; never replaced by another device in silence.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise DeviceError(
+            f"device: expected {name}, but torch {torch.__version__} sees {torch.cuda.device_count()} GPU(s); "
+            "check the driver and that torch was built for CUDA (m4sam doctor), or set device to auto or cpu"
+        )
+    return torch.device(name)
+
+
+def check_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The torch type a setting means, if the device can do it.
+
+    Raises:
+        DeviceError: it cannot; never replaced by another type in silence.
+    """
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
+    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError("dtype: this GPU cannot do bfloat16; set dtype to float16 or float32")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+class device_errors:  # noqa: N801 - reads as the statement it is
+    """Turns running out of memory into a DeviceError with advice."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        cpu_full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or cpu_full:
+            raise DeviceError(
+                f"{self.device}: out of memory; use a smaller model, lower stream.bank.capacity, "
+                "set dtype to bfloat16, or free the device from other programs"
+            ) from error
+
+
+class Stopwatch:
+    """Milliseconds between marks; waits for the GPU at each, so that the time is its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start = self._last = time.perf_counter()
+        self._ms: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        """The stage `name` is done."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._ms[name] = (now - self._last) * 1e3
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        """Milliseconds per stage, and their total."""
+        return {**self._ms, "total": (time.perf_counter() - self._start) * 1e3}
