@@ -30,9 +30,9 @@ NODE_NAME = "m4sam"
 NAMESPACE = "saliency"
 WARM_UP_SIZE = (480, 640)
 _STOP_TIMEOUT_S = 60.0
-_EXIT_TIMEOUT_S = 0.5
+_EXIT_TIMEOUT_S = 0.2
 # A model may be loading, which nothing can interrupt.
-LEAVE_AFTER_S = 1.2
+LEAVE_AFTER_S = 0.8
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
