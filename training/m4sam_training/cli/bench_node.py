@@ -28,7 +28,12 @@ def command(
     console = Console()
     with console.status("starting") as status:
         result = bench_node(seconds, fps, on_step=status.update)
-    result["machine"] = {**machine("cpu"), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()}
+    result["machine"] = {
+        **machine("cpu"),
+        "cores": os.cpu_count(),
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "real_time_priority": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
+    }
     _show(console, result, fps)
     if json_file:
         write_atomically(json_file, json.dumps(result, indent=2).encode())
