@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -27,9 +27,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def run_node(
-    factory: Callable[[], Node], args: Sequence[str] | None = None, leave_after_s: float | None = None
-) -> int:
+def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, leave_after_s: float | None = None) -> int:
     """Run one node until a signal comes or the node says that it is done.
 
     A node ends by itself by giving its attribute ``exit_code`` an int (None or absent: go on). Everything a node
@@ -39,8 +37,8 @@ def run_node(
     Args:
         factory: makes the node; called after ``rclpy.init``. A `M4SamError` from it is printed, without a traceback.
         args: command line with ROS arguments; None takes ``sys.argv``.
-        leave_after_s: leave this long after a signal whatever the node is busy with, e.g. loading a model; None waits
-            for it, as a node that finishes files must. Seconds.
+        leave_after_s: leave this long after a signal whatever the node is busy with, e.g. loading a model, and without
+            taking the interpreter apart; None waits, as a node that finishes files must. Seconds.
 
     Returns:
         The process exit code: 0 after a signal or a clean end, 1 after an exception in a callback, 2 when the node
@@ -55,7 +53,9 @@ def run_node(
             code = _make_and_spin(factory, stop)
         finally:
             rclpy.try_shutdown()
-    _leave_if_threads_remain(before, code)
+    # Taking a model apart again can cost a loaded machine a second; the operating system does it at once.
+    if leave_after_s is not None or any(thread not in before for thread in threading.enumerate()):
+        _leave(code)
     return code
 
 
@@ -118,16 +118,12 @@ def _leave_in_time(seconds: float) -> None:
     def wait_and_leave() -> None:
         os.read(reader, 1)
         time.sleep(seconds)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(EXIT_OK)
+        _leave(EXIT_OK)
 
     threading.Thread(target=wait_and_leave, name="leave in time", daemon=True).start()
 
 
-def _leave_if_threads_remain(before: set[threading.Thread], code: int) -> None:
-    if all(thread in before or not thread.is_alive() for thread in threading.enumerate()):
-        return
+def _leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
