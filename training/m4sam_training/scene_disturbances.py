@@ -65,17 +65,17 @@ def _hand(rng: np.random.Generator) -> Callable[[View, float], View]:
     def apply(view: View, at: float) -> View:
         height, width = view[1].shape
         inside = reach * min(1.0, 4 * at, 4 * (1 - at))  # comes in, stays, leaves
-        canvas = np.zeros((height, width), np.uint8)
-        size = (width, height) if side % 2 == 0 else (height, width)
-        depth_in = int(inside * size[0])
-        centre = [(depth_in, height // 2), (width // 2, depth_in), (width - depth_in, height // 2), None][side]
-        centre = centre or (width // 2, height - depth_in)
-        radius = int(0.42 * min(height, width))
-        edge = [(-radius, height // 2), (width // 2, -radius), (width + radius, height // 2), None][side]
-        cv2.line(canvas, edge or (width // 2, height + radius), centre, 255, int(1.3 * radius))
-        cv2.circle(canvas, centre, radius, 255, -1)
         if inside <= 0:
             return view
+        starts = ((0, height // 2), (width // 2, 0), (width, height // 2), (width // 2, height))
+        inwards = ((1, 0), (0, 1), (-1, 0), (0, -1))
+        (x, y), (dx, dy) = starts[side], inwards[side]
+        radius = int(0.42 * min(height, width))
+        length = int(inside * (width if dx else height))
+        elbow, palm = (x - dx * radius, y - dy * radius), (x + dx * length, y + dy * length)
+        canvas = np.zeros((height, width), np.uint8)
+        cv2.line(canvas, elbow, palm, 255, int(1.3 * radius))
+        cv2.circle(canvas, palm, radius, 255, -1)
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) / width
         shade = 0.75 + 0.25 * np.sin(7 * rows + 5 * columns + phase)
         covered = canvas > 0
