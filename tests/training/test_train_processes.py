@@ -126,6 +126,15 @@ def test_sigterm_saves_and_the_run_goes_on_as_if_nothing_had_happened(dataset, t
     assert totals(out) == totals(tmp_path / "whole")
 
 
+def test_loader_processes_change_no_number(dataset, tmp_path):
+    """Two epochs, with and without workers that outlive the first one; augmentation on."""
+    settings = ("optim.epochs=2", "data.clips_per_epoch=2", "data.clip_length=2", "augment.colour=true")
+    for workers in ("0", "2"):
+        assert main(arguments(dataset, tmp_path / workers, *settings, f"data.workers={workers}")) == 0
+    assert len(totals(tmp_path / "0")) == 2
+    assert totals(tmp_path / "2") == totals(tmp_path / "0")
+
+
 def test_a_second_run_in_the_same_folder_is_refused(dataset, tmp_path, capsys):
     settings = ("run.max_steps=1", "data.clip_length=2")
     assert main(arguments(dataset, tmp_path, *settings)) == 0
