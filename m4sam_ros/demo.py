@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from m4sam_ros.share import shared_folder
 if TYPE_CHECKING:
     from m4sam_ros.demo_report import Observer
 
+CLIP_TIMEOUT_S = 1800.0
 START_TIMEOUT_S = 180.0  # loading and warming up a large model on a slow machine
 CONNECT_TIMEOUT_S = 60.0
 DISCOVERY_S = 2.5  # the player waits for one listener; this is for the other one
@@ -36,45 +38,57 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 
-def run_demo(clip: Path | None, out: Path, model: str, frames: int) -> dict[str, Any]:
-    """Play a clip through the graph and report.
+@dataclass(frozen=True)
+class DemoSettings:
+    """What to play and where to write.
 
-    Args:
-        clip: folder with rgb/ and depth/; None generates one of `frames` frames under `out`.
+    Attributes:
+        clip: folder with rgb/ and depth/; None generates one under `out`.
         out: results; created when missing, the demo's earlier results in it are replaced.
         model: weights, as the node's parameter `model` takes them.
         frames: length of the generated clip.
+        rate: speed of playing; 0.5 is half as fast.
+    """
+
+    clip: Path | None = None
+    out: Path = Path("demo_out")
+    model: str = "default"
+    frames: int = 90
+    rate: float = 1.0
+
+
+def run_demo(settings: DemoSettings) -> dict[str, Any]:
+    """Play a clip through the graph; returns the summary, see `m4sam_ros.demo_report.make_summary`.
 
     Raises:
         InputError: the clip's folder is not usable.
         ProcessError: a process did not start, died or hung; the text carries the end of its log.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
     share = shared_folder()
     os.environ.update(private_network(share))
-    with running(os.environ, out / "logs") as group:
-        folder = checked_clip(clip) if clip is not None else generated_clip(group, out, frames)
+    clip = checked_clip(settings.clip) if settings.clip is not None else generated_clip(settings)
+    with running(os.environ, settings.out / "logs") as group:
         from m4sam_ros.demo_report import Observer
 
         observer = Observer()
         try:
-            return _play_through(group, observer, folder, out, model, share)
+            return _play_through(group, observer, replace(settings, clip=clip), share)
         finally:
             observer.close()
 
 
-def _play_through(
-    group: ProcessGroup, observer: Observer, clip: Path, out: Path, model: str, share: Path
-) -> dict[str, Any]:
+def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSettings, share: Path) -> dict[str, Any]:
     from m4sam_ros.demo_report import MASK_TOPIC, RGB_TOPIC, make_summary, read_json
 
+    clip, out, model = settings.clip, settings.out, settings.model
     started_by, node = start_node(group, share, model)
     group.wait_until(lambda: _is_active(node, observer, MASK_TOPIC), "the node becomes active", START_TIMEOUT_S)
     recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments(out=out)])
     both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
     group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
     played_path = out / "logs" / "player.json"
-    player_arguments = ros_arguments(source=clip, summary=played_path, start_delay_s=DISCOVERY_S)
+    player_arguments = ros_arguments(source=clip, summary=played_path, rate=settings.rate, start_delay_s=DISCOVERY_S)
     player = group.start("player", [*executable("play", "m4sam_ros.player"), *player_arguments])
     print(f"playing {clip}", flush=True)
     group.wait_until(lambda: _has_masks(observer), "the first mask", FIRST_MASK_TIMEOUT_S)
@@ -119,16 +133,17 @@ def checked_clip(clip: Path) -> Path:
     return clip.resolve()
 
 
-def generated_clip(group: ProcessGroup, out: Path, frames: int) -> Path:
-    """A generated clip under `out`; an earlier one of that length is used again."""
-    folder = out / "clip"
+def generated_clip(settings: DemoSettings) -> Path:
+    """A generated clip under the results; an earlier one of that length is used again."""
+    folder, frames = settings.out / "clip", settings.frames
     if not (folder / "rgb").is_dir() or len(list((folder / "rgb").iterdir())) != frames:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"generating a clip of {frames} frames", flush=True)
         command = [*executable("m4sam", "m4sam_training.cli.main"), "clip", str(folder), "--frames", str(frames)]
-        maker = group.start("clip", command)
-        maker.wait(600)
-        maker.check_succeeded()
+        with running(os.environ, settings.out / "logs") as group:
+            maker = group.start("clip", command)
+            maker.wait(CLIP_TIMEOUT_S)
+            maker.check_succeeded()
     return folder.resolve()
 
 
@@ -182,16 +197,18 @@ def _settle(observer: Observer) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the demo; returns the exit code."""
+    usual = DemoSettings()
     parser = argparse.ArgumentParser(prog="m4sam_ros.demo", description=__doc__)
     parser.add_argument("--clip", type=Path, help="folder with rgb/ and depth/; without it a clip is generated")
-    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (%(default)s)")
-    parser.add_argument("--model", default="default", help="name or file of the weights (%(default)s)")
-    parser.add_argument("--frames", type=int, default=90, help="length of the generated clip (%(default)s)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, default=usual.out, help="folder for the results (%(default)s)")
+    parser.add_argument("--model", default=usual.model, help="name or file of the weights (%(default)s)")
+    parser.add_argument("--frames", type=int, default=usual.frames, help="length of the generated clip (%(default)s)")
+    parser.add_argument("--rate", type=float, default=usual.rate, help="speed; 0.5 is half as fast (%(default)s)")
+    settings = DemoSettings(**vars(parser.parse_args(arguments)))
     try:
         from m4sam_ros.demo_report import summary_lines
 
-        summary = run_demo(options.clip, options.out, options.model, options.frames)
+        summary = run_demo(settings)
     except M4SamError as error:
         print(f"demo: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -200,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     print("\n".join(summary_lines(summary)))
     for name in ("overlay.mp4", "contact_sheet.png", "summary.json"):
-        print(f"wrote     {options.out / name}")
+        print(f"wrote     {settings.out / name}")
     return 0
 
 

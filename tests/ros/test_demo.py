@@ -67,6 +67,15 @@ def test_a_clip_goes_through_and_is_reported(clip, ros_env, tmp_path):
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == summary["frames_out"] - recorded["masks_without_rgb"]
 
 
+def test_without_a_clip_one_is_generated(ros_env, tmp_path):
+    out = tmp_path / "out"
+    command = demo_command("--out", out, "--model", "identity", "--frames", 4)
+    shown = subprocess.run(command, env=ros_env, capture_output=True, text=True, timeout=240, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "4 published" in shown.stdout
+    assert len(list((out / "clip" / "rgb").iterdir())) == 4
+
+
 def test_a_missing_model_is_said_at_once(clip, ros_env, tmp_path):
     command = demo_command("--clip", clip, "--out", tmp_path / "out", "--model", "/nonexistent.safetensors")
     shown = subprocess.run(command, env=ros_env, capture_output=True, text=True, timeout=60, check=False)
