@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import csv
-import fcntl
-import glob
 import json
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +16,7 @@ import numpy as np
 import yaml
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.bag_commit import commit, finished, locked
 from m4sam_training.bag_frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
 from m4sam_training.bag_labels import Label, make_labeller
 from m4sam_training.bag_source import BagSource
@@ -28,7 +25,9 @@ from m4sam_training.scene_cuts import SceneCutter
 from m4sam_training.stems import safe_name
 
 Cut = Literal["scene", "time", "none"]
+Split = Literal["auto", "train", "val", "test"]
 CUTS: tuple[Cut, ...] = ("scene", "time", "none")
+SPLITS: tuple[Split, ...] = ("auto", "train", "val", "test")
 STATE_FOLDER = ".bags"
 _MAX_GAP_S = 2.0
 
@@ -63,7 +62,7 @@ class ConvertConfig:
     min_frames: int = 2
     every: int = 1
     tolerance_s: float | None = None
-    split: Literal["auto", "train", "val", "test"] = "auto"
+    split: Split = "auto"
     val_share: float = 0.1
     test_share: float = 0.1
 
@@ -126,11 +125,11 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
     scratch = state / f"{name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         report = _write_videos(bag, name, scratch, cfg)
-        with _locked(state / f"{name}.lock"):
+        with locked(state / f"{name}.lock"):
             done = _finished(state / f"{name}.json", key)
             if done is not None:
                 return done
-            _commit(scratch, out, state / f"{name}.json", report, key)
+            commit(scratch, out, state / f"{name}.json", list(report.videos), asdict(report), key)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return report
@@ -260,58 +259,14 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
     path.with_name(f"{path.name}.tiff").write_bytes(data.tobytes())
 
 
-# -------------------------------------------------------------------------------------- exactly once
-
-
-def _commit(scratch: Path, out: Path, marker: Path, report: BagReport, key: dict[str, Any]) -> None:
-    """Move the videos into place; the journal names them first, so that a killed commit is completed by the next."""
-    journal = marker.with_suffix(".journal")
-    ours = set(json.loads(journal.read_text())["videos"]) if journal.is_file() else set()
-    foreign = [video for video in report.videos if (out / video).exists() and video not in ours]
-    if foreign:
-        raise ConfigError(
-            f"{out / foreign[0]}: expected no such video, got one of another bag or setting; use a new --out"
-        )
-    _write_whole(journal, {"videos": list(report.videos)})
-    for video in report.videos:
-        target = out / video
-        if target.exists():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (scratch / video).rename(target)
-    _write_whole(marker, {"key": key, "report": asdict(report)})
-    journal.unlink()
-    for left in marker.parent.glob(f"{glob.escape(report.name)}.*.partial"):  # of attempts that were killed
-        shutil.rmtree(left, ignore_errors=True)
-
-
 def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:
-    """The report of an earlier conversion.
-
-    Raises:
-        ConfigError: it was made with other settings or from another bag of that name.
-    """
-    if not marker.is_file():
+    """The report of an earlier conversion with the same key."""
+    values = finished(marker, key)
+    if values is None:
         return None
-    stored = json.loads(marker.read_text())
-    if stored["key"] != key:
-        raise ConfigError(f"{marker}: expected the same bag and settings as before, got others; use a new --out")
-    report = BagReport(**stored["report"])
+    report = BagReport(**values)
     report.resumed = True
     return report
-
-
-def _write_whole(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(json.dumps(values, indent=1))
-    temporary.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _size(bag: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_training.bag_convert import BagReport, ConvertConfig, convert_bag
 
 Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = ("local", "ray")
 RETRIES = 3
 
 
@@ -92,9 +94,10 @@ def _run_on_ray(
     started = not ray.is_initialized()
     if started:
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level="error", **own)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
-        task: Callable[..., Any] = ray.remote(max_retries=RETRIES, retry_exceptions=[OSError])(_attempt).remote
+        options: dict[str, Any] = {"max_retries": RETRIES, "retry_exceptions": [OSError]}
+        task: Callable[..., Any] = ray.remote(**options)(_attempt).remote
         pending = {task(bag.resolve(), name, out.resolve(), cfg): (bag, name) for bag, name in jobs}
         while pending:
             ready, _ = ray.wait(list(pending), num_returns=1)

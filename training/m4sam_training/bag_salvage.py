@@ -69,8 +69,8 @@ class _Limited:
     def __init__(self, file: Any, size: int) -> None:
         self._file, self._left = file, size
 
-    def read(self, size: int) -> bytes:
-        data: bytes = self._file.read(min(size, self._left))
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._file.read(self._left if size < 0 else min(size, self._left))
         self._left -= len(data)
         return data
 

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.image_files import write_png
+from m4sam_training.image_files import read_depth, write_png
 from m4sam_training.layouts import Layout, get_layout
 from m4sam_training.synth.clip import SynthFrame, generate_clip
 
@@ -214,8 +214,7 @@ def _depth_of_another_shape(video: _VideoFiles) -> Planted:
 
 def _smaller_depth(video: _VideoFiles) -> Planted:
     path = _extra(video, "x_small_9005", "rgb depth mask")["depth"]
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    write_png(path, depth[::2, ::2].copy())
+    write_png(path, read_depth(path)[::2, ::2])
     return Planted(path, "depth of another size than rgb, resized")
 
 

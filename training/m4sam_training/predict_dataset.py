@@ -19,7 +19,7 @@ from m4sam_training.layouts import DepthKind
 from m4sam_training.scan import Frame, Irregularity, Scan, Video
 
 if TYPE_CHECKING:
-    from m4sam_core.model import M4SAM
+    from m4sam_core.model.m4sam import M4SAM
 
 DEFAULT_CLIP_LENGTH = 16
 _FALLBACK_FPS = 25.0

@@ -30,7 +30,7 @@ from m4sam_training.scan import Scan, Video
 from m4sam_training.scoring import FrameScorer, summary, to_uint8
 
 if TYPE_CHECKING:
-    from m4sam_core.model import M4SAM
+    from m4sam_core.model.m4sam import M4SAM
 
 MEASURES = ("S", "E_mean", "F_adaptive")
 CLEAN, BLACK = "clean", "black depth"

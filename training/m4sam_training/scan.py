@@ -303,10 +303,12 @@ class _SplitReader:
         numbers: list[float | None] = []
         for key, fallback in (("depth_unit_m", 0.001), ("fps", None)):
             value = values.get(key, fallback)
-            sound = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
-            if value is not None and not sound:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6:
+                numbers.append(float(value))
+                continue
+            if value is not None:
                 self._note(path, f"metadata is not a positive number, default used: {key}", used=True)
-            numbers.append(float(value) if sound else fallback)
+            numbers.append(fallback)
         return numbers[0], numbers[1]
 
 

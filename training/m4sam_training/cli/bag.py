@@ -82,8 +82,8 @@ def to_dataset(
     """Turn bags into a dataset of the m4sam layout."""
     from rich.progress import track
 
-    from m4sam_training.bag_convert import ConvertConfig
-    from m4sam_training.bag_jobs import convert_bags
+    from m4sam_training.bag_convert import CUTS, SPLITS, ConvertConfig
+    from m4sam_training.bag_jobs import ENGINES, convert_bags
     from m4sam_training.bag_source import find_bags
     from m4sam_training.cli.choices import one_of
 
@@ -94,17 +94,17 @@ def to_dataset(
         annotations=annotations.resolve() if annotations else None,
         model=model,
         min_confidence=min_confidence,
-        cut=one_of("cut", cut, ("scene", "time", "none")),
+        cut=one_of("cut", cut, CUTS),
         segment_s=segment_s,
         min_frames=min_frames,
         every=every,
         tolerance_s=tolerance_s,
-        split=one_of("split", split, ("auto", "train", "val", "test")),
+        split=one_of("split", split, SPLITS),
         val_share=val_share,
         test_share=test_share,
     )
     found = find_bags(bags)
-    chosen = one_of("engine", engine, ("local", "ray"))
+    chosen = one_of("engine", engine, ENGINES)
     stream = convert_bags(found, out, cfg, chosen, address, workers)
     reports = sorted(track(stream, "converting", total=len(found)), key=lambda report: report.name)
     console = Console(soft_wrap=True)
