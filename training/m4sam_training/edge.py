@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import save_checkpoint, write_atomically
+from m4sam_core.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from m4sam_core.config import ModelConfig
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
@@ -43,7 +44,7 @@ class Stage:
 
 
 # Most of what is to be learned fits into small pictures; the last stages teach detail and memory.
-SCHEDULE = (Stage(700, 128, 8, 2), Stage(600, 192, 4, 3), Stage(200, 256, 3, 3))
+SCHEDULE = (Stage(700, 128, 8, 2), Stage(500, 192, 4, 3), Stage(150, 256, 3, 3))
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,16 @@ def fresh_model(run: EdgeRun) -> M4SAM:
     return model
 
 
-def train(run: EdgeRun) -> Path:
-    """Train or go on training; returns the exported weights."""
+def train(run: EdgeRun, stop_after: int | None = None) -> Path:
+    """Train or go on training; returns the exported weights.
+
+    Args:
+        run: settings.
+        stop_after: leave off after this step, to go on later; the schedule stays the same.
+    """
     run.out.mkdir(parents=True, exist_ok=True)
     model = fresh_model(run).to(memory_format=torch.channels_last)
     if run.init is not None:
-        from m4sam_core.checkpoint import load_checkpoint
-
         model.load_state_dict(load_checkpoint(run.init).state_dict())
     model.train()
     optimizer = torch.optim.AdamW(_groups(model), lr=run.learning_rate, betas=(0.9, 0.98), fused=True)
@@ -111,7 +115,7 @@ def train(run: EdgeRun) -> Path:
         optimizer.load_state_dict(state["optimizer"])
         start = int(state["step"])
     store = ClipStore(run.clips)
-    for step in range(start, run.steps):
+    for step in range(start, min(run.steps, stop_after or run.steps)):
         report = _step(model, optimizer, store, run, step)
         if (step + 1) % 10 == 0:
             with (run.out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -153,8 +157,6 @@ def _step(
 
 
 def _save(model: M4SAM, optimizer: torch.optim.Optimizer, run: EdgeRun, step: int) -> None:
-    import io
-
     buffer = io.BytesIO()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, buffer)
     write_atomically(run.out / "resume.pt", buffer.getvalue())

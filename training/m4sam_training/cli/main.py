@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry | dict[str, Entry]] = {
     "eval": Entry("eval", "Score predicted masks against ground truth."),
     "robustness": Entry("robustness", "Score a model under sensor faults."),
     "train": Entry("train", "Train or fine-tune a model."),
+    "edge": Entry("edge", "Make and measure the packaged edge weights."),
     "ablate": Entry("ablate", "Train and score the variants of a model."),
     "bench": {
         "model": Entry("bench_model", "Milliseconds and memory of a model, stage by stage."),

@@ -30,6 +30,7 @@ class SceneStyle:
         backdrop_share: chance that the room is a photograph instead of built.
         arm_share: chance that an arm reaches for an object.
         distractors: most objects that are in view without being salient.
+        border_share: chance of near clutter that the image border cuts off, which is not salient either.
         camera_motion: 1 is a hand-held robot arm, 0 a tripod.
         sensors: depth cameras to draw from.
     """
@@ -42,6 +43,7 @@ class SceneStyle:
     backdrop_share: float = 0.3
     arm_share: float = 0.15
     distractors: int = 6
+    border_share: float = 0.3
     camera_motion: float = 1.0
     sensors: tuple[SensorKind, ...] = ("structured_light", "stereo", "tof")
 
@@ -311,7 +313,7 @@ class SceneBuilder:
         count = int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))
         middle = rng.normal(320, 75)
         for index in range(count):
-            share = rng.uniform(0.22, 0.75) / (1 + 0.35 * (count - 1))
+            share = rng.uniform(0.22, 0.75 if rng.random() < 0.8 else 1.15) / (1 + 0.35 * (count - 1))
             width_m = share * subject_m * 480 / rest.focal_px
             column = middle + (index - (count - 1) / 2) * share * 480 * rng.uniform(0.65, 1.2)
             depth_m = subject_m * rng.uniform(0.9, 1.15)
@@ -329,6 +331,8 @@ class SceneBuilder:
             centre = rest.point_at(rng.uniform(0, 640), rest.height / 2, depth_m)
             centre[1] = ground_m - width_m * 0.46
             scene.things.append(self._thing(self._sprite(salient=False), centre, width_m, salient=False))
+        for _ in range(int(rng.integers(1, 4)) if rng.random() < self.style.border_share else 0):
+            scene.things.append(self._border_clutter(rest, subject_m))
         if rng.random() < self.style.arm_share * 1.5:
             depth_m = subject_m * rng.uniform(1.3, 1.7)
             width_m = rng.uniform(0.9, 1.5) * depth_m * 480 / rest.focal_px
@@ -336,6 +340,23 @@ class SceneBuilder:
             centre = rest.point_at(320 + side * rng.uniform(130, 330), rest.height * rng.uniform(-0.1, 0.25), depth_m)
             body = random_sprite(rng, self.light, rng.uniform(0, 0.6), 0.2)
             scene.things.append(self._thing(body, centre, width_m, salient=False))
+
+    def _border_clutter(self, rest: Pose, subject_m: float) -> Thing:
+        """Something near, of any colour, mostly outside the picture."""
+        rng = self.rng
+        depth_m = subject_m * rng.uniform(0.7, 1.2)
+        share = rng.uniform(0.2, 0.6)
+        overlap = share * 480 * rng.uniform(0.05, 0.3)
+        along = rng.uniform(0, 1)
+        column, row = [
+            (overlap - share * 240, along * rest.height),
+            (640 - overlap + share * 240, along * rest.height),
+            (along * 640, rest.height - overlap + share * 240),
+        ][int(rng.integers(3))]
+        centre = rest.point_at(column, row, depth_m)
+        return self._thing(
+            self._sprite(salient=rng.random() < 0.5), centre, share * 480 * depth_m / rest.focal_px, salient=False
+        )
 
     def _arm(self, target: Thing) -> Thing:
         """A sleeve and a hand that follow an object's motion."""

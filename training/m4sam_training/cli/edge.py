@@ -1,0 +1,82 @@
+"""m4sam edge: the recipe of the packaged weights, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Make and measure the packaged edge weights (docs/models.md).", no_args_is_help=True)
+
+ASSETS = typer.Option(Path("edge_work/assets"), help="Folder of photos/ and cutouts/.")
+THREADS = typer.Option(1, min=1, help="CPU threads.")
+
+
+@app.command()
+def assets(folder: Path = ASSETS) -> None:
+    """Download the pictures to render with."""
+    from m4sam_training.edge_assets import collect
+
+    typer.echo(", ".join(f"{count} {name}" for name, count in collect(folder).items()))
+
+
+@app.command()
+def render(
+    folder: Path = ASSETS,
+    out: Path = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips."),
+    clips: int = typer.Option(1500, min=1, help="Number of clips; those already there are kept."),
+    frames: int = typer.Option(4, min=1, help="Frames of each clip."),
+    size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
+) -> None:
+    """Render training clips; goes on where it stopped."""
+    from rich.progress import track
+
+    from m4sam_training.edge_data import render_clip
+    from m4sam_training.synth.assets import load_style
+
+    style = load_style(folder, "train")
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in track(range(clips), description="clips"):
+        render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style)
+
+
+@app.command()
+def train(
+    clips: Path = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips."),
+    out: Path = typer.Option(Path("edge_work/run"), help="Folder of the run; an interrupted one goes on."),
+    threads: int = THREADS,
+    seed: int = typer.Option(0, help="Seed of weights, batches and augmentation."),
+) -> None:
+    """Train, or go on training; writes edge.safetensors."""
+    import torch
+
+    from m4sam_training.edge import EdgeRun
+    from m4sam_training.edge import train as run_training
+    from m4sam_training.edge_assets import trunk_file
+
+    torch.set_num_threads(threads)
+    typer.echo(f"wrote {run_training(EdgeRun(clips=clips, out=out, trunk=trunk_file(), seed=seed))}")
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Path = typer.Argument(..., help="Weights to score."),
+    folder: Path = ASSETS,
+    clips: int = typer.Option(40, min=1, help="Held-out clips."),
+    frames: int = typer.Option(8, min=1, help="Frames of each clip."),
+    threads: int = THREADS,
+    json_file: Path | None = typer.Option(None, "--json", help="Also write the scores here."),
+) -> None:
+    """Score weights on held-out generated clips: memory off, no depth, and every depth fault beside them."""
+    import json
+
+    from m4sam_training.edge_eval import evaluate as score_all
+    from m4sam_training.synth.assets import load_style
+
+    rows = score_all(checkpoint, load_style(folder, "held_out"), clips, frames, threads)
+    typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}")
+    for name, row in rows.items():
+        typer.echo(f"{name:28}{row['S']:8.3f}{row['F_adaptive']:8.3f}{row['MAE']:8.3f}")
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
