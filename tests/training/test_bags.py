@@ -86,6 +86,37 @@ def test_float_depth_is_lossless(tmp_path):
         np.testing.assert_array_equal(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), depth)
 
 
+def test_compressed_topics_convert(data, tmp_path):
+    import struct
+
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    kind = "sensor_msgs/msg/CompressedImage"
+    message, header = types.types[kind], types.types["std_msgs/msg/Header"]
+    rgb_topic, depth_topic = "/cam/color/image_raw/compressed", "/cam/aligned_depth/image_raw/compressedDepth"
+    stored = data / "D" / "train" / "train_1"
+    stems = sorted(path.stem for path in (stored / "depth").iterdir())
+    with Writer(tmp_path / "run", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        topics = {t: writer.add_connection(t, kind, typestore=types) for t in (rgb_topic, depth_topic)}
+        for stem in stems:
+            time = types.types["builtin_interfaces/msg/Time"](int(stem) // 10**9, int(stem) % 10**9)
+            depth = struct.pack("<iff", 0, 0, 0) + (stored / "depth" / f"{stem}.png").read_bytes()
+            for topic, text, payload in (
+                (rgb_topic, "rgb8; png compressed bgr8", (stored / "rgb" / f"{stem}.png").read_bytes()),
+                (depth_topic, "16UC1; compressedDepth png", depth),
+            ):
+                body = np.frombuffer(payload, np.uint8)
+                raw = types.serialize_cdr(message(header(time, "cam"), text, body), kind)
+                writer.write(topics[topic], int(stem), raw)
+    report = convert_bag(tmp_path / "run", "run", tmp_path / "out", CFG)
+    assert (report.topics["rgb"], report.topics["depth"]) == (rgb_topic, depth_topic)
+    for name, image in images(tmp_path / "out/train/run_001").items():
+        np.testing.assert_array_equal(image, cv2.imread(str(stored / name), -1))
+    assert report.videos == {"train/run_001": FRAMES}
+
+
 def write_ros1(data, path):
     """The exported bag as a ROS 1 bag."""
     from rosbags.rosbag1 import Writer
