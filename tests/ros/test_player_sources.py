@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
+from m4sam_ros.clip_files import read_depth
 from m4sam_ros.player import Faults
 from m4sam_ros.player_settings import FaultConfig, PlayConfig
-from m4sam_ros.player_sources import DEPTH, INFO, RGB, open_source, read_depth
+from m4sam_ros.player_sources import DEPTH, INFO, RGB, open_source
 
 pytestmark = pytest.mark.ros
 
