@@ -269,6 +269,25 @@ def test_checkpoints_are_thinned_and_unfinished_ones_ignored(tmp_path):
     assert (newest / "weights.safetensors").samefile(tmp_path / "last.safetensors"), "no second copy on the disk"
 
 
+def test_a_run_taken_back_to_an_older_checkpoint_forgets_the_later_ones(whole_run, tmp_path):
+    first = settings(run={"max_steps": 2, "keep_checkpoints": 9})
+    Trainer(first, Discs(), tmp_path, ALONE).run()
+    later = Trainer(settings(run={"keep_checkpoints": 9}), Discs(), tmp_path, ALONE)
+    later.resume(list_checkpoints(tmp_path)[-1])
+    later.run()
+    older, stale = list_checkpoints(tmp_path)
+    (stale / "state.pt").write_bytes(b"from another life")
+    again = Trainer(settings(run={"max_steps": 3}), Discs(), tmp_path, ALONE)
+    again.resume(older)
+    again.run()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000002", "step_00000003"]
+    last = Trainer(settings(), Discs(), tmp_path, ALONE)
+    last.resume(older)
+    last.run()
+    assert losses(tmp_path) == losses(whole_run)
+    assert load_training_state(list_checkpoints(tmp_path)[-1])[0] == Progress(epoch=2, clips=0, step=4)
+
+
 def test_which_checkpoint_a_start_continues_from(tmp_path):
     assert choose_checkpoint(tmp_path, "auto", restarts=0) is None
     assert choose_checkpoint(tmp_path, "never", restarts=0) is None

@@ -50,7 +50,8 @@ def save_training_checkpoint(
 ) -> Path:
     """Write a resumable checkpoint and point OUT/last.safetensors at its weights.
 
-    A kill at any moment leaves either the old or the new checkpoint whole.
+    A kill at any moment leaves either the old or the new checkpoint whole. Later ones, from before the run was taken
+    back to an older checkpoint, are removed.
 
     Args:
         out: the run's folder.
@@ -67,19 +68,22 @@ def save_training_checkpoint(
     root.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(root)
     final = root / f"step_{progress.step:08d}"
-    if final.exists():
-        return final
     draft = Path(tempfile.mkdtemp(prefix=".unfinished_", dir=root))
     save_checkpoint(draft / "weights.safetensors", model, metadata)
     buffer = io.BytesIO()
     torch.save({"version": STATE_VERSION, "progress": vars(progress), **state}, buffer)
     _write_synced(draft / "state.pt", buffer.getbuffer())
     draft.chmod(0o755)
+    if final.exists():  # the run was taken back to an older checkpoint and comes past here again
+        os.rename(final, root / f"{draft.name}_old")
     os.rename(draft, final)
     _sync_folder(root)
     replace_link(final / "weights.safetensors", out / "last.safetensors")
-    for old in list_checkpoints(out)[:-keep]:
-        shutil.rmtree(old)
+    _remove_unfinished(root)
+    past = [path for path in list_checkpoints(out) if path.name <= final.name]
+    future = [path for path in list_checkpoints(out) if path.name > final.name]
+    for unwanted in [*past[:-keep], *future]:
+        shutil.rmtree(unwanted)
     return final
 
 
