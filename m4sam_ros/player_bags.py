@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,6 @@ class BagSource:
         self._cfg = cfg
         with _opened(path) as reader:
             self._is_ros1 = not reader.is2
-            self._store = reader.typestore
             self._topics = _choose(reader, path, cfg)
             used = {connection.topic: connection for connection in self._connections(reader)}
             self._types = {channel: used[topic].msgtype for channel, topic in self._topics.items()}
@@ -61,7 +61,7 @@ class BagSource:
                     frames += 1
                     if 0 < self._cfg.max_frames < frames:
                         return
-                cdr = self._store.ros1_to_cdr(raw, connection.msgtype) if self._is_ros1 else raw
+                cdr = _ros1_to_cdr(reader, raw, connection.msgtype) if self._is_ros1 else raw
                 yield Item(channel, time_ns - self._start_ns, read_stamp(cdr), bytes(cdr))
 
     def message(self, item: Item, stamp_ns: int) -> bytes:
@@ -70,6 +70,25 @@ class BagSource:
 
     def _connections(self, reader: Any) -> list[Any]:
         return [connection for connection in reader.connections if connection.topic in self._topics.values()]
+
+
+def _ros1_to_cdr(reader: Any, raw: bytes, name: str) -> bytes:
+    """A ROS 1 message as ROS 2 bytes: headers lose `seq`, CameraInfo's D, K, R, P become lower case."""
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    return bytes(store.serialize_cdr(_renewed(reader.deserialize(raw, name), name, store), name))
+
+
+def _renewed(message: Any, name: str, store: Any) -> Any:
+    """The same message of the store's own class, field by field."""
+    kind = store.types[name]
+    values = {}
+    for field in dataclasses.fields(kind):
+        value = getattr(message, field.name) if hasattr(message, field.name) else getattr(message, field.name.upper())
+        inner = getattr(value, "__msgtype__", None)
+        values[field.name] = _renewed(value, inner, store) if inner else value
+    return kind(**values)
 
 
 def read_stamp(cdr: bytes | memoryview) -> int:

@@ -179,3 +179,55 @@ def test_faults_are_the_same_for_the_same_seed():
 def test_slower_depth_camera():
     faults = Faults(FaultConfig(depth_every=3))
     assert [faults.drops(DEPTH) for _ in range(6)] == [False, True, True, False, True, True]
+
+
+def test_ros1_bag_becomes_ros2_messages(tmp_path):
+    from rclpy.serialization import deserialize_message
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+    from sensor_msgs.msg import CameraInfo, Image
+
+    store = get_typestore(Stores.ROS1_NOETIC)
+    kinds = store.types
+    with Writer(tmp_path / "tum.bag") as writer:
+        for topic, encoding, width in (("/camera/rgb/image_color", "bgr8", 3), ("/camera/depth/image", "32FC1", 4)):
+            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
+            for index in range(3):
+                stamp = kinds["builtin_interfaces/msg/Time"](100 + index, 5)
+                header = kinds["std_msgs/msg/Header"](index, stamp, "eye")
+                data = np.full(2 * 4 * width, index, np.uint8)
+                message = kinds["sensor_msgs/msg/Image"](header, 2, 4, encoding, 0, 4 * width, data)
+                raw = store.serialize_ros1(message, "sensor_msgs/msg/Image")
+                writer.write(connection, (100 + index) * 10**9, raw)
+        name = "sensor_msgs/msg/CameraInfo"
+        connection = writer.add_connection("/camera/rgb/camera_info", name, typestore=store)
+        region = kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        matrices = {"D": np.zeros(5), "K": np.arange(9.0), "R": np.eye(3).ravel(), "P": np.zeros(12)}
+        info = kinds[name](
+            header=header,
+            height=2,
+            width=4,
+            distortion_model="plumb_bob",
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+            **matrices,
+        )
+        writer.write(connection, 101 * 10**9, store.serialize_ros1(info, name))
+    source = opened(tmp_path / "tum.bag")
+    (calibration,) = items(source, INFO)
+    assert list(deserialize_message(source.message(calibration, 0), CameraInfo).k) == list(range(9))
+    assert source.period_ns == pytest.approx(3e9, abs=10)
+    played = [deserialize_message(source.message(item, 7), Image) for item in items(source, RGB)]
+    assert [(msg.encoding, msg.width, msg.data[0], msg.header.frame_id) for msg in played] == [
+        ("bgr8", 4, index, "eye") for index in range(3)
+    ]
+    assert (played[0].header.stamp.sec, played[0].header.stamp.nanosec) == (0, 7)
+    assert [item.stamp_ns for item in items(source, DEPTH)] == [(100 + index) * 10**9 + 5 for index in range(3)]
+
+
+@pytest.mark.parametrize("name", ["broken.bag", "broken.mcap", "broken.db3"])
+def test_file_that_is_no_bag(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no bag at all")
+    with pytest.raises(InputError, match="expected a rosbag"):
+        opened(tmp_path / name)
