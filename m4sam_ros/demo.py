@@ -26,6 +26,7 @@ from m4sam_ros.share import shared_folder
 if TYPE_CHECKING:
     from m4sam_ros.demo_report import Observer
 
+CLIP_SEED = 2_000_005  # far from the seeds of the training clips
 CLIP_TIMEOUT_S = 1800.0
 START_TIMEOUT_S = 180.0  # loading and warming up a large model on a slow machine
 CONNECT_TIMEOUT_S = 60.0
@@ -139,7 +140,15 @@ def generated_clip(settings: DemoSettings) -> Path:
     if not (folder / "rgb").is_dir() or len(list((folder / "rgb").iterdir())) != frames:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"generating a clip of {frames} frames", flush=True)
-        command = [*executable("m4sam", "m4sam_training.cli.main"), "clip", str(folder), "--frames", str(frames)]
+        command = [
+            *executable("m4sam", "m4sam_training.cli.main"),
+            "clip",
+            str(folder),
+            "--frames",
+            str(frames),
+            "--seed",
+            str(CLIP_SEED),
+        ]
         with running(os.environ, settings.out / "logs") as group:
             maker = group.start("clip", command)
             maker.wait(CLIP_TIMEOUT_S)
