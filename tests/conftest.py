@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import itertools
 import os
 import re
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 NEEDS_ROS = "needs a ROS installation"
+_TURN = itertools.count()
 _LAST_DOMAIN = 100  # higher domains reach into the ephemeral port range of Linux
 
 
@@ -64,7 +66,8 @@ def ros_domain_id() -> Iterator[int]:
     """A DDS domain no other test on this machine uses, also with several test runs at once."""
     folder = Path(tempfile.gettempdir()) / "m4sam_test_domains"
     folder.mkdir(exist_ok=True)
-    start = os.getpid() % _LAST_DOMAIN
+    # Another one for each test: a process that outlives its test must not be heard by the next.
+    start = (os.getpid() + next(_TURN)) % _LAST_DOMAIN
     for step in range(_LAST_DOMAIN):
         domain = (start + step) % _LAST_DOMAIN + 1
         with (folder / str(domain)).open("w") as lock:
