@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
@@ -196,8 +197,6 @@ class SaliencyNode(LifecycleNode):
         return response
 
     def _on_enable(self, request: Any, response: Any) -> Any:
-        from rclpy.parameter import Parameter
-
         (result,) = self.set_parameters([Parameter("enabled", value=bool(request.data))])
         response.success = result.successful
         response.message = result.reason or ("enabled" if request.data else "disabled")
