@@ -95,9 +95,12 @@ class AdapterConfig(Config):
         0.1,
         gt=0,
         le=1,
-        description="Momentum of the experts' batch normalisation; the release updates it twice a pass: 1 - 0.9^2 = 0.19.",
+        description="Momentum of the experts' batch normalisation; the release updates it twice a pass: "
+        "1 - 0.9^2 = 0.19.",
     )
-    gate_noise: float = Field(1.0, ge=0, le=10, description="Scale of the gates' exploration noise in training; 0: none.")
+    gate_noise: float = Field(
+        1.0, ge=0, le=10, description="Scale of the gates' exploration noise in training; 0: none."
+    )
     bottleneck_dim: int = Field(32, ge=1, le=512, description="Width of the bottleneck adapter.")
 
 

@@ -50,7 +50,11 @@ class FrameFeatures:
             return x[index]
 
         return FrameFeatures(
-            *(pick(x) for x in (self.fused, self.embed, self.key, self.shrinkage, self.selection)),
+            fused=pick(self.fused),
+            embed=pick(self.embed),
+            key=pick(self.key),
+            shrinkage=pick(self.shrinkage),
+            selection=pick(self.selection),
             coarse_logits=tuple(map(pick, self.coarse_logits)),
             edge_logits=tuple(map(pick, self.edge_logits)),
             moe_loss=self.moe_loss,
