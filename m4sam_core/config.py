@@ -171,7 +171,7 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
     # For robots without a GPU; the packaged weights are of this kind (docs/models.md).
     "edge": {
         "trunk": {"kind": "efficientnet_lite0"},
-        "input_size_px": 256,
+        "input_size_px": 224,
         "rgb_norm": "imagenet",
         "fusion": {"kind": "uim_lite", "channels": 32},
         "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96},
