@@ -72,7 +72,9 @@ def test_cycles_do_not_grow(bench, nano_weights, cycles):
         sizes.append(node.rss_bytes)
     settled = sizes[len(sizes) // 3]
     print(f"RSS after {len(sizes) // 3} cycles {settled / 1e6:.1f} MB, after {cycles} {sizes[-1] / 1e6:.1f} MB")
-    assert sizes[-1] < settled * 1.02 + 4e6
+    # The allocator settles over the first fifty cycles; a model that stays behind (7 MB a cycle) shows in a few.
+    allowed = settled * 0.02 + 4e6 if cycles >= 100 else 3e6 * (cycles - cycles // 3)
+    assert sizes[-1] - settled < allowed
     assert bench.transition("configure")
     assert bench.transition("activate")
     masks = bench.masks()
