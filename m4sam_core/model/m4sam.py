@@ -155,7 +155,7 @@ class M4SAM(nn.Module):
 
     def memory_key(self, features: FrameFeatures) -> Tensor:
         """The frames' memory keys (N, h*w, E), ready for `read`."""
-        return memory_key(features.key, features.shrinkage)
+        return memory_key(features.key, features.shrinkage, width=self.cfg.memory.value_dim)
 
     def encode_value(
         self, features: FrameFeatures, mask_prob: Tensor, sensory: Tensor, deep_update: bool

@@ -91,7 +91,7 @@ class ValuePath(nn.Module):
         return self.project(self.encoder(torch.cat([feature, mask_prob], dim=1)))
 
 
-def memory_key(key: Tensor, shrinkage: Tensor) -> Tensor:
+def memory_key(key: Tensor, shrinkage: Tensor, width: int = 0) -> Tensor:
     """Keys extended so that XMem's anisotropic similarity is a dot product (spec/performance.md 5).
 
     sim(n, p) = shrinkage_n / sqrt(C) * (-sum_c sel_cp (key_cn - q_cp)^2) = memory_key_n . memory_query_p
@@ -99,12 +99,20 @@ def memory_key(key: Tensor, shrinkage: Tensor) -> Tensor:
     Args:
         key (B, C, h, w): memory keys.
         shrinkage (B, 1, h, w): their shrinkage.
+        width: least width of the result, reached by zero columns. Fused attention wants keys as wide as values, and
+            widening once, at the write, spares every read a copy of the whole memory.
 
     Returns:
-        (B, h*w, 2C+1)
+        (B, h*w, max(2C+1, width))
     """
     extended = torch.cat([-key.square(), 2 * key, -torch.ones_like(shrinkage)], dim=1)
-    return (extended * (shrinkage / math.sqrt(key.shape[1]))).flatten(2).transpose(1, 2)
+    extended = (extended * (shrinkage / math.sqrt(key.shape[1]))).flatten(2).transpose(1, 2)
+    return _widen(extended, width)
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    """Zero columns up to `width`; the same tensor when it is wide enough."""
+    return x if x.shape[-1] >= width else F.pad(x, (0, width - x.shape[-1]))
 
 
 def memory_query(query: Tensor, selection: Tensor) -> Tensor:
@@ -126,10 +134,9 @@ def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None)
     Returns:
         (B, P, Cv)
     """
-    width = max(query.shape[-1], value.shape[-1])
+    width = max(key.shape[-1], value.shape[-1])
     channels = value.shape[-1]
-    # Fused kernels want equal head sizes; zero columns change nothing.
-    query, key, value = (F.pad(x, (0, width - x.shape[-1]))[:, None] for x in (query, key, value))
+    query, key, value = (_widen(x, width)[:, None] for x in (query, key, value))
     mask = None if valid is None else valid.expand(query.shape[0], -1)[:, None, None, :]
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)[:, 0, :, :channels]
 
