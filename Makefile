@@ -33,7 +33,7 @@ demo: $(STAMP)
 	$(BIN)/python -m m4sam_ros.demo --out "$(DEMO_OUT)" $(if $(DEMO_CLIP),--clip "$(DEMO_CLIP)") $(if $(DEMO_MODEL),--model "$(DEMO_MODEL)") \
 		$(if $(DEMO_RATE),--rate "$(DEMO_RATE)")
 
-test: $(STAMP)
+test: lint
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
