@@ -22,7 +22,7 @@ def select(source: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     kept: dict[str, np.ndarray] = {}
     for name in source.files:
         array = source[name]
-        if name.endswith(("/stat", "/cmean", "in/gt", "in/seeds")):
+        if name.endswith(("/stat", "/cmean", "in/seeds")):
             continue
         if name in _HALF:
             kept[f"{name}@2"] = array[..., ::2, ::2]
