@@ -18,6 +18,7 @@ REPO = Path(__file__).resolve().parents[2]
 FAULTY_NODE = Path(__file__).parent / "faulty_node.py"
 NODE = "/saliency/m4sam"
 TIMEOUT_S = 30.0
+ASK_AGAIN_S = 5.0
 
 
 class NodeProcess:
@@ -209,14 +210,27 @@ class Bench:
 
         return self.until(answer, f"the mask of {stamp}")
 
-    def call(self, kind: Any, service: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
-        """Call a service and wait for the answer."""
+    def call(self, kind: Any, service: str, request: Any, *, ask_again: bool = True) -> Any:
+        """Call a service and wait for the answer.
+
+        A server may discover a new client's answer channel only after its first request, and the answer is lost then
+        (rclpy says "client will not receive response"); so the request is repeated, unless it must not be.
+        """
         client = self.ros.create_client(kind, service)
         self.until(client.service_is_ready, f"service {service}")
-        future = client.call_async(request)
-        self.until(future.done, f"an answer of {service}", timeout_s)
+        futures = [client.call_async(request)]
+        asked_at = time.monotonic()
+
+        def answered() -> list[Any]:
+            nonlocal asked_at
+            if ask_again and time.monotonic() - asked_at > ASK_AGAIN_S:
+                futures.append(client.call_async(request))
+                asked_at = time.monotonic()
+            return [future for future in futures if future.done()]
+
+        done = self.until(answered, f"an answer of {service}")
         self.ros.destroy_client(client)
-        return future.result()
+        return done[0].result()
 
     def set_parameter(self, name: str, value: Any, node: str = NODE) -> Any:
         """Set one parameter of the node; its SetParametersResult."""
@@ -233,7 +247,7 @@ class Bench:
 
         ids = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
         request = ChangeState.Request(transition=Transition(id=ids[label], label=label))
-        return self.call(ChangeState, f"{node}/change_state", request).success
+        return self.call(ChangeState, f"{node}/change_state", request, ask_again=False).success
 
     def state(self, node: str = NODE) -> str:
         """Label of the lifecycle state."""

