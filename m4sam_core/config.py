@@ -299,8 +299,9 @@ class PipelineConfig(Config):
     """From camera images to masks."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes the GPU when there is one.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Precision of the model's arithmetic."
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Precision of the model's arithmetic. auto: bfloat16 on a CPU that computes in it, else float32.",
     )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves torch's own choice.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a pixel is salient.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -32,14 +33,28 @@ def resolve_device(name: str) -> torch.device:
 def check_dtype(name: str, device: torch.device) -> torch.dtype:
     """The torch type a setting means, if the device can do it.
 
+    `auto` is bfloat16 on a CPU with bfloat16 arithmetic (the packaged model is a quarter faster and its masks overlap
+    those of float32 by .97 and more, docs/models.md), else float32.
+
     Raises:
         DeviceError: it cannot; never replaced by another type in silence.
     """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
     if name == "float16" and device.type == "cpu":
         raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError("dtype: this GPU cannot do bfloat16; set dtype to float16 or float32")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; oneDNN emulates it, slowly, on the others."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class device_errors:  # noqa: N801 - reads as the statement it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field
@@ -66,6 +67,13 @@ class NodeConfig(PipelineConfig):
         description="Weights: default (the packaged small model), a name in the cache, a file; or identity, which "
         "marks the nearer half of the depth range without any model, for benchmarks and wiring.",
     )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of the model's arithmetic. auto: bfloat16 on a CPU that computes in it, else float32.",
+    )
+    threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of the model; 0 leaves one core to the camera and the rest of ROS."
+    )
     autostart: bool = Field(True, description="Configure and activate without a lifecycle manager.")
     enabled: bool = Field(True, description="Off: frames are dropped before the model; ~/enable switches it too.")
     image_transport: Literal["raw", "compressed"] = Field(
@@ -86,4 +94,6 @@ class NodeConfig(PipelineConfig):
 
     def pipeline_config(self) -> PipelineConfig:
         """The part that the pipeline takes."""
-        return PipelineConfig.model_validate(self.model_dump(include=set(PipelineConfig.model_fields)))
+        values = self.model_dump(include=set(PipelineConfig.model_fields))
+        values["threads"] = self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+        return PipelineConfig.model_validate(values)

@@ -14,7 +14,7 @@ import m4sam_core
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig, PipelineConfig
-from m4sam_core.devices import resolve_device
+from m4sam_core.devices import check_dtype, resolve_device
 from m4sam_core.errors import ConfigError, DeviceError, InputError, StreamError
 from m4sam_core.pipeline import SaliencyPipeline
 
@@ -172,7 +172,7 @@ def test_configure_is_live(pipeline):
     assert pipeline.cfg.stream.bank.capacity == 4
     result = pipeline.process(rgb, depth, 0.1)
     assert result.reset_reason == "memory settings changed"
-    for name, value in (("device", "auto"), ("dtype", "bfloat16"), ("threads", 7)):
+    for name, value in (("device", "auto"), ("dtype", "auto"), ("threads", 7)):
         with pytest.raises(ConfigError, match=f"{name}: expected"):
             pipeline.configure(PipelineConfig.parse({"device": "cpu", name: value}))
 
@@ -262,3 +262,10 @@ def test_a_model_without_memory_streams_too():
     assert [result.memory_entries for result in results] == [0, 0, 0]
     assert not any(result.wrote_memory for result in results)
     np.testing.assert_array_equal(results[0].probability, results[2].probability)
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16 amx_bf16", torch.bfloat16), ("avx2", torch.float32)])
+def test_auto_precision_follows_the_processor(monkeypatch, flags, expected):
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_args, **_kwargs: f"flags : {flags}")
+    assert check_dtype("auto", torch.device("cpu")) == expected
+    assert check_dtype("auto", torch.device("cuda")) == torch.float32
