@@ -45,8 +45,9 @@ def test_bounds_are_told_as_they_are():
 
 
 def test_the_pipeline_gets_exactly_its_part():
-    cfg = NodeConfig.parse({"threshold": 0.7, "depth": {"max_m": 4.0}, "sync": {"queue_size": 3}})
-    assert cfg.pipeline_config() == PipelineConfig.parse({"threshold": 0.7, "depth": {"max_m": 4.0}})
+    given = {"threshold": 0.7, "dtype": "float32", "threads": 2, "depth": {"max_m": 4.0}}
+    cfg = NodeConfig.parse({**given, "sync": {"queue_size": 3}})
+    assert cfg.pipeline_config() == PipelineConfig.parse(given)
 
 
 @pytest.fixture
