@@ -33,8 +33,8 @@ def resolve_device(name: str) -> torch.device:
 def check_dtype(name: str, device: torch.device) -> torch.dtype:
     """The torch type a setting means, if the device can do it.
 
-    `auto` is bfloat16 on a CPU with bfloat16 arithmetic (the packaged model is a quarter faster and its masks overlap
-    those of float32 by .97 and more, docs/models.md), else float32.
+    `auto` is bfloat16 on a CPU with bfloat16 arithmetic (the packaged model is a quarter faster there and its masks
+    are as good, docs/models.md), else float32.
 
     Raises:
         DeviceError: it cannot; never replaced by another type in silence.
