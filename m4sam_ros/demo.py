@@ -92,8 +92,10 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     player_arguments = ros_arguments(source=clip, summary=played_path, rate=settings.rate, start_delay_s=DISCOVERY_S)
     player = group.start("player", [*executable("play", "m4sam_ros.player"), *player_arguments])
     print(f"playing {clip}", flush=True)
-    group.wait_until(lambda: _has_masks(observer), "the first mask", FIRST_MASK_TIMEOUT_S)
-    while player.exit_code is None:
+    late = time.monotonic() + FIRST_MASK_TIMEOUT_S
+    while player.exit_code is None:  # a short clip may be over before its first mask
+        if not _has_masks(observer) and time.monotonic() > late:
+            raise ProcessError(f"the first mask: expected within {FIRST_MASK_TIMEOUT_S:.0f} s\n{node.log_tail()}")
         observer.spin()
         node.check_alive()
         recorder.check_alive()
