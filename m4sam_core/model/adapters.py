@@ -33,10 +33,6 @@ class LowRankUpdate:
         """Add the update in place to target (rows, dim), which may be a column slice of a wider matrix."""
         target.addmm_(self.low.flatten(0, -2).to(target.dtype), self.up.t().to(target.dtype))
 
-    def dense(self) -> Tensor:
-        """The update (..., dim)."""
-        return F.linear(self.low, self.up)
-
 
 class LowRankAdapter(nn.Module):
     """Low-rank updates of one or more outputs of a linear layer, evaluated side by side.
