@@ -79,11 +79,11 @@ def save_training_checkpoint(
     os.rename(draft, final)
     _sync_folder(root)
     replace_link(final / "weights.safetensors", out / "last.safetensors")
-    _remove_unfinished(root)
     past = [path for path in list_checkpoints(out) if path.name <= final.name]
     future = [path for path in list_checkpoints(out) if path.name > final.name]
-    for unwanted in [*past[:-keep], *future]:
-        shutil.rmtree(unwanted)
+    for unwanted in [*past[:-keep], *future]:  # renamed first: a kill must not leave half of one under a finished name
+        os.rename(unwanted, root / f".unfinished_{unwanted.name}")
+    _remove_unfinished(root)
     return final
 
 
