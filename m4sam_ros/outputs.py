@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from m4sam_core.overlay import draw_overlay
 from m4sam_ros.compressed import rgb_to_compressed
-from m4sam_ros.convert import numpy_to_image
+from m4sam_ros.convert import image_writer
 from m4sam_ros.qos import publish, volatile
 from m4sam_ros.settings import NodeConfig
 
@@ -41,6 +41,7 @@ class Outputs:
     def __init__(self, node: Any, cfg: NodeConfig, on_incompatible: Callable[[str, str], None]) -> None:
         self.cfg = cfg
         self._node = node
+        self._written = image_writer()
         kinds: dict[str, Any] = {
             MASK: Image,
             PROBABILITY: Image,
@@ -80,15 +81,16 @@ class Outputs:
         """
         header = frame.rgb_msg.header
         outputs = self.cfg.outputs
-        self._publishers[MASK].publish(numpy_to_image(result.mask, "mono8", header))
+        self._publishers[MASK].publish(self._written(result.mask, "mono8", header))
         sent = [MASK]
         if self._wanted(PROBABILITY, outputs.probability):
             probability = np.ascontiguousarray(result.probability, np.float32)
-            self._publishers[PROBABILITY].publish(numpy_to_image(probability, "32FC1", header))
+            self._publishers[PROBABILITY].publish(self._written(probability, "32FC1", header))
             sent.append(PROBABILITY)
         sent += self._publish_overlay(header, rgb, result)
         if depth is not None and self._wanted(DEPTH_MASKED, outputs.depth_masked):
-            self._publishers[DEPTH_MASKED].publish(masked_depth(depth, result.mask, frame.depth_msg))
+            pixels, encoding = masked_depth(depth, result.mask, getattr(frame.depth_msg, "encoding", ""))
+            self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
             sent.append(DEPTH_MASKED)
         if DETECTIONS in self._publishers and self._wanted(DETECTIONS, outputs.detections):
             regions = salient_regions(result.mask, result.probability, outputs.detection_min_area)
@@ -109,7 +111,7 @@ class Outputs:
             return []
         overlay = draw_overlay(rgb, result.mask, self.cfg.outputs.overlay_alpha)
         if OVERLAY in wanted:
-            self._publishers[OVERLAY].publish(numpy_to_image(overlay, "rgb8", header))
+            self._publishers[OVERLAY].publish(self._written(overlay, "rgb8", header))
         if OVERLAY_COMPRESSED in wanted:
             self._publishers[OVERLAY_COMPRESSED].publish(rgb_to_compressed(overlay, header))
         return wanted
@@ -118,14 +120,22 @@ class Outputs:
         return enabled and self._publishers[name].get_subscription_count() > 0
 
 
-def masked_depth(depth: np.ndarray, mask: np.ndarray, depth_msg: Any) -> Image:
-    """The depth input where the mask is set, no reading elsewhere (0; NaN for metres, REP 118); its own header."""
+def masked_depth(depth: np.ndarray, mask: np.ndarray, encoding: str) -> tuple[np.ndarray, str]:
+    """The depth input where the mask is set, no reading elsewhere (0; NaN for metres, REP 118).
+
+    Args:
+        depth: (h, w) uint16 or float32.
+        mask: (H, W) uint8 0/255.
+        encoding: of the depth message, "" for a compressed one.
+
+    Returns:
+        (h, w) of depth's type, and its encoding.
+    """
     if mask.shape != depth.shape:
         mask = cv2.resize(mask, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_NEAREST)
     metres = depth.dtype == np.float32
     masked = np.where(mask > 0, depth, np.asarray(np.nan if metres else 0, depth.dtype))
-    encoding = "32FC1" if metres else "mono16" if getattr(depth_msg, "encoding", "") == "mono16" else "16UC1"
-    return numpy_to_image(masked, encoding, depth_msg.header)
+    return masked, "32FC1" if metres else "mono16" if encoding == "mono16" else "16UC1"
 
 
 def salient_regions(

@@ -224,6 +224,7 @@ def test_written_message_shares_the_header_and_takes_views():
     np.testing.assert_array_equal(convert.image_to_numpy(msg), whole[::2, ::-1])
 
 
+@pytest.mark.parametrize("write", [convert.numpy_to_image, convert.numpy_to_cdr])
 @pytest.mark.parametrize(
     ("pixels", "encoding"),
     [
@@ -235,10 +236,10 @@ def test_written_message_shares_the_header_and_takes_views():
         (np.zeros(4, np.uint8), "mono8"),
     ],
 )
-def test_writing_refuses_what_does_not_fit(pixels, encoding):
-    pytest.importorskip("sensor_msgs.msg")
+def test_writing_refuses_what_does_not_fit(write, pixels, encoding):
+    header = pytest.importorskip("std_msgs.msg").Header()
     with pytest.raises(InputError, match="image to publish"):
-        convert.numpy_to_image(pixels, encoding)
+        write(pixels, encoding, header)
 
 
 def test_sixteen_bits_become_eight_without_an_error():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from m4sam_core.ros_images import image_to_numpy
 from m4sam_ros.backends import NearHalf
 from m4sam_ros.metrics import Metrics, resident_bytes
 
@@ -30,27 +27,21 @@ def square(height=40, width=60):
         ("16UC1; compressedDepth png", np.uint16, "16UC1", 0),
     ],
 )
-def test_masked_depth_keeps_type_and_header(encoding, dtype, out, nothing):
-    from std_msgs.msg import Header
-
+def test_masked_depth_keeps_its_type(encoding, dtype, out, nothing):
     from m4sam_ros.outputs import masked_depth
 
     depth = np.full((40, 60), 1500, dtype)
-    msg = masked_depth(depth, square(), SimpleNamespace(encoding=encoding, header=Header(frame_id="depth_optical")))
-    assert (msg.encoding, msg.header.frame_id) == (out, "depth_optical")
-    expected = np.where(square() > 0, depth, np.asarray(nothing, dtype))
-    np.testing.assert_array_equal(image_to_numpy(msg), expected)
+    masked, written_as = masked_depth(depth, square(), encoding)
+    assert (written_as, masked.dtype) == (out, dtype)
+    np.testing.assert_array_equal(masked, np.where(square() > 0, depth, np.asarray(nothing, dtype)))
 
 
 def test_masked_depth_of_another_size():
-    from std_msgs.msg import Header
-
     from m4sam_ros.outputs import masked_depth
 
-    depth = np.full((20, 30), 1500, np.uint16)
-    msg = masked_depth(depth, square(), SimpleNamespace(encoding="16UC1", header=Header()))
-    assert image_to_numpy(msg)[5:10, 15:25].min() == 1500
-    assert image_to_numpy(msg).sum() == 50 * 1500
+    masked, _ = masked_depth(np.full((20, 30), 1500, np.uint16), square(), "16UC1")
+    assert masked[5:10, 15:25].min() == 1500
+    assert masked.sum() == 50 * 1500
 
 
 def test_salient_regions_largest_first():
