@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import torch
 from rich.console import Console
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_training.ablate import GROUPS, VARIANTS, AblationJob, ablation_table, as_json, choose_variants, run_variant
+from m4sam_training.ablate import GROUPS, VARIANTS, AblationJob, ablation_table, as_list, choose_variants, run_variant
 from m4sam_training.cli.main import main
 from m4sam_training.distributed import World
 from m4sam_training.starting_model import starting_model
@@ -75,7 +74,7 @@ def test_a_row_is_trained_scored_kept_and_not_mixed_up(dataset, tmp_path):
     assert f"{result['S']:.3f} (0.864)" in shown.getvalue()
     assert f"{result['peak_memory_gb']:.2f} (14.25)" in shown.getvalue()
     assert "(0.864)" not in _printed(ablation_table([(variant, result)], "dvisal")), "the paper has it for RDVS only"
-    assert json.loads(as_json([(variant, result)]))[0]["settings"] == ["model.adapter.kind=lora"]
+    assert as_list([(variant, result)])[0]["settings"] == ("model.adapter.kind=lora",)
 
 
 def _printed(table: object) -> str:

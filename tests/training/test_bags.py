@@ -282,8 +282,13 @@ def test_a_commit_that_was_killed_is_completed(data, tmp_path):
     convert_bag(tmp_path / "b", "b", tmp_path / "whole", cfg)
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
     shutil.rmtree(tmp_path / "half/train/b_002")
-    (tmp_path / "half/.bags/b.json").unlink()
-    (tmp_path / "half/.bags/b.journal").write_text(json.dumps({"videos": ["train/b_001", "train/b_002"]}))
+    marker = tmp_path / "half/.bags/b.json"
+    key = json.loads(marker.read_text())["key"]
+    marker.with_suffix(".journal").write_text(json.dumps({"key": key, "videos": ["train/b_001", "train/b_002"]}))
+    marker.unlink()
+    other = ConvertConfig(split="train", cut="none", every=2)
+    with pytest.raises(ConfigError, match="expected the same bag and settings"):
+        convert_bag(tmp_path / "b", "b", tmp_path / "half", other)
     convert_bag(tmp_path / "b", "b", tmp_path / "half", cfg)
     assert_same_images(tmp_path / "half", tmp_path / "whole")
     assert {p.name for p in (tmp_path / "half/.bags").iterdir()} == {"b.json", "b.lock"}

@@ -88,7 +88,7 @@ def test_masks_are_those_of_the_pipeline(recording, model_file, tmp_path):
 @pytest.mark.parametrize("stop_after", [1, 5, CUT + 1, FRAMES - 1])
 def test_resuming_gives_the_same_masks(recording, model_file, tmp_path, monkeypatch, stop_after, capsys):
     assert predict(recording, tmp_path / "whole", model_file, "--probability") == 0
-    write, count = predict_folder._write_whole, iter(range(100))
+    write, count = predict_folder.write_png, iter(range(100))
 
     def interrupted(path, image):
         if next(count) == stop_after:
@@ -96,7 +96,7 @@ def test_resuming_gives_the_same_masks(recording, model_file, tmp_path, monkeypa
         write(path, image)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict_folder, "_write_whole", interrupted)
+        patch.setattr(predict_folder, "write_png", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_in_process(recording, tmp_path / "parts", model_file)
     assert len(masks(tmp_path / "parts")) == stop_after

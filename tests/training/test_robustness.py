@@ -13,6 +13,7 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
+from m4sam_training import robustness
 from m4sam_training.cli.main import main
 from m4sam_training.corruptions import (
     DEPTH_CORRUPTIONS,
@@ -166,3 +167,37 @@ def test_command_line(tmp_path):
     assert cells["frame_loss", 5]["harm"] == pytest.approx(0, abs=1e-9)  # every map lost equals black depth
     assert (out / "robustness.png").stat().st_size > 5000
     assert main([*args, "--measure", "beauty"]) == 2
+
+
+def test_a_stopped_table_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch, capsys):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=2, height=72, width=96)
+    torch.manual_seed(0)
+    for name in ("m", "n"):
+        save_checkpoint(tmp_path / f"{name}.safetensors", build_model(ModelConfig.preset("nano")), {})
+
+    def run(out, weights="m.safetensors"):
+        args = ["robustness", "--dataset", "m4sam", "--data", str(tmp_path / "D"), "--corruption", "dropout"]
+        args += ["--checkpoint", str(tmp_path / weights), "--out", str(tmp_path / out)]
+        return main([*args, "--json", str(tmp_path / f"{out}.json")])
+
+    assert run("whole") == 0
+    calls, predict = [], robustness.predict_scan
+
+    def counted(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return predict(*args)
+
+    monkeypatch.setattr(robustness, "predict_scan", counted)
+    assert run("parts") != 0
+    with (tmp_path / "parts" / "robustness.jsonl").open("a") as journal:
+        journal.write('{"run": "dropout 3", "sco')
+    assert run("parts") == 0
+    assert len(calls) == 5 + 3, "clean, black depth and two severities were kept"
+    assert (tmp_path / "parts.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert run("parts") == 0
+    assert len(calls) == 8
+    capsys.readouterr()
+    assert run("parts", "n.safetensors") == 2
+    assert "got other weights" in capsys.readouterr().err

@@ -197,6 +197,6 @@ def _pair(value: float | None, paper: float | None, digits: int) -> str:
     return text if paper is None else f"{text} ({paper:.{digits}f})"
 
 
-def as_json(rows: Sequence[tuple[Variant, dict[str, Any]]]) -> str:
-    """All rows with settings, scores and the paper's."""
-    return json.dumps([{**asdict(variant), **result} for variant, result in rows], indent=1) + "\n"
+def as_list(rows: Sequence[tuple[Variant, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """All rows with settings, scores and the paper's, for JSON."""
+    return [{**asdict(variant), **result} for variant, result in rows]

@@ -6,13 +6,13 @@ import fcntl
 import glob
 import json
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import ConfigError
+from m4sam_training.whole_file import whole_file
 
 
 def commit(
@@ -31,26 +31,24 @@ def commit(
         key: what the work was made from and with.
 
     Raises:
-        ConfigError: a video is in the way that is not this bag's.
+        ConfigError: a video is in the way that is not this bag's, or a commit with another key was killed half-way.
     """
-    journal = marker.with_suffix(".journal")
-    ours = set(json.loads(journal.read_text())["videos"]) if journal.is_file() else set()
+    journal = _journal_of(marker)
+    ours = set(_read_same(journal, key)["videos"]) if journal.is_file() else set()
     foreign = [video for video in videos if (out / video).exists() and video not in ours]
     if foreign:
         raise ConfigError(
             f"{out / foreign[0]}: expected no such video, got one of another bag or setting; use a new --out"
         )
-    _write_whole(journal, {"videos": list(videos)})
+    _write_json(journal, {"key": key, "videos": list(videos)})
     for video in videos:
         target = out / video
         if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         (scratch / video).rename(target)
-    _write_whole(marker, {"key": key, "report": report})
-    journal.unlink()
-    for left in marker.parent.glob(f"{glob.escape(marker.stem)}.*.partial"):  # of attempts that were killed
-        shutil.rmtree(left, ignore_errors=True)
+    _write_json(marker, {"key": key, "report": report})
+    _tidy(marker)
 
 
 def finished(marker: Path, key: dict[str, Any]) -> dict[str, Any] | None:
@@ -59,13 +57,13 @@ def finished(marker: Path, key: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         ConfigError: it was made with other settings or from another bag of that name.
     """
-    if not marker.is_file():
-        return None
-    stored = json.loads(marker.read_text())
-    if stored["key"] != key:
-        raise ConfigError(f"{marker}: expected the same bag and settings as before, got others; use a new --out")
-    report: dict[str, Any] = stored["report"]
-    return report
+    if marker.is_file():
+        report: dict[str, Any] = _read_same(marker, key)["report"]
+        _tidy(marker)
+        return report
+    if _journal_of(marker).is_file():  # some of its videos are in place: they must not be mixed with others
+        _read_same(_journal_of(marker), key)
+    return None
 
 
 @contextmanager
@@ -76,7 +74,24 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_whole(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(json.dumps(values, indent=1))
-    temporary.replace(path)
+def _journal_of(marker: Path) -> Path:
+    return marker.with_suffix(".journal")
+
+
+def _tidy(marker: Path) -> None:
+    """Remove what attempts at finished work left, killed ones and others that are too late."""
+    _journal_of(marker).unlink(missing_ok=True)
+    for left in marker.parent.glob(f"{glob.escape(marker.stem)}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _read_same(path: Path, key: dict[str, Any]) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(path.read_text())
+    if stored["key"] != key:
+        raise ConfigError(f"{path}: expected the same bag and settings as before, got others; use a new --out")
+    return stored
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(values, indent=1))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import yaml
 
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import ConfigError, InputError, M4SamError
 from m4sam_training.bag_commit import commit, finished, locked
 from m4sam_training.bag_frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
 from m4sam_training.bag_labels import Label, make_labeller
@@ -119,17 +119,23 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
     state = out / STATE_FOLDER
     state.mkdir(parents=True, exist_ok=True)
     key = {"size": _size(bag), "settings": cfg.fingerprint()}
-    done = _finished(state / f"{name}.json", key)
+    marker = state / f"{name}.json"
+    done = _finished(marker, key)
     if done is not None:
         return done
     scratch = state / f"{name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         report = _write_videos(bag, name, scratch, cfg)
         with locked(state / f"{name}.lock"):
-            done = _finished(state / f"{name}.json", key)
+            done = _finished(marker, key)
             if done is not None:
                 return done
-            commit(scratch, out, state / f"{name}.json", list(report.videos), asdict(report), key)
+            commit(scratch, out, marker, list(report.videos), asdict(report), key)
+    except (M4SamError, OSError):
+        done = _finished(marker, key)  # another process finished this bag meanwhile and cleared our scratch folder
+        if done is None:
+            raise
+        return done
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return report

@@ -30,7 +30,7 @@ def storage_of(text: str) -> Storage:
 
 
 class ImageBagWriter:
-    """A new rosbag2 folder that takes images (and copies of any message). Removed again when writing fails."""
+    """A new rosbag2 folder that takes images (and copies of any message)."""
 
     def __init__(self, path: Path, storage: Storage = "mcap") -> None:
         """Begin a bag.

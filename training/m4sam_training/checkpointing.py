@@ -27,7 +27,8 @@ from m4sam_core.errors import CheckpointError
 from m4sam_core.model.m4sam import M4SAM
 
 STATE_VERSION = 1
-_NAME = re.compile(r"step_(\d{8})")
+_NAME = re.compile(r"step_\d{8}(_replaced)?")
+_REPLACED = "_replaced"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def save_training_checkpoint(
     """
     root = out / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(root)
+    _tidy(root)
     final = root / f"step_{progress.step:08d}"
     draft = Path(tempfile.mkdtemp(prefix=".unfinished_", dir=root))
     save_checkpoint(draft / "weights.safetensors", model, metadata)
@@ -75,23 +76,27 @@ def save_training_checkpoint(
     _write_synced(draft / "state.pt", buffer.getbuffer())
     draft.chmod(0o755)
     if final.exists():  # the run was taken back to an older checkpoint and comes past here again
-        os.rename(final, root / f"{draft.name}_old")
+        os.rename(final, root / f"{final.name}{_REPLACED}")
     os.rename(draft, final)
     _sync_folder(root)
     replace_link(final / "weights.safetensors", out / "last.safetensors")
+    _tidy(root)
     past = [path for path in list_checkpoints(out) if path.name <= final.name]
     future = [path for path in list_checkpoints(out) if path.name > final.name]
-    for unwanted in [*past[:-keep], *future]:  # renamed first: a kill must not leave half of one under a finished name
-        os.rename(unwanted, root / f".unfinished_{unwanted.name}")
-    _remove_unfinished(root)
+    for unwanted in [*past[:-keep], *future]:
+        _discard(unwanted)
     return final
 
 
 def list_checkpoints(out: Path) -> list[Path]:
-    """Finished checkpoints of a run, oldest first."""
+    """Finished checkpoints of a run, oldest first.
+
+    A kill while a checkpoint is replaced by another of the same step may leave `step_N_replaced`; it counts as long as
+    `step_N` is not there.
+    """
     root = out / "checkpoints"
     found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
-    return sorted(found)
+    return sorted(path for path in found if not _is_stale(path))
 
 
 def load_training_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
@@ -178,9 +183,25 @@ def load_adapter(path: Path, model: M4SAM) -> None:
     model.load_state_dict(tensors, strict=False)
 
 
-def _remove_unfinished(root: Path) -> None:
+def _is_stale(path: Path) -> bool:
+    """A replaced checkpoint whose successor is in place."""
+    return path.name.endswith(_REPLACED) and path.with_name(path.name.removesuffix(_REPLACED)).exists()
+
+
+def _tidy(root: Path) -> None:
+    """Remove what killed attempts left."""
     for path in root.glob(".unfinished_*"):
         shutil.rmtree(path)
+    for path in root.glob(f"*{_REPLACED}"):
+        if _is_stale(path):
+            _discard(path)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Remove a checkpoint; it loses its finished name first, so that a kill leaves no half of one under it."""
+    doomed = checkpoint.with_name(f".unfinished_{checkpoint.name}")
+    os.rename(checkpoint, doomed)
+    shutil.rmtree(doomed)
 
 
 def _write_synced(path: Path, data: memoryview) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from rich.table import Column, Table
 
-from m4sam_core.errors import ConfigError
+from m4sam_core.checkpoint import write_atomically
+from m4sam_core.errors import CheckpointError, ConfigError
 from m4sam_core.overlay import contact_sheet, draw_overlay, fit_picture
 from m4sam_training.image_files import write_png
 from m4sam_training.protocols import PUBLISHED
 from m4sam_training.scoring import FrameScore, by_video, summary
+from m4sam_training.whole_file import whole_file
 
 _TILE_PX = (320, 240)
 _LABELS = {"E_mean": "E mean", "E_max": "E max", "E_adaptive": "E adaptive", "F_mean": "F mean", "F_max": "F max"}
@@ -39,22 +41,21 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file, creating its folder.
+def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write a JSON file, creating its folder; a kill leaves the old file or the new one.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values, indent=1) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot write ({error}); choose another --json") from None
+        write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+    except CheckpointError as error:
+        raise ConfigError(f"{error}; choose another file") from None
 
 
 def write_csv(path: Path, scores: Sequence[FrameScore]) -> None:
     """One row per video, then one for all frames."""
-    with path.open("w", newline="") as file:
+    with whole_file(path) as draft, draft.open("w", newline="") as file:
         groups = {**by_video(scores), "(all frames)": list(scores)}
         names = list(summary(scores))
         writer = csv.writer(file)
@@ -88,7 +89,8 @@ def write_curves(path: Path, scores: Sequence[FrameScore], label: str) -> None:
     for axis in (curve, f_axis, e_axis):
         axis.grid(alpha=0.3)
         axis.legend(loc="lower left")
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=120)
 
 
 class WorstFrames:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from m4sam_core.errors import InputError
+from m4sam_training.whole_file import whole_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Read in this order of preference when one frame has several files; lossless first."""
@@ -100,7 +101,7 @@ def read_depth(path: Path) -> np.ndarray:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a lossless png: (H, W) uint8 or uint16, or (H, W, 3) uint8 rgb.
+    """Write a lossless png: (H, W) uint8 or uint16, or (H, W, 3) uint8 rgb. It appears whole or not at all.
 
     Raises:
         InputError: the array is of another type, or the file cannot be written.
@@ -112,7 +113,8 @@ def write_png(path: Path, image: np.ndarray) -> None:
     if not ok:
         raise InputError(f"{path}: the png encoder refused {image.dtype} {image.shape}")
     try:
-        path.write_bytes(data.tobytes())
+        with whole_file(path) as draft:
+            draft.write_bytes(data.tobytes())
     except OSError as error:
         raise InputError(f"{path}: cannot write ({error}); check the folder and the free space") from None
 

@@ -11,10 +11,11 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.overlay import draw_overlay
 from m4sam_training.image_files import read_grey, read_rgb
+from m4sam_training.whole_file import whole_file
 
 
 def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: float) -> int:
-    """Write a video of overlays; frames of another size than the first are scaled to it.
+    """Write a video of overlays; frames of another size than the first are scaled to it. It appears when it is whole.
 
     Args:
         path: the video, .mp4 or .avi.
@@ -25,8 +26,17 @@ def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: fl
         Number of frames written.
 
     Raises:
-        InputError: a file cannot be read, or the video not written.
+        InputError: no frame, a file that cannot be read, or a video that cannot be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as draft:
+        count = _write_frames(draft, frames, fps)
+        if count == 0:
+            raise InputError(f"{path}: expected frames for a video, got none")
+    return count
+
+
+def _write_frames(path: Path, frames: Iterable[tuple[Path, Path]], fps: float) -> int:
     writer, size, count = None, (0, 0), 0
     try:
         for rgb_path, mask_path in frames:
@@ -46,7 +56,6 @@ def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: fl
 
 
 def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    path.parent.mkdir(parents=True, exist_ok=True)
     codec = "MJPG" if path.suffix.lower() == ".avi" else "mp4v"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
     if not writer.isOpened():

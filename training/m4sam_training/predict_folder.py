@@ -6,11 +6,8 @@ output folder notes where scenes start; resuming replays the last, unfinished sc
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,9 @@ import numpy as np
 from m4sam_core.config import PipelineConfig
 from m4sam_core.errors import InputError
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+from m4sam_training.download import sha256_of
 from m4sam_training.image_files import IMAGE_SUFFIXES, read_depth, read_rgb, write_png
+from m4sam_training.journal import Journal, differing, read_journal
 
 JOURNAL = "predict.jsonl"
 _ABOUT_RUN = "run"  # the journal's first line
@@ -101,7 +100,7 @@ def predict_folder(
         InputError: the folder holds another run's masks, or a file cannot be read or written.
     """
     about = _about_run(pipeline.cfg, model_file, fps, probability)
-    done = _Journal.read(out, about, [frame.stem for frame in frames], overwrite)
+    done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite)
     summary = FolderSummary(len(frames), notes={})
     start = done[-1]["scene_start"] if done else 0
     first_scene = done[-1]["scene"] if done else 0
@@ -112,7 +111,7 @@ def predict_folder(
         if advance:
             advance(None)
     scene_start = start
-    with _Journal(out, about, fresh=not done) as journal:
+    with Journal(out / JOURNAL, about, done) as journal:
         for index in range(start, len(frames)):
             result = _run_frame(pipeline, frames[index], index / fps)
             if result.frame_index == 0:
@@ -122,8 +121,15 @@ def predict_folder(
                 summary.replayed += 1
             else:
                 image = np.round(result.probability * 255).astype(np.uint8) if probability else result.mask
-                _write_whole(out / f"{frames[index].stem}.png", image)
-                journal.add(frames[index].stem, first_scene + result.scene_id, scene_start, result.reset_reason)
+                write_png(out / f"{frames[index].stem}.png", image)
+                journal.add(
+                    {
+                        "stem": frames[index].stem,
+                        "scene": first_scene + result.scene_id,
+                        "scene_start": scene_start,
+                        "reset_reason": result.reset_reason,
+                    }
+                )
                 _count(summary, result)
             if advance:
                 advance(result)
@@ -163,93 +169,39 @@ def _natural(text: str) -> list[tuple[int, int | str]]:
 
 
 def _about_run(cfg: PipelineConfig, model_file: Path, fps: float, probability: bool) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with model_file.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
     return {
         "kind": _ABOUT_RUN,
         "model": model_file.name,
-        "sha256": digest.hexdigest(),
+        "sha256": sha256_of(model_file),
         "fps": fps,
         "probability": probability,
         "settings": cfg.model_dump(exclude={"device", "threads"}),
     }
 
 
-def _write_whole(path: Path, image: np.ndarray) -> None:
-    """Write so that a file with its final name is always complete."""
-    part = path.with_name(f".{path.name}.part")
-    write_png(part, image)
-    os.replace(part, path)
-
-
-class _Journal:
-    """One JSON line about the run, then one per finished frame; a frame is noted after its mask is on disk."""
-
-    def __init__(self, out: Path, about: dict[str, Any], fresh: bool) -> None:
-        self._path = out / JOURNAL
-        out.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            self._path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-
-    def __enter__(self) -> _Journal:
-        self._file = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, stem: str, scene: int, scene_start: int, reset_reason: str | None) -> None:
-        line = {"stem": stem, "scene": scene, "scene_start": scene_start, "reset_reason": reset_reason}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-
-    @staticmethod
-    def read(out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool) -> list[dict[str, Any]]:
-        """Lines of the frames that are finished: noted, in order, with their mask on disk."""
-        if overwrite or not out.exists():
-            return []
-        if not out.is_dir():
-            raise InputError(f"--out: expected a folder, got the file {out}; choose another name")
-        lines = list(_json_lines(out / JOURNAL))
-        if not lines:
-            foreign = [stem for stem in stems if (out / f"{stem}.png").exists()]
-            if foreign:
-                raise InputError(
-                    f"--out: {out} holds {foreign[0]}.png of unknown origin; choose another folder, or add --overwrite"
-                )
-            return []
-        changed = [key for key in about if lines[0].get(key) != json.loads(json.dumps(about[key]))]
-        if changed:
+def _finished_frames(out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool) -> list[dict[str, Any]]:
+    """The journal's lines of frames that are finished: noted, in order, with their mask on disk."""
+    if overwrite or not out.exists():
+        return []
+    if not out.is_dir():
+        raise InputError(f"--out: expected a folder, got the file {out}; choose another name")
+    lines = read_journal(out / JOURNAL)
+    if not lines:
+        foreign = [stem for stem in stems if (out / f"{stem}.png").exists()]
+        if foreign:
             raise InputError(
-                f"--out: {out} holds the masks of another run (other {', '.join(changed)}); "
-                "choose another folder, or add --overwrite to begin anew"
+                f"--out: {out} holds {foreign[0]}.png of unknown origin; choose another folder, or add --overwrite"
             )
-        done = []
-        for stem, line in zip(stems, lines[1:], strict=False):
-            if line.get("stem") != stem or not (out / f"{stem}.png").is_file():
-                break
-            done.append(line)
-        _keep_lines(out / JOURNAL, [lines[0], *done])
-        return done
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The journal's whole lines; a last line cut short by a crash is left out."""
-    if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            return
-        if not isinstance(line, dict):
-            return
-        yield line
-
-
-def _keep_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
+        return []
+    changed = differing(about, lines[0])
+    if changed:
+        raise InputError(
+            f"--out: {out} holds the masks of another run (other {', '.join(changed)}); "
+            "choose another folder, or add --overwrite to begin anew"
+        )
+    done = []
+    for stem, line in zip(stems, lines[1:], strict=False):
+        if line.get("stem") != stem or not (out / f"{stem}.png").is_file():
+            break
+        done.append(line)
+    return done

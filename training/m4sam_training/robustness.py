@@ -7,13 +7,13 @@ all. Negative harm says that a broken depth camera is worse for this model than 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Column, Table
 
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_training.corruptions import (
@@ -25,6 +25,7 @@ from m4sam_training.corruptions import (
     corrupt_rgb,
 )
 from m4sam_training.frames import Clip, from_metres, to_metres, with_depth
+from m4sam_training.journal import Journal, differing, read_journal
 from m4sam_training.predict_dataset import Fault, PredictConfig, predict_scan
 from m4sam_training.scan import Scan, Video
 from m4sam_training.scoring import FrameScorer, summary, to_uint8
@@ -153,6 +154,8 @@ def run_robustness(
     measure: str = "S",
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
+    journal: Path | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> RobustnessResult:
     """Score the model clean, without depth, and under every step of the plan.
 
@@ -164,16 +167,17 @@ def run_robustness(
         measure: S, E_mean or F_adaptive.
         seed: of the corruptions.
         progress: called with the name of each run before it begins.
+        journal: file that keeps every finished run, so that a repeated call does not repeat them; None keeps none.
+        about: what the scores depend on besides `cfg` and `seed` (weights, data); compared with the journal's.
 
     Raises:
-        ConfigError: unknown measure.
+        ConfigError: unknown measure, or a journal about something else.
         InputError: no frame could be scored.
     """
     if measure not in MEASURES:
         raise ConfigError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
 
-    def run(title: str, settings: PredictConfig) -> dict[str, float]:
-        progress(title)
+    def score(settings: PredictConfig) -> dict[str, float]:
         scorer = FrameScorer()
         scores = [
             scorer.score(item.video, item.frame.stem, to_uint8(item.mask_prob, minmax=True), item.ground_truth)
@@ -183,63 +187,48 @@ def run_robustness(
             raise InputError("robustness: expected at least one frame to score, got none; run `m4sam dataset check`")
         return summary(scores)
 
-    clean = run(CLEAN, cfg)
-    black = run(BLACK, replace(cfg, depth_kind="black"))
-    cells = [Cell(*step, run(f"{step[1]} {step[2]}", replace(cfg, fault=make_fault(*step, seed)))) for step in steps]
+    facts = {"mode": cfg.mode, "clip_length": cfg.clip_length, "seed": seed, "frames": scan.frame_count}
+    with _KeptRuns(journal, {**(about or {}), **facts}) as kept:
+
+        def run(title: str, settings: PredictConfig) -> dict[str, float]:
+            progress(title)
+            return kept.get(title, lambda: score(settings))
+
+        clean = run(CLEAN, cfg)
+        black = run(BLACK, replace(cfg, depth_kind="black"))
+        cells = [
+            Cell(*step, run(f"{step[1]} {step[2]}", replace(cfg, fault=make_fault(*step, seed)))) for step in steps
+        ]
     return RobustnessResult(measure, clean, black, tuple(cells))
 
 
-def robustness_table(result: RobustnessResult, title: str) -> Table:
-    """One row per corruption: the score at every severity, mean resilience, worst harm."""
-    measure = result.measure
-    severities = sorted({cell.severity for cell in result.cells})
-    table = Table(
-        Column("corruption", no_wrap=True),
-        *[str(s) for s in severities],
-        "resilience",
-        "worst harm",
-        title=f"{title}, {measure}",
-    )
-    for name in dict.fromkeys(cell.corruption for cell in result.cells):
-        cells = {cell.severity: cell for cell in result.cells if cell.corruption == name}
-        scores = [f"{cells[s].scores[measure]:.3f}" if s in cells else "-" for s in severities]
-        resilience = np.mean([result.resilience(cell) for cell in cells.values()])
-        harm = min(result.harm(cell) for cell in cells.values())
-        table.add_row(name, *scores, f"{resilience:.3f}", f"{harm:+.3f}")
-    table.add_section()
-    for name, scores_of in ((CLEAN, result.clean), (BLACK, result.black)):
-        table.add_row(name, f"{scores_of[measure]:.3f}", *[""] * (len(severities) + 1))
-    return table
+class _KeptRuns:
+    """Scores by run, kept in a journal when there is one."""
 
+    def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
+        lines = read_journal(path) if path else []
+        changed = differing(about, lines[0]) if lines else []
+        if changed:
+            raise ConfigError(
+                f"{path}: expected runs of the same weights, data and settings, got other {', '.join(changed)}; "
+                "choose another --out or remove the file"
+            )
+        self._done: dict[str, dict[str, float]] = {line["run"]: line["scores"] for line in lines[1:]}
+        self._journal = Journal(path, about, lines[1:]) if path else None
 
-def write_chart(path: Path, result: RobustnessResult) -> None:
-    """Score over severity for every corruption, with the clean score and black depth as lines.
+    def __enter__(self) -> _KeptRuns:
+        return self
 
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"plots: expected matplotlib, got {error}; run `pip install matplotlib`") from None
-    names = list(dict.fromkeys(cell.corruption for cell in result.cells))
-    columns = min(5, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
-    for axis, name in zip(axes, names, strict=False):
-        cells = sorted((c for c in result.cells if c.corruption == name), key=lambda c: c.severity)
-        axis.axhline(result.clean[result.measure], color="tab:green", lw=1, label=CLEAN)
-        axis.axhline(result.black[result.measure], color="black", lw=1, ls=":", label=BLACK)
-        axis.plot([c.severity for c in cells], [c.scores[result.measure] for c in cells], "o-", color="tab:blue")
-        axis.set_title(name.replace("_", " "), fontsize=9)
-        axis.set_xticks([c.severity for c in cells])
-        axis.grid(alpha=0.3)
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
-    axes[0].legend(fontsize=7)
-    figure.supxlabel("severity", fontsize=9)
-    figure.supylabel(result.measure, fontsize=9)
-    figure.savefig(path, dpi=120)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._journal:
+            self._journal.close()
+
+    def get(self, title: str, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """The scores of a run, which is made if it was not."""
+        if title not in self._done:
+            self._done[title] = score()
+            if self._journal:
+                self._journal.add({"run": title, "scores": self._done[title]})
+        return self._done[title]

@@ -25,7 +25,8 @@ def command(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only print the training commands."),
 ) -> None:
     """Train and score the paper's variants and print them beside its numbers."""
-    from m4sam_training.ablate import AblationJob, ablation_table, as_json, choose_variants, run_variant
+    from m4sam_training.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
+    from m4sam_training.eval_report import write_json
 
     console = Console(soft_wrap=True)
     job = AblationJob(config, tuple(assignments), data, out, processes, split)
@@ -39,6 +40,6 @@ def command(
     for variant in variants:
         console.print(f"{variant.group}: {variant.name}")
         rows.append((variant, run_variant(job, variant)))
-        (out / "ablation.json").write_text(as_json(rows), encoding="utf-8")
+        write_json(out / "ablation.json", as_list(rows))
     console.width = max(console.width, TABLE_COLUMNS)
     console.print(ablation_table(rows, configs[0].data.layout))

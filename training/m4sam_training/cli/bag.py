@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -86,6 +85,7 @@ def to_dataset(
     from m4sam_training.bag_jobs import ENGINES, convert_bags
     from m4sam_training.bag_source import find_bags
     from m4sam_training.cli.choices import one_of
+    from m4sam_training.eval_report import write_json
 
     cfg = ConvertConfig(
         rgb_topic=rgb_topic,
@@ -116,7 +116,7 @@ def to_dataset(
         table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
     console.print(table)
     if json_path:
-        json_path.write_text(json.dumps([vars(report) for report in reports], indent=1))
+        write_json(json_path, [vars(report) for report in reports])
     if any(report.error for report in reports):
         raise typer.Exit(1)
 

@@ -25,8 +25,8 @@ def one_of(what: str, text: str, allowed: tuple[T, ...]) -> T:
     raise ConfigError(f"{what}: expected one of {', '.join(map(str, allowed))}, got {text!r}")
 
 
-def load_for_evaluation(checkpoint: Path, device: str) -> M4SAM:
-    """A model in evaluation mode on a device; `.pth` files are taken for published checkpoints.
+def load_for_evaluation(checkpoint: str | Path, device: str) -> M4SAM:
+    """A model in evaluation mode on a device; a name or a file, of which `.pth` are taken for published checkpoints.
 
     Raises:
         CheckpointError: missing, damaged or foreign file.
@@ -35,7 +35,8 @@ def load_for_evaluation(checkpoint: Path, device: str) -> M4SAM:
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.devices import resolve_device
     from m4sam_core.release import load_release_checkpoint
+    from m4sam_core.weights import resolve_model
 
-    where = resolve_device(device)
-    model = load_release_checkpoint(checkpoint) if checkpoint.suffix == ".pth" else load_checkpoint(checkpoint)
+    where, file = resolve_device(device), resolve_model(checkpoint)
+    model = load_release_checkpoint(file) if file.suffix == ".pth" else load_checkpoint(file)
     return model.to(where).eval()

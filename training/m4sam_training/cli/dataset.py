@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Optional
 
@@ -47,6 +46,7 @@ def check(
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_training.check import check_dataset
     from m4sam_training.cli.choices import one_of
+    from m4sam_training.eval_report import write_json
     from m4sam_training.layouts import DEPTH_KINDS
 
     console = Console(soft_wrap=True)
@@ -67,7 +67,7 @@ def check(
         if limit and len(report.irregular) > limit:
             console.print(f"... and {len(report.irregular) - limit} more in {report.scan.split} (--limit 0 or --json)")
     if json_path:
-        json_path.write_text(json.dumps([report.as_dict() for report in reports], indent=1))
+        write_json(json_path, [report.as_dict() for report in reports])
     if strict and any(report.skipped for report in reports):
         raise typer.Exit(1)
 

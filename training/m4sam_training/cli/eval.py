@@ -12,7 +12,9 @@ from rich.console import Console
 def command(
     dataset: str = typer.Option(..., "--dataset", help="Layout: rdvs, vidsod100, dvisal or m4sam."),
     data: Path = typer.Option(..., "--data", help="The dataset's folder."),
-    checkpoint: Optional[Path] = typer.Option(None, help="Ours (.safetensors) or a published one (.pth)."),
+    checkpoint: Optional[str] = typer.Option(
+        None, help="A name (default, edge), ours (.safetensors) or a published one (.pth)."
+    ),
     masks: Optional[Path] = typer.Option(None, help="Score this folder of masks, <video>/<stem>.png, instead."),
     protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod or full."),
     split: str = typer.Option("test", help="train, val or test."),
