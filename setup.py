@@ -89,6 +89,8 @@ setup(
         "viewer": ["rerun-sdk>=0.41"],
         # Scores and plots.
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
+        # Rendering the packaged model's training clips.
+        "synth": ["trimesh>=4.4", "embreex>=2.17"],
         # A folder of bags on a Ray cluster: m4sam bag to-dataset --engine ray.
         "cluster": ["ray>=2.9"],
         "train": ["tensorboard"],

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
 from m4sam_training.synth.assets import load_style
-from m4sam_training.synth.clip import generate_clip, write_clip
+from m4sam_training.synth.builder import SceneBuilder
+from m4sam_training.synth.clip import PLAIN_STYLE, generate_clip, write_clip
 from m4sam_training.synth.geometry import Canvas, Pose, Surface, Wobble
 from m4sam_training.synth.lens import expose, random_lens
 from m4sam_training.synth.sensor import SensorNoise, sense
+from m4sam_training.synth.shapes import SOLIDS
+from m4sam_training.synth.solids import Solid, import_trimesh, load_mesh, mesh_from_trimesh
 from m4sam_training.synth.sprites import SHAPES, SPRITE_PX, random_sprite
 from m4sam_training.synth.texture import PATTERNS, procedural_texture, value_noise
 
@@ -213,3 +218,71 @@ def test_held_out_pictures_and_sensor_are_not_the_training_ones(tmp_path) -> Non
 def test_a_folder_without_pictures_says_what_to_do(tmp_path) -> None:
     with pytest.raises(InputError, match="m4sam edge assets"):
         load_style(tmp_path, "train")
+
+
+@pytest.mark.parametrize("recipe", sorted(SOLIDS))
+def test_every_solid_turns_in_space_and_lies_in_front(recipe) -> None:
+    rng = np.random.default_rng(3)
+    shape = import_trimesh().util.concatenate([part for part, _ in SOLIDS[recipe](rng)])
+    mesh = mesh_from_trimesh(shape)
+    assert np.ptp(mesh.vertices, axis=0).max() == pytest.approx(1.0, abs=1e-5)
+    canvas = Canvas(_pose())
+    canvas.depth[:] = 5.0
+    _solid(mesh, turn_rad_s=1.0).draw(canvas, np.array([0.0, 0.0, 2.0]), 0.8, 7, 0.0)
+    mine = canvas.owner == 7
+    assert mine.sum() > 20
+    assert (np.abs(canvas.depth[mine] - 2.0) < 0.8).all()
+    assert (canvas.depth[~mine] == 5.0).all()
+    later = Canvas(_pose())
+    _solid(mesh, turn_rad_s=1.0).draw(later, np.array([0.0, 0.0, 2.0]), 0.8, 7, 0.7)
+    assert not np.array_equal(later.rgb, canvas.rgb)
+
+
+def test_a_solid_cube_has_the_depth_of_its_front_face() -> None:
+    mesh = mesh_from_trimesh(import_trimesh().creation.box((1, 1, 1)))
+    canvas = Canvas(_pose())
+    _solid(mesh).draw(canvas, np.array([0.0, 0.0, 3.0]), 1.0, 1, 0.0)
+    assert canvas.depth[24, 32] == pytest.approx(2.5, abs=1e-4)
+    assert (canvas.owner > 0).sum() == pytest.approx((60.0 / 2.5) ** 2, rel=0.1)
+    behind = Canvas(_pose())
+    behind.depth[:] = 1.0
+    _solid(mesh).draw(behind, np.array([0.0, 0.0, 3.0]), 1.0, 1, 0.0)
+    assert not behind.owner.any()
+
+
+def test_a_solid_stands_on_its_lowest_point() -> None:
+    mesh = mesh_from_trimesh(import_trimesh().creation.box((1, 0.4, 1)))
+    assert _solid(mesh).foot == pytest.approx(0.2, abs=1e-6)
+
+
+def test_mesh_files_bring_their_texture(tmp_path) -> None:
+    (tmp_path / "quad.obj").write_text(
+        "v 0 0 0\nv 1 0 0\nv 1 0 1\nv 0 0 1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nf 1/1 2/2 3/3\nf 1/1 3/3 4/4\n",
+        encoding="utf-8",
+    )
+    cv2.imwrite(str(tmp_path / "quad.png"), np.full((8, 8, 3), (10, 20, 200), np.uint8))
+    mesh = load_mesh(tmp_path / "quad.obj")
+    assert mesh.texture is not None
+    assert mesh.texture[0, 0] == pytest.approx([200, 20, 10])
+    assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(1.0)
+    (tmp_path / "broken.obj").write_bytes(b"\x00\x01")
+    with pytest.raises(InputError, match=r"broken\.obj"):
+        load_mesh(tmp_path / "broken.obj")
+
+
+def test_rich_scenes_have_solids_and_white_clutter() -> None:
+    style = replace(PLAIN_STYLE, solid_share=1.0, border_share=1.0, pale_share=1.0)
+    scenes = [SceneBuilder(style, np.random.default_rng(seed), 4 / 3).build() for seed in range(6)]
+    things = [thing for scene in scenes for thing in scene.things]
+    assert sum(isinstance(thing.body, Solid) for thing in things) > len(things) / 2
+    assert any(isinstance(t.body, Solid) and not t.salient and t.body.texture.mean() > 180 for t in things)
+    first, second = (list(generate_clip(5, 2, 60, 80, style=style)) for _ in range(2))
+    assert np.array_equal(first[1].rgb, second[1].rgb)
+
+
+def _solid(mesh, turn_rad_s=0.0):
+    still = Wobble(np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3)))
+    texture = np.random.default_rng(0).uniform(0, 255, (32, 32, 3)).astype(np.float32)
+    return Solid(
+        mesh, texture, "box", 1.0, np.zeros(3), still, turn_rad_s, np.array([0.3, -0.5, 1.0]), ambient=0.5, gloss=0.2
+    )

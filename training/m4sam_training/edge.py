@@ -43,8 +43,8 @@ class Stage:
     frames: int
 
 
-# Most of what is to be learned fits into small pictures; the last stages teach detail and memory.
-SCHEDULE = (Stage(700, 128, 8, 2), Stage(500, 192, 4, 3), Stage(150, 256, 3, 3))
+# Most of what is to be learned fits into small pictures; longer clips teach memory, the last stage detail.
+SCHEDULE = (Stage(1100, 128, 8, 2), Stage(1000, 160, 4, 4), Stage(600, 224, 3, 4))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,6 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
             with (run.out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(report) + "\n")
         if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
-            store.refresh()
             _save(model, optimizer, run, step + 1)
     return run.out / "edge.safetensors"
 

@@ -56,23 +56,17 @@ def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneSt
 
 
 class ClipStore:
-    """Clips rendered so far. A renderer may go on adding some while training reads.
+    """The rendered clips of a folder, in order.
 
     Args:
         folder: where `render_clip` writes.
+
+    Raises:
+        InputError: it holds no clip.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.paths: list[Path] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """List the folder again.
-
-        Raises:
-            InputError: it holds no clip.
-        """
         self.paths = sorted(path for path in self.folder.glob("*.npz") if not path.name.endswith(".part.npz"))
         if not self.paths:
             raise InputError(f"{self.folder}: expected rendered clips, found none; run `m4sam edge render` first")
@@ -132,7 +126,30 @@ def _augment(
     grey = rgb.mean(axis=-1, keepdims=True)
     saturation = 0.0 if rng.random() < 0.08 else rng.uniform(0.4, 1.4)
     rgb = np.clip(grey + (rgb - grey) * np.float32(saturation), 0, 1)
-    return np.ascontiguousarray(rgb), damage_depth(np.ascontiguousarray(depth), rng), np.ascontiguousarray(mask)
+    depth = damage_depth(np.ascontiguousarray(depth), rng)
+    if len(rgb) > 1 and rng.random() < 0.35:
+        rgb, depth = _bad_frame(rgb, depth, rng)
+    return np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask)
+
+
+def _bad_frame(
+    rgb: npt.NDArray[np.float32], depth: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Spoil one frame after the first, so that what the memory holds is worth reading."""
+    rgb, depth = rgb.copy(), depth.copy()
+    index = int(rng.integers(1, len(rgb)))
+    frame = rgb[index]
+    if rng.random() < 0.5:
+        sigma = rng.uniform(1.5, 5.0) * frame.shape[0] / 224
+        frame = cv2.GaussianBlur(frame, (0, 0), sigma)
+    if rng.random() < 0.4:
+        frame = frame * np.float32(rng.uniform(0.2, 0.5))
+    if rng.random() < 0.4:
+        frame = frame + rng.normal(0, rng.uniform(0.04, 0.15), frame.shape).astype(np.float32)
+    if rng.random() < 0.6:
+        depth[index] = 0
+    rgb[index] = np.clip(frame, 0, 1)
+    return rgb, depth
 
 
 def damage_depth(depth: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -143,7 +160,7 @@ def damage_depth(depth: npt.NDArray[np.float32], rng: np.random.Generator) -> np
         rng: source of randomness.
     """
     kind = rng.choice(
-        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.5, 0.12, 0.14, 0.08, 0.08, 0.08]
+        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.45, 0.18, 0.14, 0.07, 0.08, 0.08]
     )
     if kind == "absent":
         return np.zeros_like(depth)

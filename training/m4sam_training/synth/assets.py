@@ -1,10 +1,11 @@
-"""Pictures for the rich generator, from a folder: photos/ for textures, cutouts/ (RGBA) for objects.
+"""What the rich generator works with, from a folder: photos/ for textures, cutouts/ (RGBA) and meshes/ for objects.
 
 docs/models.md lists where the pictures of the packaged model come from, and their licences.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,9 +16,19 @@ import numpy.typing as npt
 
 from m4sam_core.errors import InputError
 from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.synth.solids import load_mesh
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-RICH_STYLE = SceneStyle(photo_share=0.5, cutout_share=0.75, backdrop_share=0.25, arm_share=0.15, distractors=8)
+RICH_STYLE = SceneStyle(
+    photo_share=0.5,
+    cutout_share=0.75,
+    solid_share=0.45,
+    backdrop_share=0.3,
+    arm_share=0.15,
+    distractors=8,
+    border_share=0.45,
+    pale_share=0.4,
+)
 _HELD_OUT_EVERY = 8
 _SYMBOLS = ("fe0f-20e3", "1f1e6", "1f1f", "1f3fb", "1f3fd", "1f3fe", "1f3ff", "200d-2640", "200d-2642")
 
@@ -25,9 +36,11 @@ _SYMBOLS = ("fe0f-20e3", "1f1e6", "1f1f", "1f3fb", "1f3fd", "1f3fe", "1f3ff", "2
 def load_style(folder: str | Path, part: Literal["train", "held_out"], base: SceneStyle = RICH_STYLE) -> SceneStyle:
     """A scene style that uses a folder's pictures; every eighth picture is kept for the held-out part.
 
+    Training scenes have made-up solids; held-out ones have the folder's meshes, and another depth camera.
+
     Args:
-        folder: holds photos/ and cutouts/; backdrops.txt names the photographs without a subject, one stem a line.
-        part: which share of the pictures to use. Held-out scenes also have another depth camera.
+        folder: holds photos/, cutouts/ and meshes/; backdrops.txt names the photographs without a subject.
+        part: which share of the pictures to use.
         base: shares and counts.
 
     Raises:
@@ -47,13 +60,17 @@ def load_style(folder: str | Path, part: Literal["train", "held_out"], base: Sce
         photos=[_read(path, cv2.IMREAD_COLOR) for path in photo_paths],
         backdrops=[_read(path, cv2.IMREAD_COLOR) for path in photo_paths if path.stem in scenic],
         cutouts=[picture for path in cutout_paths if (picture := _read(path, cv2.IMREAD_UNCHANGED)).shape[2] == 4],
+        meshes=[load_mesh(path) for path in sorted((root / "meshes").glob("*.obj"))] if part == "held_out" else (),
         sensors=("structured_light", "tof") if part == "train" else ("stereo",),
     )
 
 
 def _split(folder: Path, part: Literal["train", "held_out"]) -> list[Path]:
+    """Every eighth picture is held out; views of one panorama (`name_0`, `name_1`, ...) stay together."""
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURES)
-    return [path for index, path in enumerate(paths) if (index % _HELD_OUT_EVERY == 0) == (part == "held_out")]
+    groups = {path: re.sub(r"_\d$", "", path.stem) for path in paths}
+    rank = {group: index for index, group in enumerate(sorted(set(groups.values())))}
+    return [path for path in paths if (rank[groups[path]] % _HELD_OUT_EVERY == 0) == (part == "held_out")]
 
 
 def _read(path: Path, mode: int) -> npt.NDArray[np.uint8]:

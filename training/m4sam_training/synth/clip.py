@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.errors import InputError
+from m4sam_training.synth.builder import SceneBuilder
 from m4sam_training.synth.lens import expose, random_lens
-from m4sam_training.synth.scene import SceneBuilder, SceneStyle
+from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.sensor import random_sensor, sense
 
 PLAIN_STYLE = SceneStyle(arm_share=0.05)

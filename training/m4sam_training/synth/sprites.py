@@ -27,6 +27,11 @@ class Sprite:
     alpha: FloatImage
     relief: FloatImage
 
+    @property
+    def foot(self) -> float:
+        """How far below the centre it stands on the ground, in sprite widths."""
+        return 0.46
+
 
 def _grid() -> tuple[FloatImage, FloatImage]:
     axis = np.linspace(-1, 1, SPRITE_PX, dtype=np.float32)
