@@ -57,6 +57,7 @@ edge-weights: $(STAMP)
 	$(BIN)/m4sam edge render
 	$(BIN)/m4sam edge train
 	$(BIN)/m4sam edge eval edge_work/run/edge.safetensors --json benchmarks/results/edge_eval.json
+	$(BIN)/m4sam edge ablate --json benchmarks/results/edge_ablation.json
 	cp edge_work/run/edge.safetensors m4sam_core/weights/edge.safetensors
 
 clean:

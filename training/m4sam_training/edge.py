@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import nn
 
 from m4sam_core.build import build_model
@@ -19,7 +21,7 @@ from m4sam_core.config import ModelConfig
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
-from m4sam_training.edge_data import ClipStore
+from m4sam_training.edge_data import ALL_FAULTS, ClipStore, Faults
 from m4sam_training.edge_trunk import load_imagenet_trunk
 from m4sam_training.losses import clip_losses
 from m4sam_training.train_config import EdgeWeightConfig, LossConfig
@@ -60,6 +62,8 @@ class EdgeRun:
         save_every: steps between two checkpoints.
         seed: of weights, batches and augmentation.
         init: checkpoint to start from instead of fresh weights.
+        imagenet: whether the frozen trunk has its ImageNet weights, or random ones.
+        faults: what augmentation adds.
     """
 
     clips: Path
@@ -70,6 +74,8 @@ class EdgeRun:
     save_every: int = 50
     seed: int = 0
     init: Path | None = None
+    imagenet: bool = True
+    faults: Faults = ALL_FAULTS
 
     @property
     def steps(self) -> int:
@@ -86,11 +92,12 @@ class EdgeRun:
 
 
 def fresh_model(run: EdgeRun) -> M4SAM:
-    """The edge network with ImageNet trunk and seeded weights elsewhere."""
+    """The edge network with its trunk's ImageNet weights and seeded ones elsewhere."""
     torch.manual_seed(run.seed)
     model = build_model(ModelConfig.preset("edge"))
     assert isinstance(model.trunk, EfficientNetLiteTrunk)
-    load_imagenet_trunk(model.trunk, run.trunk)
+    if run.imagenet:
+        load_imagenet_trunk(model.trunk, run.trunk)
     return model
 
 
@@ -115,7 +122,8 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
         optimizer.load_state_dict(state["optimizer"])
         start = int(state["step"])
     store = ClipStore(run.clips)
-    for step in range(start, min(run.steps, stop_after or run.steps)):
+    steps = range(start, min(run.steps, stop_after or run.steps))
+    for step in track(steps, description="training", disable=not sys.stderr.isatty()):
         report = _step(model, optimizer, store, run, step)
         if (step + 1) % 10 == 0:
             with (run.out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -138,7 +146,7 @@ def _step(
     torch.manual_seed(run.seed * 1_000_003 + step)
     began = time.monotonic()
     stage = run.stage_at(step)
-    batch = store.batch(rng.integers(0, len(store.paths), stage.batch), stage.frames, stage.size_px, rng)
+    batch = store.batch(rng.integers(0, len(store.paths), stage.batch), stage.frames, stage.size_px, rng, run.faults)
     progress = step / run.steps
     rate = run.learning_rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * progress))
     for group in optimizer.param_groups:

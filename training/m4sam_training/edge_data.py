@@ -55,6 +55,22 @@ def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneSt
     partial.rename(path)
 
 
+@dataclass(frozen=True)
+class Faults:
+    """Which faults augmentation adds.
+
+    Attributes:
+        depth: holes, steps, shifts, clipped range, or no depth at all, for a whole clip.
+        frames: one frame of a clip blurred, darkened, noisy or without depth.
+    """
+
+    depth: bool = True
+    frames: bool = True
+
+
+ALL_FAULTS = Faults()
+
+
 class ClipStore:
     """The rendered clips of a folder, in order.
 
@@ -71,7 +87,14 @@ class ClipStore:
         if not self.paths:
             raise InputError(f"{self.folder}: expected rendered clips, found none; run `m4sam edge render` first")
 
-    def batch(self, indices: npt.ArrayLike, frames: int, size_px: int, rng: np.random.Generator | None) -> Batch:
+    def batch(
+        self,
+        indices: npt.ArrayLike,
+        frames: int,
+        size_px: int,
+        rng: np.random.Generator | None,
+        faults: Faults = ALL_FAULTS,
+    ) -> Batch:
         """Load clips.
 
         Args:
@@ -79,8 +102,9 @@ class ClipStore:
             frames: how many frames of each, from its start.
             size_px: side of the square.
             rng: source of the augmentation; None loads clips as they are.
+            faults: which faults the augmentation may add.
         """
-        clips = [_load(self.paths[int(index)], frames, size_px, rng) for index in np.asarray(indices)]
+        clips = [_load(self.paths[int(index)], frames, size_px, rng, faults) for index in np.asarray(indices)]
         rgb, depth, mask = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
         return Batch(rgb.permute(0, 1, 4, 2, 3), depth[:, :, None], mask[:, :, None])
 
@@ -88,14 +112,14 @@ class ClipStore:
 _Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None) -> _Arrays:
+def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None, faults: Faults) -> _Arrays:
     with np.load(path) as archive:
         rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
     window = _window(rgb.shape[1], rng)
     rgb = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb]).astype(np.float32) / 255
     depth = np.stack([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth]).astype(np.float32) / 65535
     mask = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask]).astype(np.float32) / 255
-    return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng)
+    return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng, faults)
 
 
 def _window(side: int, rng: np.random.Generator | None) -> tuple[slice, slice]:
@@ -116,6 +140,7 @@ def _augment(
     depth: npt.NDArray[np.float32],
     mask: npt.NDArray[np.float32],
     rng: np.random.Generator,
+    faults: Faults,
 ) -> _Arrays:
     """Mirror, play backwards, recolour, and damage the depth; one draw for the whole clip."""
     if rng.random() < 0.5:
@@ -126,8 +151,10 @@ def _augment(
     grey = rgb.mean(axis=-1, keepdims=True)
     saturation = 0.0 if rng.random() < 0.08 else rng.uniform(0.4, 1.4)
     rgb = np.clip(grey + (rgb - grey) * np.float32(saturation), 0, 1)
-    depth = damage_depth(np.ascontiguousarray(depth), rng)
-    if len(rgb) > 1 and rng.random() < 0.35:
+    depth = np.ascontiguousarray(depth)
+    if faults.depth:
+        depth = damage_depth(depth, rng)
+    if faults.frames and len(rgb) > 1 and rng.random() < 0.35:
         rgb, depth = _bad_frame(rgb, depth, rng)
     return np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import track
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import PipelineConfig
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
@@ -78,32 +78,34 @@ def score(
     return {name: round(float(means[name]), 4) for name in _SHOWN}
 
 
-def evaluate(
-    checkpoint: Path, style: SceneStyle, clips: int, frames: int, threads: int = 1, *, faults: bool = True
+def held_out_clips(style: SceneStyle, clips: int, frames: int) -> list[tuple[int, list[SynthFrame]]]:
+    """Generated clips no training ever drew, 240x320 at 10 frames/s, each with its seed."""
+    seeds = range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + clips)
+    return [(seed, list(generate_clip(seed, frames, 240, 320, FPS, style, severity=0.3))) for seed in seeds]
+
+
+def score_variants(
+    model: M4SAM, clips: Sequence[tuple[int, list[SynthFrame]]], threads: int, *, faults: bool = False
 ) -> dict[str, dict[str, float]]:
-    """Score a checkpoint on held-out clips: as it is, without memory, without depth, with every depth fault.
+    """Score a model as it is, without memory, without depth and, if asked for, with every depth fault.
 
     Args:
-        checkpoint: weights.
-        style: the held-out scene style.
-        clips: number of clips.
-        frames: frames of each.
+        model: the network.
+        clips: see `held_out_clips`.
         threads: CPU threads.
         faults: whether the thirteen depth faults (severity 4 of 5) are scored too.
 
     Returns:
         scores by variant.
     """
-    model = load_checkpoint(checkpoint)
-    seeds = range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + clips)
-    data = [(seed, list(generate_clip(seed, frames, 240, 320, FPS, style, severity=0.3))) for seed in seeds]
-    rows = {
-        "as shipped": score(model, data, _sensor, threads),
-        "memory off": score(without_memory(model), data, _sensor, threads),
-        "no depth": score(model, data, _black, threads),
-        "no depth, memory off": score(without_memory(model), data, _black, threads),
-    }
+    plain = without_memory(model)
+    jobs: list[tuple[str, M4SAM, DepthFilter]] = [
+        ("as shipped", model, _sensor),
+        ("memory off", plain, _sensor),
+        ("no depth", model, _black),
+        ("no depth, memory off", plain, _black),
+    ]
     if faults:
-        for name in DEPTH_CORRUPTIONS:
-            rows[f"depth {name}"] = score(model, data, _corrupted(name), threads)
-    return rows
+        jobs += [(f"depth {name}", model, _corrupted(name)) for name in DEPTH_CORRUPTIONS]
+    shown = track(jobs, description="scoring", disable=not sys.stderr.isatty())
+    return {name: score(network, clips, depth, threads) for name, network, depth in shown}

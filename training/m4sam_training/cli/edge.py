@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
 
 app = typer.Typer(help="Make and measure the packaged edge weights (docs/models.md).", no_args_is_help=True)
 
-ASSETS = typer.Option(Path("edge_work/assets"), help="Folder of photos/ and cutouts/.")
+ASSETS = typer.Option(Path("edge_work/assets"), help="Folder of photos/, cutouts/ and meshes/.")
+CLIPS = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips.")
+JSON_FILE = typer.Option(None, "--json", help="Also write the scores here.")
 THREADS = typer.Option(1, min=1, help="CPU threads.")
 
 
@@ -43,7 +46,7 @@ def render(
 
 @app.command()
 def train(
-    clips: Path = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips."),
+    clips: Path = CLIPS,
     out: Path = typer.Option(Path("edge_work/run"), help="Folder of the run; an interrupted one goes on."),
     threads: int = THREADS,
     seed: int = typer.Option(0, help="Seed of weights, batches and augmentation."),
@@ -63,21 +66,55 @@ def train(
 def evaluate(
     checkpoint: Path = typer.Argument(..., help="Weights to score."),
     folder: Path = ASSETS,
-    clips: int = typer.Option(40, min=1, help="Held-out clips."),
-    frames: int = typer.Option(8, min=1, help="Frames of each clip."),
+    clips: int = typer.Option(24, min=1, help="Held-out clips."),
+    frames: int = typer.Option(16, min=1, help="Frames of each clip."),
     threads: int = THREADS,
-    json_file: Path | None = typer.Option(None, "--json", help="Also write the scores here."),
+    json_file: Path | None = JSON_FILE,
 ) -> None:
     """Score weights on held-out generated clips: memory off, no depth, and every depth fault beside them."""
-    import json
-
-    from m4sam_training.edge_eval import evaluate as score_all
+    from m4sam_core.checkpoint import load_checkpoint
+    from m4sam_training.edge_eval import held_out_clips, score_variants
     from m4sam_training.synth.assets import load_style
 
-    rows = score_all(checkpoint, load_style(folder, "held_out"), clips, frames, threads)
+    data = held_out_clips(load_style(folder, "held_out"), clips, frames)
+    rows = score_variants(load_checkpoint(checkpoint), data, threads, faults=True)
     typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}")
     for name, row in rows.items():
         typer.echo(f"{name:28}{row['S']:8.3f}{row['F_adaptive']:8.3f}{row['MAE']:8.3f}")
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    _write_json(json_file, {"clips": clips, "frames": frames, "scores": rows})
+
+
+@app.command()
+def ablate(
+    folder: Path = ASSETS,
+    clips: Path = CLIPS,
+    out: Path = typer.Option(Path("edge_work/ablation"), help="Folder of the runs; an interrupted one goes on."),
+    steps: int = typer.Option(300, min=1, help="Optimiser steps of each variant."),
+    held_out: int = typer.Option(10, min=1, help="Held-out clips."),
+    frames: int = typer.Option(8, min=1, help="Frames of each."),
+    threads: int = THREADS,
+    json_file: Path | None = JSON_FILE,
+) -> None:
+    """Train with one thing changed at a time (clip length, faults, trunk) and compare."""
+    import torch
+
+    from m4sam_training.edge import EdgeRun
+    from m4sam_training.edge_ablate import ablate as run_ablation
+    from m4sam_training.edge_assets import trunk_file
+    from m4sam_training.synth.assets import load_style
+
+    torch.set_num_threads(threads)
+    run = EdgeRun(clips=clips, out=out, trunk=trunk_file())
+    table = run_ablation(run, steps, load_style(folder, "held_out"), held_out, frames)
+    typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}{'memory':>9}{'depth':>9}   (gain in S)")
+    for name, rows in table.items():
+        full = rows["as shipped"]
+        memory, depth = (full["S"] - rows[without]["S"] for without in ("memory off", "no depth"))
+        typer.echo(f"{name:28}{full['S']:8.3f}{full['F_adaptive']:8.3f}{full['MAE']:8.3f}{memory:+9.3f}{depth:+9.3f}")
+    _write_json(json_file, {"steps": steps, "clips": held_out, "frames": frames, "scores": table})
+
+
+def _write_json(path: Path | None, content: dict[str, object]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
