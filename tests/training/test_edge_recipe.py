@@ -9,7 +9,7 @@ import torch
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import CheckpointError, InputError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
-from m4sam_training import edge
+from m4sam_training import edge, edge_ablate
 from m4sam_training.edge_data import ClipStore, damage_depth, render_clip
 from m4sam_training.edge_eval import without_memory
 from m4sam_training.edge_trunk import BN_EPS, load_imagenet_trunk
@@ -133,3 +133,19 @@ def test_training_resumes_exactly_and_exports(tmp_path, trunk_file, clips) -> No
     assert not one.training
     plain = without_memory(one)
     assert not plain.has_memory
+
+
+def test_ablation_changes_one_thing_and_goes_on_where_it_stopped(clips, trunk_file, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(edge_ablate, "_SIZE_PX", 64)
+    monkeypatch.setattr(edge_ablate, "_FRAMES_PER_STEP", 4)
+    run = edge.EdgeRun(clips=clips, out=tmp_path / "runs", trunk=trunk_file)
+    chosen = edge_ablate.variants(run, 1)
+    assert {variant.stages[0].batch * variant.stages[0].frames for variant in chosen.values()} == {4}
+    table = edge_ablate.ablate(run, 1, PLAIN_STYLE, clips=1, frames=1)
+    assert list(table) == list(chosen)
+    for rows in table.values():
+        assert set(rows["as shipped"]) == {"S", "F_adaptive", "MAE"}
+    made = {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}
+    assert len(made) == len(chosen)
+    assert edge_ablate.ablate(run, 1, PLAIN_STYLE, clips=1, frames=1) == table
+    assert made == {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from m4sam_core.config import ModelConfig
+from m4sam_core.config import MODEL_PRESETS, ModelConfig
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
@@ -62,7 +63,7 @@ class EdgeRun:
         save_every: steps between two checkpoints.
         seed: of weights, batches and augmentation.
         init: checkpoint to start from instead of fresh weights.
-        imagenet: whether the frozen trunk has its ImageNet weights, or random ones.
+        start: the trunk: ImageNet weights, frozen; random ones, frozen; or a narrow Hiera that is trained as well.
         faults: what augmentation adds.
     """
 
@@ -74,7 +75,7 @@ class EdgeRun:
     save_every: int = 50
     seed: int = 0
     init: Path | None = None
-    imagenet: bool = True
+    start: Literal["imagenet", "random", "hiera"] = "imagenet"
     faults: Faults = ALL_FAULTS
 
     @property
@@ -92,13 +93,20 @@ class EdgeRun:
 
 
 def fresh_model(run: EdgeRun) -> M4SAM:
-    """The edge network with its trunk's ImageNet weights and seeded ones elsewhere."""
+    """The edge network with seeded weights, and its trunk as the run asks for."""
     torch.manual_seed(run.seed)
+    if run.start == "hiera":
+        return build_model(_on_hiera()).requires_grad_(True)
     model = build_model(ModelConfig.preset("edge"))
     assert isinstance(model.trunk, EfficientNetLiteTrunk)
-    if run.imagenet:
+    if run.start == "imagenet":
         load_imagenet_trunk(model.trunk, run.trunk)
     return model
+
+
+def _on_hiera() -> ModelConfig:
+    """The edge preset on the narrow Hiera, which has no published weights."""
+    return ModelConfig.parse({**MODEL_PRESETS["edge"], "trunk": {"kind": "hiera", "size": "nano"}})
 
 
 def train(run: EdgeRun, stop_after: int | None = None) -> Path:

@@ -32,7 +32,8 @@ def variants(run: EdgeRun, steps: int) -> dict[str, EdgeRun]:
         "single frames": replace(base, stages=stages(1)),
         "no depth faults": replace(base, faults=Faults(depth=False)),
         "no bad frames": replace(base, faults=Faults(frames=False)),
-        "trunk without ImageNet": replace(base, imagenet=False),
+        "random trunk": replace(base, start="random"),
+        "narrow Hiera, from scratch": replace(base, start="hiera"),
     }
 
 
@@ -54,7 +55,7 @@ def ablate(
     data = held_out_clips(style, clips, frames)
     table = {}
     for name, variant in variants(run, steps).items():
-        folder = run.out / name.replace(":", "").replace(" ", "_")
+        folder = run.out / name.translate(str.maketrans(" ", "_", ":,"))
         scores = folder / "scores.json"
         if not scores.exists():
             weights = train(replace(variant, out=folder))
