@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
+from m4sam_training.synth.bodies import Bodies, pale, photo_texture
 from m4sam_training.synth.geometry import Pose, Surface, Vector, Wobble
-from m4sam_training.synth.scene import Body, ByteImage, Scene, SceneStyle, Thing
-from m4sam_training.synth.shapes import random_mesh
-from m4sam_training.synth.solids import Solid
-from m4sam_training.synth.sprites import SPRITE_PX, Sprite, random_sprite, shade
-from m4sam_training.synth.texture import FloatImage, procedural_texture, random_colour
-
-
-def _photo_texture(rng: np.random.Generator, photo: ByteImage, size_px: int, share: float) -> FloatImage:
-    """A random square crop of at least `share` of the photograph's short side."""
-    short = min(photo.shape[:2])
-    side = int(short * rng.uniform(share, 1))
-    top, left = int(rng.integers(0, photo.shape[0] - side + 1)), int(rng.integers(0, photo.shape[1] - side + 1))
-    crop = photo[top : top + side, left : left + side]
-    return cv2.resize(crop, (size_px, size_px), interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def _pale(body: Body, keep: float) -> Body:
-    """The same object in white paint that lets `keep` of its own shading and pattern through."""
-    if isinstance(body, Solid):
-        texture, mesh = body.texture, body.mesh
-        white = np.float32(245) + (texture - texture.max()) * np.float32(keep)
-        return replace(body, texture=white, mesh=replace(mesh, tints=1 - (1 - mesh.tints) * np.float32(keep)))
-    return replace(body, rgb=np.float32(245) + (body.rgb - body.rgb.max()) * np.float32(keep))
+from m4sam_training.synth.scene import Body, Scene, SceneStyle, Thing
+from m4sam_training.synth.sprites import random_sprite
+from m4sam_training.synth.texture import FloatImage, random_colour
 
 
 def _apart(rest: Pose, first: Thing, second: Thing) -> bool:
@@ -46,7 +25,8 @@ class SceneBuilder:
     def __init__(self, style: SceneStyle, rng: np.random.Generator, aspect: float) -> None:
         """`aspect` is width / height of the images to come."""
         self.style, self.rng, self.aspect = style, rng, aspect
-        self.light = np.array([rng.uniform(-1, 1), rng.uniform(-1.2, -0.2), rng.uniform(0.5, 1.5)])
+        light = np.array([rng.uniform(-1, 1), rng.uniform(-1.2, -0.2), rng.uniform(0.5, 1.5)])
+        self.bodies = Bodies(style, rng, light)
 
     def build(self) -> Scene:
         """A room or a photograph, salient objects in front, distractors behind and beside."""
@@ -78,15 +58,9 @@ class SceneBuilder:
             scene.things.append(self._arm(scene.things[0]))
         return scene
 
-    def _texture(self, vivid: float, contrast: float, size_px: int = 512) -> FloatImage:
-        if self.style.photos and self.rng.random() < self.style.photo_share:
-            photo = self.style.photos[int(self.rng.integers(len(self.style.photos)))]
-            return _photo_texture(self.rng, photo, size_px, 0.15)
-        return procedural_texture(self.rng, size_px, vivid, contrast)
-
     def _backdrop(self, rest: Pose, far: float) -> Surface:
         photo = self.style.backdrops[int(self.rng.integers(len(self.style.backdrops)))]
-        texture = _photo_texture(self.rng, photo, 1024, 0.5)
+        texture = photo_texture(self.rng, photo, 1024, 0.5)
         middle = rest.point_at(320, rest.height / 2, far)
         lean = self.rng.uniform(-0.5, 0.5)
         half = far * 640 / rest.focal_px * 0.75
@@ -101,13 +75,15 @@ class SceneBuilder:
             np.array([-wide, ground_m - tall, far]),
             np.array([2 * wide, 0, rng.normal(0, 0.2)]),
             np.array([0, tall * 2, 0]),
-            self._texture(0.2, 0.4),
+            self.bodies.texture(0.2, 0.4),
             (rng.uniform(1, 4), rng.uniform(1, 4)),
         )
         surfaces = [wall]
         for side in (-1.0, 1.0):
             corner, along = np.array([side * wide, ground_m - tall, far]), np.array([0, 0, -far * 1.2])
-            surfaces.append(Surface(corner, along, np.array([0, tall * 2, 0]), self._texture(0.2, 0.4), (2.0, 3.0)))
+            surfaces.append(
+                Surface(corner, along, np.array([0, tall * 2, 0]), self.bodies.texture(0.2, 0.4), (2.0, 3.0))
+            )
         table_end = far if rng.random() < 0.4 else subject_m + (far - subject_m) * rng.uniform(0.05, 0.8)
         if table_end < far:
             below = ground_m + rng.uniform(0.4, 0.9)
@@ -116,12 +92,12 @@ class SceneBuilder:
                     np.array([-wide, below, 0.02]),
                     np.array([2 * wide, 0, 0]),
                     np.array([0, 0, far]),
-                    self._texture(0.2, 0.4),
+                    self.bodies.texture(0.2, 0.4),
                     (3.0, 3.0),
                 )
             )
         half = wide if rng.random() < 0.6 else rng.uniform(0.5, 1.2) * subject_m
-        table = self._decals(self._texture(0.25, 0.5, 768))
+        table = self._decals(self.bodies.texture(0.25, 0.5, 768))
         surfaces.append(
             Surface(
                 np.array([-half, ground_m, 0.02]),
@@ -152,7 +128,7 @@ class SceneBuilder:
         size = rng.uniform(0.15, 0.8, 3) * far * 0.4
         left, foot = rng.uniform(-wide, wide), ground_m + rng.uniform(-0.6, 0.5) * far * 0.5
         front = far - size[2]
-        texture = self._texture(0.35, 0.6)
+        texture = self.bodies.texture(0.35, 0.6)
         corner = np.array([left, foot - size[1], front])
         across, down, back = np.array([size[0], 0, 0]), np.array([0, size[1], 0]), np.array([0, 0, size[2]])
         lateral = corner + across if left < 0 else corner
@@ -161,61 +137,6 @@ class SceneBuilder:
             Surface(corner, across, back, texture * np.float32(0.85)),
             Surface(lateral, back, down, texture * np.float32(0.65)),
         ]
-
-    def _body(self, salient: bool) -> Body:
-        rng = self.rng
-        if self.style.solid_share and rng.random() < self.style.solid_share:
-            return self._solid(salient)
-        if self.style.cutouts and rng.random() < self.style.cutout_share:
-            return self._cutout(salient)
-        vivid = float(np.clip(rng.normal(0.85 if salient else 0.25, 0.25), 0, 1))
-        return random_sprite(rng, self.light, vivid, rng.uniform(0.3, 1) if salient else rng.uniform(0, 0.5))
-
-    def _solid(self, salient: bool) -> Solid:
-        rng, meshes = self.rng, self.style.meshes
-        mesh = meshes[int(rng.integers(len(meshes)))] if meshes else random_mesh(rng)
-        vivid = float(np.clip(rng.normal(0.8 if salient else 0.25, 0.3), 0, 1))
-        texture = mesh.texture
-        if texture is None:
-            texture = self._texture(vivid, rng.uniform(0.1, 1) if salient else rng.uniform(0, 0.5), SPRITE_PX)
-            if rng.random() < 0.5:  # most things are one paint with little on it
-                texture = texture.mean(axis=(0, 1)) + (texture - texture.mean(axis=(0, 1))) * np.float32(0.3)
-            if not salient:
-                texture = texture.mean(axis=2, keepdims=True) * 0.5 + texture * 0.5
-        lively = rng.random() < 0.5
-        upright = rng.random() < 0.75
-        tilt = rng.normal(0, 0.08, 2) if upright else rng.uniform(-1.6, 1.6, 2)
-        return Solid(
-            mesh,
-            np.ascontiguousarray(texture, np.float32),
-            "uv" if mesh.texture is not None else ("box", "cylinder")[int(rng.integers(2))],
-            float(rng.choice([0.5, 1.0, 2.0])),
-            np.array([rng.uniform(-np.pi, np.pi), *tilt]),
-            Wobble.draw(rng, rng.uniform(0, 0.4, 3) * lively, 0.6),
-            float(rng.normal(0, 0.7)) * (rng.random() < 0.35),
-            self.light,
-            rng.uniform(0.35, 0.7),
-            rng.uniform(0, 0.7) * (rng.random() < 0.4),
-        )
-
-    def _cutout(self, salient: bool) -> Sprite:
-        rng = self.rng
-        rgba = self.style.cutouts[int(rng.integers(len(self.style.cutouts)))]
-        if rng.random() < 0.5:
-            rgba = rgba[:, ::-1]
-        rgba = cv2.resize(rgba, (SPRITE_PX, SPRITE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-        alpha = rgba[..., 3] / 255
-        inner = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / SPRITE_PX
-        relief = np.sqrt(np.minimum(inner, 0.2)) * np.float32(rng.uniform(0.1, 0.7))
-        rgb = rgba[..., :3]
-        if rng.random() < 0.35:
-            pattern = self._texture(0.7, 0.8, SPRITE_PX)
-            rgb = rgb + (pattern - rgb) * np.float32(rng.uniform(0.2, 0.8))
-        if not salient:
-            grey = rgb.mean(axis=2, keepdims=True)
-            rgb = grey + (rgb - grey) * np.float32(rng.uniform(0, 0.6))
-        rgb = shade(rgb.astype(np.float32), relief, self.light, rng.uniform(0.4, 0.9))
-        return Sprite(rgb, alpha.astype(np.float32), relief.astype(np.float32))
 
     def _thing(self, body: Body, centre: Vector, width_m: float, *, salient: bool) -> Thing:
         rng = self.rng
@@ -240,7 +161,7 @@ class SceneBuilder:
             column = middle + (index - (count - 1) / 2) * share * 480 * rng.uniform(0.65, 1.2)
             depth_m = subject_m * rng.uniform(0.9, 1.15)
             centre = rest.point_at(column, rest.height / 2, depth_m)
-            body = self._body(salient=True)
+            body = self.bodies.body(salient=True)
             centre[1] = ground_m - width_m * body.foot
             if rng.random() < 0.25:
                 centre = rest.point_at(column, rest.height * rng.uniform(0.35, 0.65), depth_m)
@@ -252,7 +173,7 @@ class SceneBuilder:
             depth_m = subject_m + (far - subject_m) * rng.uniform(0.15, 0.9)
             width_m = rng.uniform(0.05, 0.16) * subject_m * 480 / rest.focal_px
             centre = rest.point_at(rng.uniform(0, 640), rest.height / 2, depth_m)
-            body = self._body(salient=False)
+            body = self.bodies.body(salient=False)
             centre[1] = ground_m - width_m * body.foot
             scene.things.append(self._thing(body, centre, width_m, salient=False))
         salient = [thing for thing in scene.things if thing.salient]
@@ -265,7 +186,7 @@ class SceneBuilder:
             width_m = rng.uniform(0.9, 1.5) * depth_m * 480 / rest.focal_px
             side = float(rng.choice([-1, 1]))
             centre = rest.point_at(320 + side * rng.uniform(130, 330), rest.height * rng.uniform(-0.1, 0.25), depth_m)
-            body = random_sprite(rng, self.light, rng.uniform(0, 0.6), 0.2)
+            body = random_sprite(rng, self.bodies.light, rng.uniform(0, 0.6), 0.2)
             scene.things.append(self._thing(body, centre, width_m, salient=False))
 
     def _border_clutter(self, rest: Pose, subject_m: float) -> Thing:
@@ -281,37 +202,18 @@ class SceneBuilder:
             (along * 640, rest.height - overlap + share * 240),
         ][int(rng.integers(3))]
         centre = rest.point_at(column, row, depth_m)
-        body = self._body(salient=rng.random() < 0.5)
+        body = self.bodies.body(salient=rng.random() < 0.5)
         if self.style.pale_share and rng.random() < self.style.pale_share:
-            body = _pale(body, rng.uniform(0.1, 0.5))
+            body = pale(body, rng.uniform(0.1, 0.5))
         return self._thing(body, centre, share * 480 * depth_m / rest.focal_px, salient=False)
 
     def _arm(self, target: Thing) -> Thing:
-        """A sleeve and a hand that follow an object's motion."""
+        """An arm that follows an object's motion."""
         rng = self.rng
-        canvas = np.zeros((SPRITE_PX, SPRITE_PX), np.uint8)
-        cv2.line(
-            canvas, (SPRITE_PX - 1, int(rng.uniform(20, 130))), (75, 128), 255, int(rng.uniform(34, 60)), cv2.LINE_AA
-        )
-        hand = np.zeros_like(canvas)
-        cv2.ellipse(hand, (62, 128), (24, 20), 0, 0, 360, 255, -1, cv2.LINE_AA)
-        for finger in range(4):
-            cv2.line(hand, (56, 118 + 7 * finger), (26, 100 + 18 * finger), 255, 8, cv2.LINE_AA)
-        skin = np.array([rng.uniform(150, 235), rng.uniform(105, 180), rng.uniform(80, 150)], np.float32)
-        sleeve = procedural_texture(rng, SPRITE_PX, rng.uniform(0, 0.7), rng.uniform(0, 0.4))
-        rgb = np.where(hand[..., None] > 0, skin, sleeve).astype(np.float32)
-        cover = np.maximum(canvas, hand)
-        relief = np.sqrt(cv2.distanceTransform((cover > 127).astype(np.uint8), cv2.DIST_L2, 5) / SPRITE_PX) * 0.2
-        rgb, alpha = shade(rgb, relief, self.light, 0.5), cover.astype(np.float32) / 255
-        if rng.random() < 0.5:
-            rgb, alpha, relief = rgb[:, ::-1], alpha[:, ::-1], relief[:, ::-1]
-            direction = -1.0
-        else:
-            direction = 1.0
+        sprite, direction = self.bodies.arm()
         width_m = target.width_m * rng.uniform(2.0, 3.2)
         reach = np.array(
             [direction * (0.4 * width_m + 0.2 * target.width_m), 0.0, float(rng.choice([-0.5, 0.5])) * target.width_m]
         )
-        sprite = Sprite(np.ascontiguousarray(rgb), np.ascontiguousarray(alpha), np.ascontiguousarray(relief))
         still = Wobble.draw(rng, [0.05, 0.02], 0.5)
         return Thing(sprite, target.position + reach, width_m, target.path, still, salient=False, grounded=False)
