@@ -9,13 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.image_files import IMAGE_SUFFIXES, image_size
+from m4sam_core.errors import ConfigError
+from m4sam_training.image_files import IMAGE_SUFFIXES
 from m4sam_training.layouts import DepthKind, Layout, get_layout
-from m4sam_training.plain_yaml import load_yaml
+from m4sam_training.scan_checks import files_agree, read_metadata
 from m4sam_training.stems import match_diverging, safe_name
-
-_ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ class _SplitReader:
         if missing:
             self._note(next(iter(have.values())), f"frame without {' and '.join(sorted(missing))}")
             return None
-        return self._checked(Frame(stem, have["rgb"], have.get("depth"), have["mask"]))
+        return self._sound(Frame(stem, have["rgb"], have.get("depth"), have["mask"]))
 
     # ---------------------------------------------------------------------------------- frame lists
 
@@ -250,66 +248,21 @@ class _SplitReader:
                 self._note(absent[0], "listed file is missing")
                 continue
             depth = row["depth"] if self._depth_folders else None
-            frame = self._checked(Frame(row["img"].stem, row["img"], depth, row["gt"]))
+            frame = self._sound(Frame(row["img"].stem, row["img"], depth, row["gt"]))
             if frame:
                 videos.setdefault(_video_of(row["img"], self._table), []).append(frame)
         for name, frames in sorted(videos.items()):
             self._add_video(listing.parent / name, sorted(frames, key=lambda frame: frame.stem))
 
-    # -------------------------------------------------------------------------------------- checks
-
-    def _checked(self, frame: Frame) -> Frame | None:
-        """The frame when its files are sound and agree in size; otherwise None and a note."""
-        sizes: dict[str, tuple[int, int]] = {}
-        for role, path in (("rgb", frame.rgb), ("depth", frame.depth), ("mask", frame.mask)):
-            if path is None:
-                continue
-            try:
-                sizes[role] = image_size(path)
-            except InputError as error:
-                self._note(path, f"{role} cannot be read: {_without_path(error, path)}")
-                return None
-        rgb = sizes["rgb"]
-        if sizes.get("mask", rgb) != rgb:
-            sizes_text = f"{_text(sizes['mask'])}, rgb {_text(rgb)}"
-            self._note(frame.mask or frame.rgb, f"mask of another size than rgb: {sizes_text}")
-            return None
-        depth = sizes.get("depth", rgb)
-        if depth == rgb:
-            return frame
-        path, sizes_text = frame.depth or frame.rgb, f"{_text(depth)}, rgb {_text(rgb)}"
-        if abs(depth[1] * rgb[0] / (depth[0] * rgb[1]) - 1) > _ASPECT_TOLERANCE:
-            self._note(path, f"depth of another shape than rgb: {sizes_text}")
-            return None
-        self._note(path, f"depth of another size than rgb, resized: {sizes_text}", used=True)
-        return frame
+    def _sound(self, frame: Frame) -> Frame | None:
+        return frame if files_agree(frame, self._note) else None
 
     def _add_video(self, folder: Path, frames: list[Frame]) -> None:
         if not any(frame.mask for frame in frames):
             self._note(folder, "video without a usable frame")
             return
-        unit_m, fps = self._metadata(folder)
+        unit_m, fps = read_metadata(folder / self._table.metadata, self._note) if self._table.metadata else (None, None)
         self._scan.videos.append(Video(folder.name, tuple(frames), unit_m, fps))
-
-    def _metadata(self, folder: Path) -> tuple[float | None, float | None]:
-        if not self._table.metadata:
-            return None, None
-        path = folder / self._table.metadata
-        try:
-            values = load_yaml(path)
-        except ConfigError as error:
-            self._note(path, f"metadata cannot be read, millimetres assumed: {_without_path(error, path)}", used=True)
-            return 0.001, None
-        numbers: list[float | None] = []
-        for key, fallback in (("depth_unit_m", 0.001), ("fps", None)):
-            value = values.get(key, fallback)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6:
-                numbers.append(float(value))
-                continue
-            if value is not None:
-                self._note(path, f"metadata is not a positive number, default used: {key}", used=True)
-            numbers.append(fallback)
-        return numbers[0], numbers[1]
 
 
 def _find_folder(video: Path, names: tuple[str, ...]) -> Path | None:
@@ -321,14 +274,6 @@ def _find_folder(video: Path, names: tuple[str, ...]) -> Path | None:
 def _preference(path: Path) -> int:
     suffix = path.suffix.lower()
     return IMAGE_SUFFIXES.index(suffix) if suffix in IMAGE_SUFFIXES else len(IMAGE_SUFFIXES)
-
-
-def _without_path(error: Exception, path: Path) -> str:
-    return str(error).replace(f"{path}: ", "", 1).replace(f" {str(path)!r}", "")
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
 
 
 def _video_of(rgb: Path, table: Layout) -> str:

@@ -17,23 +17,21 @@ from typing import Any
 import torch
 
 from m4sam_core.checkpoint import load_checkpoint
-from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.errors import ConfigError
 from m4sam_training.checkpointing import (
     Progress,
-    list_checkpoints,
     load_training_state,
     save_adapter,
     save_training_checkpoint,
 )
 from m4sam_training.distributed import World
 from m4sam_training.expert_load import ExpertLoad
+from m4sam_training.resuming import check_same
 from m4sam_training.starting_model import starting_model
-from m4sam_training.train_config import TrainConfig, differences
+from m4sam_training.train_config import TrainConfig
 from m4sam_training.train_data import Clips, ClipSampler, make_loader
 from m4sam_training.train_log import LOGGER, RunLog
 from m4sam_training.train_step import StepReport, TrainStep
-
-FREE_TO_CHANGE = ("run", "init", "data.workers")
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,10 @@ class Trainer:
 
         Raises:
             CheckpointError: damaged or of another architecture.
-            ConfigError: other settings than the run was started with; FREE_TO_CHANGE may differ.
+            ConfigError: other settings than the run was started with; see `check_same`.
         """
         progress, state = load_training_state(folder)
-        _check_same(self.cfg, TrainConfig.parse(json.loads(state["config"])))
+        check_same(self.cfg, TrainConfig.parse(json.loads(state["config"])))
         self.step.model.load_state_dict(load_checkpoint(folder / "weights.safetensors").state_dict())
         self.step.load_state(state)
         self.step.model.train()
@@ -218,36 +216,6 @@ class Trainer:
         self.world.wait()
 
 
-def choose_checkpoint(out: Path, resume: str, restarts: int) -> Path | None:
-    """Which checkpoint to continue from.
-
-    Args:
-        out: the run's folder.
-        resume: auto, never, or the path of a checkpoint folder.
-        restarts: above 0 when torchrun restarted the run, which then always continues.
-
-    Raises:
-        ConfigError: `never` and the folder holds a run already.
-        CheckpointError: the given folder is none.
-    """
-    found = list_checkpoints(out)
-    if resume == "auto" or (restarts > 0 and found):
-        return found[-1] if found else None
-    if resume == "never":
-        if found:
-            raise ConfigError(
-                f"{out}: expected an empty folder, got a run at {found[-1].name}; "
-                "add --resume auto or choose another --out"
-            )
-        return None
-    folder = Path(resume)
-    if not (folder / "state.pt").is_file():
-        raise CheckpointError(
-            f"--resume: expected auto, never or a checkpoint folder, got {resume}; look in {out}/checkpoints"
-        )
-    return folder
-
-
 def peak_memory_gb(device: torch.device) -> float:
     """Most memory used so far: allocated on the GPU, or this process's resident set. Gigabytes (1e9)."""
     if device.type == "cuda":
@@ -263,22 +231,6 @@ def _panels(batch: dict[str, Any], report: StepReport) -> dict[str, torch.Tensor
         "coarse": report.output.coarse_logits[-1][0].sigmoid(),
         "final": report.output.mask_prob[0],
     }
-
-
-def _check_same(now: TrainConfig, then: TrainConfig) -> None:
-    changed = {
-        name
-        for name in differences(now.model_dump(mode="json"), then.model_dump(mode="json"))
-        if not any(name == free or name.startswith(f"{free}.") for free in FREE_TO_CHANGE)
-    }
-    if now.run.seed != then.run.seed:
-        changed.add("run.seed")
-    if changed:
-        raise ConfigError(
-            f"--resume: expected the settings the run was started with, got other values of "
-            f"{', '.join(sorted(changed))}; "
-            "undo them or start a new run with init.checkpoint"
-        )
 
 
 @contextmanager

@@ -1,0 +1,167 @@
+"""Bags to videos: damage kept small, cuts and splits, nothing written twice or outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_training.bag_convert import ConvertConfig, convert_bag, split_of
+from m4sam_training.bag_frames import choose_topics
+from m4sam_training.bag_jobs import bag_names, convert_bags
+from m4sam_training.bag_source import BagSource, find_bags
+from m4sam_training.bag_write import ImageBagWriter
+from m4sam_training.cli.main import main
+from tests.training.recorded import CFG, FRAMES, assert_same_images, images, noise_frame, record, write_bag
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("bags"))
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_truncated_bag_keeps_what_came_before_the_cut(data, tmp_path, storage):
+    bag = tmp_path / "cut"
+    shutil.copytree(data / storage / "train_1", bag)
+    file = next(bag.glob("*.mcap" if storage == "mcap" else "*.db3"))
+    os.truncate(file, int(file.stat().st_size * 0.7))
+    report = convert_bag(bag, "cut", tmp_path / "out", CFG)
+    assert 3 <= report.videos["train/cut_001"] < FRAMES
+    assert any("truncated; the messages before the cut are used" in line for line in report.damage)
+    original = images(data / "D" / "train" / "train_1")
+    for name, image in images(tmp_path / "out/train/cut_001").items():
+        np.testing.assert_array_equal(image, original[name], err_msg=name)
+
+
+def test_a_bag_without_metadata_converts(data, tmp_path):
+    bag = tmp_path / "killed"
+    shutil.copytree(data / "mcap" / "train_1", bag)
+    (bag / "metadata.yaml").unlink()
+    report = convert_bag(bag, "killed", tmp_path / "out", CFG)
+    assert report.videos == {"train/killed_001": FRAMES}
+    assert "no metadata.yaml" in report.damage[0]
+
+
+def test_a_missing_topic_is_named_and_the_other_bags_go_on(data, tmp_path):
+    with ImageBagWriter(tmp_path / "in" / "rgb_only") as writer:
+        for index in range(3):
+            writer.write_image("/rgb/image", np.zeros((24, 32, 3), np.uint8), "rgb8", 10**18 + index, "cam")
+    shutil.copytree(data / "mcap" / "train_1", tmp_path / "in" / "good")
+    (tmp_path / "in" / "noise.mcap").write_bytes(os.urandom(2000))
+    reports = {r.name: r for r in convert_bags(find_bags([tmp_path / "in"]), tmp_path / "out", CFG)}
+    assert reports["good"].error is None
+    assert "expected one depth topic, got none; give --depth-topic" in reports["rgb_only"].error
+    assert "/rgb/image (3)" in reports["rgb_only"].error
+    assert "nothing of it could be saved" in reports["noise"].error
+    assert main(["bag", "info", str(tmp_path / "in")]) == 1
+    assert main(["bag", "to-dataset", str(tmp_path / "in"), "--out", str(tmp_path / "o2"), "--split", "train"]) == 1
+    assert (tmp_path / "o2" / "train" / "good_001").is_dir()
+
+
+def test_frames_without_a_partner_are_counted_by_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [noise_frame(rng, index) for index in range(12)]
+    frames[4] = (*frames[4][:2], None)
+    frames[8] = (*frames[8][:2], np.zeros((10, 10), np.uint16))
+    write_bag(tmp_path / "b", frames, depth_offset_ns=4_000_000)
+    report = convert_bag(tmp_path / "b", "b", tmp_path / "out", ConvertConfig(split="train", cut="none"))
+    assert report.videos == {"train/b_001": 10}
+    assert {reason: entry["count"] for reason, entry in report.drops.items()} == {
+        "rgb without a pair: no_depth": 1,
+        "depth of another size than rgb": 1,
+    }
+    assert "record the aligned depth topic" in report.drops["depth of another size than rgb"]["examples"][0]
+
+
+def test_cuts_at_gaps_and_by_time(tmp_path):
+    rng = np.random.default_rng(0)
+    rgb, depth = noise_frame(rng, 0)[1:]
+    frames = [noise_frame(rng, index, rgb=rgb, depth=depth) for index in [*range(30), *range(130, 150)]]
+    write_bag(tmp_path / "b", frames)
+    cut = convert_bag(tmp_path / "b", "b", tmp_path / "gap", ConvertConfig(split="train", cut="scene"))
+    assert cut.videos == {"train/b_001": 30, "train/b_002": 20}
+    timed = ConvertConfig(split="train", cut="time", segment_s=0.5)
+    assert convert_bag(tmp_path / "b", "b", tmp_path / "time", timed).videos == {
+        "train/b_001": 16,
+        "train/b_002": 14,
+        "train/b_003": 16,
+        "train/b_004": 4,
+    }
+
+
+def test_splits_are_stable_and_near_their_shares():
+    cfg = ConvertConfig(val_share=0.2, test_share=0.1)
+    splits = [split_of(f"run_{n:04d}_001", cfg) for n in range(2000)]
+    assert splits == [split_of(f"run_{n:04d}_001", cfg) for n in range(2000)]
+    assert splits.count("test") / 2000 == pytest.approx(0.1, abs=0.03)
+    assert splits.count("val") / 2000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_second_run_changes_nothing_and_another_setting_is_refused(data, tmp_path):
+    bag, out = data / "mcap" / "train_1", tmp_path / "out"
+    convert_bag(bag, "a", out, CFG)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    again = convert_bag(bag, "a", out, CFG)
+    assert again.resumed
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == before
+    with pytest.raises(ConfigError, match="expected the same bag and settings as before"):
+        convert_bag(bag, "a", out, ConvertConfig(split="train", every=2))
+    (out / ".bags" / "a.json").unlink()
+    with pytest.raises(ConfigError, match="got one of another bag or setting"):
+        convert_bag(bag, "a", out, CFG)
+
+
+def test_a_commit_that_was_killed_is_completed(data, tmp_path):
+    rng = np.random.default_rng(0)
+    write_bag(tmp_path / "b", [noise_frame(rng, index) for index in [*range(5), *range(100, 105)]])
+    cfg = ConvertConfig(split="train", cut="none")
+    convert_bag(tmp_path / "b", "b", tmp_path / "whole", cfg)
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    shutil.rmtree(tmp_path / "half/train/b_002")
+    marker = tmp_path / "half/.bags/b.json"
+    key = json.loads(marker.read_text())["key"]
+    marker.with_suffix(".journal").write_text(json.dumps({"key": key, "videos": ["train/b_001", "train/b_002"]}))
+    marker.unlink()
+    other = ConvertConfig(split="train", cut="none", every=2)
+    with pytest.raises(ConfigError, match="expected the same bag and settings"):
+        convert_bag(tmp_path / "b", "b", tmp_path / "half", other)
+    convert_bag(tmp_path / "b", "b", tmp_path / "half", cfg)
+    assert_same_images(tmp_path / "half", tmp_path / "whole")
+    assert {p.name for p in (tmp_path / "half/.bags").iterdir()} == {"b.json", "b.lock"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "..", "", "x\n"])
+def test_names_that_leave_the_folder_are_refused(data, tmp_path, name):
+    with pytest.raises(ConfigError, match="expected a plain file name"):
+        convert_bag(data / "mcap" / "train_1", name, tmp_path / "out", CFG)
+    assert not (tmp_path / "evil_001").exists()
+
+
+def test_hostile_topics_are_never_used(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with ImageBagWriter(tmp_path / "b") as writer:
+        for topic in ("/cam/color", "../../depth"):
+            for index in range(3):
+                stamp, rgb, depth = noise_frame(rng, index)
+                is_depth = "depth" in topic
+                writer.write_image(topic, depth if is_depth else rgb, "16UC1" if is_depth else "rgb8", stamp, "c")
+    assert main(["bag", "info", str(tmp_path / "b")]) == 0
+    assert "no ROS name, ignored" in capsys.readouterr().out
+    with BagSource(tmp_path / "b") as source:
+        with pytest.raises(InputError, match="expected one depth topic, got none"):
+            choose_topics(source)
+        with pytest.raises(InputError, match="topic: expected a ROS name"):
+            choose_topics(source, depth="../../depth")
+
+
+def test_bag_names_are_plain_and_do_not_depend_on_order(tmp_path):
+    paths = [tmp_path / "a" / "run.bag", tmp_path / "b" / "run.bag", tmp_path / "we ird;name"]
+    assert bag_names(paths) == ["a_run", "b_run", "we_ird_name"]
+    assert bag_names(paths[::-1]) == ["we_ird_name", "b_run", "a_run"]
+    with pytest.raises(ConfigError, match="expected different names"):
+        bag_names([tmp_path / "x" / "a" / "run.bag", tmp_path / "y" / "a" / "run.bag"])

@@ -1,0 +1,62 @@
+"""What a run may continue from, and with which settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_training.checkpointing import list_checkpoints
+from m4sam_training.train_config import TrainConfig, differences
+
+FREE_TO_CHANGE = ("run", "init", "data.workers")
+
+
+def choose_checkpoint(out: Path, resume: str, restarts: int) -> Path | None:
+    """Which checkpoint to continue from.
+
+    Args:
+        out: the run's folder.
+        resume: auto, never, or the path of a checkpoint folder.
+        restarts: above 0 when torchrun restarted the run, which then always continues.
+
+    Raises:
+        ConfigError: `never` and the folder holds a run already.
+        CheckpointError: the given folder is none.
+    """
+    found = list_checkpoints(out)
+    if resume == "auto" or (restarts > 0 and found):
+        return found[-1] if found else None
+    if resume == "never":
+        if found:
+            raise ConfigError(
+                f"{out}: expected an empty folder, got a run at {found[-1].name}; "
+                "add --resume auto or choose another --out"
+            )
+        return None
+    folder = Path(resume)
+    if not (folder / "state.pt").is_file():
+        raise CheckpointError(
+            f"--resume: expected auto, never or a checkpoint folder, got {resume}; look in {out}/checkpoints"
+        )
+    return folder
+
+
+def check_same(now: TrainConfig, then: TrainConfig) -> None:
+    """Check that a run goes on with the settings it was started with; FREE_TO_CHANGE may differ, but not the seed.
+
+    Raises:
+        ConfigError: it does not; the text names the settings.
+    """
+    changed = {
+        name
+        for name in differences(now.model_dump(mode="json"), then.model_dump(mode="json"))
+        if not any(name == free or name.startswith(f"{free}.") for free in FREE_TO_CHANGE)
+    }
+    if now.run.seed != then.run.seed:
+        changed.add("run.seed")
+    if changed:
+        raise ConfigError(
+            f"--resume: expected the settings the run was started with, got other values of "
+            f"{', '.join(sorted(changed))}; "
+            "undo them or start a new run with init.checkpoint"
+        )
