@@ -26,10 +26,10 @@ def command(
     import torch
 
     from m4sam_training.distributed import world
+    from m4sam_training.resuming import choose_checkpoint
     from m4sam_training.starting_model import check_trunk
     from m4sam_training.train_config import load_train_config
-    from m4sam_training.resuming import choose_checkpoint
-from m4sam_training.trainer import Trainer
+    from m4sam_training.trainer import Trainer
     from m4sam_training.training_clips import training_clips
 
     cfg = load_train_config(config, assignments)
