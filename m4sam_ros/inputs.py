@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,25 @@ from m4sam_ros.settings import NodeConfig
 RGB = "rgb/image"
 DEPTH = "depth/image"
 CAMERA_INFO = "rgb/camera_info"
+# A message cannot have waited longer than this; the clocks are not the same then.
+_LONGEST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message of an input.
+
+    Attributes:
+        base: which input, `RGB` or `DEPTH`.
+        msg: the message.
+        at: when it came to this process, monotonic seconds.
+        order: sorts messages of several inputs by their coming.
+    """
+
+    base: str
+    msg: Any
+    at: float
+    order: int
 
 
 def _nothing_to_check(_msg: Any, _topic: str) -> None:
@@ -30,7 +51,7 @@ class ImageInput:
         node: the rclpy node.
         base: relative name of the raw topic.
         transport: "raw", "compressed" or "compressedDepth"; image_transport's suffix is added to the resolved base.
-        callback: called with each message.
+        callback: called with each message that comes; what else has come meanwhile is had from `take_waiting`.
         cfg: for `qos`.
         on_incompatible: called with the topic and the policy that a publisher could not satisfy.
 
@@ -44,10 +65,11 @@ class ImageInput:
         node: Any,
         base: str,
         transport: str,
-        callback: Callable[[Any], None],
+        callback: Callable[[Arrived], None],
         cfg: NodeConfig,
         on_incompatible: Callable[[str, str], None],
     ) -> None:
+        self._base = base
         self._kind, self._check, self._decode = _READERS[base, transport]
         self.incompatible_policy: str | None = None
         self._on_incompatible = on_incompatible
@@ -56,12 +78,23 @@ class ImageInput:
             node,
             self._kind,
             name,
-            callback,
+            lambda msg, info: callback(self._arrived(msg, info)),
             depth=cfg.qos.input_depth,
             reliability=cfg.qos.reliability,
             on_incompatible=self._incompatible,
         )
         self.topic = self.subscription.topic
+
+    def take_waiting(self) -> list[Arrived]:
+        """The messages that have come and were not given to the callback yet, oldest first."""
+        return [self._arrived(msg, info) for msg, info in self.subscription.take_waiting()]
+
+    def _arrived(self, msg: Any, info: Any) -> Arrived:
+        """A message may have waited in DDS for this thread; not every RMW says since when."""
+        received = info["received_timestamp"]
+        waited_s = (time.time_ns() - received) * 1e-9 if received > 0 else 0.0
+        at = time.monotonic() - (waited_s if 0 < waited_s < _LONGEST_WAIT_S else 0.0)
+        return Arrived(self._base, msg, at, received or info["source_timestamp"])
 
     def check(self, msg: Any) -> None:
         """Refuse at once what can be told without decoding.

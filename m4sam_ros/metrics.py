@@ -42,10 +42,11 @@ class Metrics:
             times = self._times.setdefault(what, deque(maxlen=1000))
             times.append(now)
 
-    def drop(self, cause: str) -> None:
-        """One more frame dropped."""
-        with self._lock:
-            self.drops[cause] += 1
+    def drop(self, cause: str, frames: int = 1) -> None:
+        """More frames dropped."""
+        if frames:
+            with self._lock:
+                self.drops[cause] += frames
 
     def absorb(self, drops: Counter[str]) -> None:
         """Add the drops of a pairing that ends."""

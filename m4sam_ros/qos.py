@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import InvalidHandle
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -70,7 +72,7 @@ class MatchedSubscription:
         node: the rclpy node.
         kind: message type.
         topic: name, resolved by the node as usual.
-        callback: called with each message.
+        callback: called with each message, and with rclpy's `MessageInfo` if it takes two arguments.
         depth: history.
         reliability: "auto", "reliable" or "best_effort".
         on_incompatible: called with the name of the policy that a publisher could not satisfy.
@@ -81,7 +83,7 @@ class MatchedSubscription:
         node: Any,
         kind: Any,
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         *,
         depth: int,
         reliability: str,
@@ -114,6 +116,19 @@ class MatchedSubscription:
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._create()
         return wanted
+
+    def take_waiting(self) -> list[tuple[Any, Any]]:
+        """What has arrived and no callback has had yet: (message, `MessageInfo`), oldest first, one history at most."""
+        taken: list[tuple[Any, Any]] = []
+        handle = self._subscription.handle
+        # Another thread may unsubscribe meanwhile.
+        with contextlib.suppress(InvalidHandle), handle:
+            while len(taken) < self._depth:
+                one = handle.take_message(self._kind, False)
+                if one is None:
+                    break
+                taken.append(one)
+        return taken
 
     def destroy(self) -> None:
         """Unsubscribe."""

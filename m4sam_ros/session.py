@@ -1,10 +1,13 @@
 """One activation of the node: frames flow from the inputs through the pairing and the worker to the outputs.
 
-The executor's thread runs the callbacks here and never waits; the worker's thread decodes, infers and publishes.
+The executor's thread runs the callbacks here and never waits for the model; the worker's thread decodes, infers and
+publishes. Both take messages from DDS and pair them, under a lock that is never held while inferring: on a busy machine
+the executor's thread may be late, so the worker looks for newer frames itself before it begins one.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -16,21 +19,13 @@ from sensor_msgs.msg import CameraInfo
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.pairing import Pair
 from m4sam_ros.backends import Backend
-from m4sam_ros.inputs import CAMERA_INFO, DEPTH, RGB, CalibrationWatch, ImageInput
+from m4sam_ros.inputs import CAMERA_INFO, DEPTH, RGB, Arrived, CalibrationWatch, ImageInput
 from m4sam_ros.metrics import Metrics
 from m4sam_ros.outputs import Outputs
 from m4sam_ros.qos import BEST_EFFORT, volatile
 from m4sam_ros.settings import NodeConfig
 from m4sam_ros.sync import make_synchronizer
 from m4sam_ros.worker import Worker
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """A message and when it came (monotonic seconds)."""
-
-    msg: Any
-    at: float
 
 
 @dataclass(frozen=True)
@@ -82,12 +77,14 @@ class ActiveSession:
         self._on_result = on_result
         self._log = node.get_logger()
         self._closing = False
+        self._pairing = threading.Lock()
+        self._overtook: dict[str, int] = {}
         self._calibration = CalibrationWatch()
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
         self.worker = Worker(self._process, self._on_worker_error)
-        self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_rgb, cfg, self._on_incompatible)
-        self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_depth, cfg, self._on_incompatible)
+        self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
+        self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
         self._info = node.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
 
     def reconfigure(self, cfg: NodeConfig) -> None:
@@ -98,8 +95,9 @@ class ActiveSession:
         """
         if cfg.sync != self._cfg.sync:
             successor = make_synchronizer(cfg.sync)
-            self._retire_synchronizer()
-            self.synchronizer = successor
+            with self._pairing:
+                self._retire_synchronizer()
+                self.synchronizer = successor
         self._cfg = cfg
 
     def follow_publishers(self) -> None:
@@ -115,7 +113,8 @@ class ActiveSession:
         self.rgb.subscription.destroy()
         self.depth.subscription.destroy()
         self._node.destroy_subscription(self._info)
-        self._retire_synchronizer()
+        with self._pairing:
+            self._retire_synchronizer()
         return self.worker.stop(timeout_s)
 
     def _retire_synchronizer(self) -> None:
@@ -125,39 +124,56 @@ class ActiveSession:
 
     # ---------------------------------------------------------------------------- executor's thread
 
-    def _on_rgb(self, msg: Any) -> None:
+    def _on_image(self, first: Arrived) -> None:
+        """Pair it and everything else that has come meanwhile, so that a late thread still hands over the newest."""
+        with self._pairing:
+            # The worker may have taken what came after it.
+            batch = [] if first.order < self._overtook.pop(first.base, first.order) else [first]
+            if not batch and first.base == RGB:
+                self._metrics.count("rgb")
+                self._metrics.drop("busy")
+            frames = self._pair([*batch, *self.rgb.take_waiting(), *self.depth.take_waiting()])
+            if frames:
+                displaced = self.worker.post(frames[-1])
+                self._metrics.drop("busy", len(frames) - 1 + displaced)
+
+    def _pair(self, batch: list[Arrived]) -> list[Frame]:
+        """The frames that these messages complete, oldest first."""
+        pairs: list[Pair[Arrived, Arrived]] = []
+        for arrived in sorted(batch, key=lambda arrived: arrived.order):
+            pairs += self._take_rgb(arrived) if arrived.base == RGB else self._take_depth(arrived)
+        return [
+            Frame(pair.rgb.msg, pair.depth.msg if pair.depth is not None else None, pair.rgb_stamp, pair.rgb.at)
+            for pair in pairs
+        ]
+
+    def _take_rgb(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
         self._metrics.count("rgb")
         if not self._cfg.enabled:
             self._metrics.drop("disabled")
-            return
+            return []
         try:
-            self.rgb.check(msg)
+            self.rgb.check(arrived.msg)
         except InputError as error:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
-            return
-        self._post(self.synchronizer.add_rgb(_seconds(msg), Arrived(msg, time.monotonic())))
+            return []
+        return self.synchronizer.add_rgb(_seconds(arrived.msg), arrived)
 
-    def _on_depth(self, msg: Any) -> None:
+    def _take_depth(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
         self._metrics.count("depth")
         if not self._cfg.enabled:
-            return
+            return []
         try:
-            self.depth.check(msg)
+            self.depth.check(arrived.msg)
         except InputError as error:
             self._warn("bad_depth", str(error))
-            return
-        self._post(self.synchronizer.add_depth(_seconds(msg), Arrived(msg, time.monotonic())))
+            return []
+        return self.synchronizer.add_depth(_seconds(arrived.msg), arrived)
 
     def _on_info(self, msg: CameraInfo) -> None:
         if self._calibration.changed(msg):
             self._backend.reset("camera calibration changed")
-
-    def _post(self, pairs: list[Pair[Arrived, Arrived]]) -> None:
-        for pair in pairs:
-            depth_msg = pair.depth.msg if pair.depth is not None else None
-            if self.worker.post(Frame(pair.rgb.msg, depth_msg, pair.rgb_stamp, pair.rgb.at)):
-                self._metrics.drop("busy")
 
     def _on_incompatible(self, topic: str, policy: str) -> None:
         self._warn("qos_incompatible", f"{topic}: a publisher's {policy} does not satisfy the node's QoS")
@@ -165,7 +181,17 @@ class ActiveSession:
 
     # ------------------------------------------------------------------------------ worker's thread
 
+    def _newest(self, frame: Frame) -> Frame:
+        """This frame, or the newest of those that came since it was handed over."""
+        with self._pairing:
+            batch = [*self.rgb.take_waiting(), *self.depth.take_waiting()]
+            self._overtook |= {arrived.base: arrived.order for arrived in batch}
+            frames = [frame, *self.worker.withdraw(), *self._pair(batch)]
+        self._metrics.drop("busy", len(frames) - 1)
+        return frames[-1]
+
     def _process(self, frame: Frame) -> None:
+        frame = self._newest(frame)
         started = time.monotonic()
         if 0 < self._cfg.max_frame_age_s < started - frame.arrived:
             self._metrics.drop("too_old")

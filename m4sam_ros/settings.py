@@ -41,7 +41,9 @@ class QosConfig(Config):
     reliability: Literal["auto", "reliable", "best_effort"] = Field(
         "auto", description="Of the inputs. auto: reliable where every publisher is, else best_effort."
     )
-    input_depth: int = Field(5, ge=1, le=1000, description="History of the inputs. Messages.")
+    input_depth: int = Field(
+        5, ge=1, le=1000, description="History of the inputs; a longer one pairs better and adds no delay. Messages."
+    )
     output_depth: int = Field(1, ge=1, le=100, description="History of the outputs. Messages.")
 
 

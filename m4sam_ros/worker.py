@@ -32,6 +32,12 @@ class Worker:
             self._wake.notify()
         return displaced
 
+    def withdraw(self) -> list[Any]:
+        """Take back the frame in the mailbox; none when it is empty."""
+        with self._wake:
+            frame, self._frame = self._frame, None
+        return [] if frame is None else [frame]
+
     def stop(self, timeout_s: float) -> bool:
         """Let the current frame finish and end the thread; returns whether it ended in time."""
         with self._wake:

@@ -42,6 +42,17 @@ class Slow(NearHalf):
         return super().process(rgb, depth, stamp, camera)
 
 
+class Hogging(NearHalf):
+    """Computes in Python for a fifth of a second, which starves the other threads, and says when it begins."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print(f"inferring {stamp} at {time.time()}", flush=True)
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            sum(range(1000))
+        return super().process(rgb, depth, stamp, camera)
+
+
 class Second(NearHalf):
     """Takes a second and says when it begins."""
 
@@ -86,6 +97,7 @@ BACKENDS = {
     "sleepy": Sleepy,
     "computing": Computing,
     "slow": Slow,
+    "hogging": Hogging,
     "second": Second,
     "raising": Raising,
     "out_of_memory": OutOfMemory,

@@ -76,3 +76,17 @@ def test_stop_drops_the_waiting_frame():
     gate.open.release(2)
     assert worker.stop(WAIT_S)
     assert gate.seen == ["first"]
+
+
+def test_a_waiting_frame_can_be_taken_back():
+    gate = Gate()
+    worker = Worker(gate, lambda _error: None)
+    worker.post("first")
+    assert gate.entered.acquire(timeout=WAIT_S)
+    assert worker.withdraw() == []
+    worker.post("second")
+    assert worker.withdraw() == ["second"]
+    assert worker.withdraw() == []
+    gate.open.release()
+    assert worker.stop(WAIT_S)
+    assert gate.seen == ["first"]

@@ -1,42 +1,16 @@
-"""What peers fail at: looping bags, lost messages, dying processes, jumping clocks, failing models."""
+"""What peers fail at: looping bags, lost messages, odd rates, jumping clocks, changing encodings, several cameras."""
 
 from __future__ import annotations
 
 import random
-import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.ros.kit import PACE_S, quiet, report_of, seconds
+
 pytestmark = pytest.mark.ros
-
-CAMERA_PROCESS = str(Path(__file__).parent / "camera_process.py")
-PACE_S = 0.008
-"""Between two published frames: faster than any camera, and slow enough for a loaded test machine."""
-
-
-def seconds(msg) -> float:
-    return msg.header.stamp.sec + msg.header.stamp.nanosec * 1e-9
-
-
-def quiet(bench, messages, silence_s=0.5):
-    """Spin until nothing new arrives."""
-    count, since = -1, time.monotonic()
-    while time.monotonic() - since < silence_s:
-        if len(messages) != count:
-            count, since = len(messages), time.monotonic()
-        bench.spin(0.02)
-
-
-def report_of(bench, values):
-    from diagnostic_msgs.msg import DiagnosticArray
-
-    reports = bench.listen(DiagnosticArray, "/diagnostics")
-    bench.until(lambda: reports, "a report")
-    return values(reports[-1].status[0])
 
 
 def test_twenty_loops_of_a_bag_with_dropped_frames(bench, values):
@@ -126,32 +100,6 @@ def test_without_any_depth_masks_come_from_rgb_alone(bench, values):
     assert int(report["drops.before_first_depth"]) <= 20
 
 
-def test_cameras_and_nodes_that_are_killed_come_back(bench, ros_env, tmp_path):
-    from tests.ros.conftest import NodeProcess
-
-    def start_camera(name):
-        camera = NodeProcess([sys.executable, CAMERA_PROCESS], ros_env, tmp_path / f"{name}.log")
-        bench.processes.append(camera)
-        return camera
-
-    node = bench.start()
-    masks = bench.masks()
-    camera = start_camera("first")
-    bench.until(lambda: len(masks) > 5, "masks")
-    camera.send(signal.SIGKILL)
-    camera.popen.wait(10)
-    quiet(bench, masks)
-    masks.clear()
-    start_camera("second")
-    bench.until(lambda: len(masks) > 5, "masks of the restarted camera")
-    node.send(signal.SIGKILL)
-    node.popen.wait(10)
-    quiet(bench, masks)
-    masks.clear()
-    bench.start()
-    bench.until(lambda: len(masks) > 5, "masks of the restarted node")
-
-
 def test_simulated_clock_that_jumps_back(bench):
     from rosgraph_msgs.msg import Clock
 
@@ -223,67 +171,6 @@ def test_three_cameras(bench):
         bench.until(lambda heard=heard: len(heard) >= 25, "masks of every camera")
 
 
-@pytest.mark.parametrize(
-    ("fault", "text", "traceback"),
-    [
-        ("raising", "frame lost, the model failed: RuntimeError: the convolution went wrong", True),
-        ("out_of_memory", "frame lost, the model failed: cuda:0: out of memory; use a smaller model", False),
-    ],
-)
-def test_a_model_that_fails_in_mid_stream(bench, values, fault, text, traceback):
-    node = bench.start(fault=fault)
-    masks = bench.masks()
-    camera = bench.camera()
-    bench.step(camera, masks, 1.0)
-    bench.step(camera, masks, 1.1)
-    for i in range(3):
-        camera.shoot(1.2 + i / 10)
-        bench.spin(0.1)
-    bench.step(camera, masks, 1.5)
-    assert text in node.log
-    assert ("Traceback" in node.log) is traceback
-    assert node.log.count("frame lost") == 1
-    report = report_of(bench, values)
-    assert report["model_errors"] == report["drops.model_error"] == "3"
-    assert report["scene_resets"] == "1"
-
-
-def test_a_slow_model_always_gets_the_newest_frame(bench, values):
-    bench.start(fault="slow")
-    masks = bench.masks()
-    camera = bench.camera()
-    bench.step(camera, masks, 10 - 1 / 30)
-    lags, seen = [], 1
-    for i in range(75):
-        stamp = 10 + i / 30
-        camera.shoot(stamp)
-        bench.spin(1 / 30)
-        if len(masks) > seen:
-            seen = len(masks)
-            lags.append(stamp - seconds(masks[-1]))
-    assert len(lags) >= 6
-    # A frame waits for no other: its mask lags by the model's 0.2 s and a frame or two of transport.
-    assert np.median(lags) < 0.35
-    quiet(bench, masks)
-    report = report_of(bench, values)
-    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
-    assert int(report["rgb_in"]) == len(masks) + drops
-    assert int(report["drops.busy"]) > 20
-
-
-def test_a_frame_that_waited_too_long_is_not_begun(bench, values):
-    node = bench.start("max_frame_age_s:=0.5", fault="second")
-    masks = bench.masks()
-    camera = bench.camera()
-    bench.step(camera, masks, 1.0)
-    camera.shoot(20.0)
-    bench.until(lambda: "inferring 20.0" in node.log, "the first to begin")
-    camera.shoot(20.1)
-    bench.until(lambda: int(report_of(bench, values).get("drops.too_old", 0)) == 1, "the second to be dropped")
-    assert "inferring 20.1" not in node.log
-    assert seconds(masks[-1]) == 20
-
-
 def test_compressed_transports(bench):
     from sensor_msgs.msg import CompressedImage
 
@@ -310,33 +197,3 @@ def test_compressed_transports(bench):
     depth_publisher.publish(numpy_to_compressed_depth(camera.depth, stamp))
     rgb_publisher.publish(CompressedImage(header=stamp, format="jpeg", data=b"no picture"))
     bench.until(lambda: "/cam/color/compressed data: expected a JPEG or PNG file" in node.log, "the warning")
-
-
-def test_the_watchdog_says_why_there_is_silence(bench):
-    node = bench.start("watchdog_period_s:=0.5", "sync.missing_depth:=drop")
-    bench.until(lambda: "no mask: no publisher on /saliency/rgb/image" in node.log, "the first line")
-    masks = bench.masks()
-    camera = bench.camera()
-    bench.until(lambda: "1 publisher(s) on /saliency/rgb/image but no message" in node.log, "the second line")
-
-    def until_said(text, shoot):
-        stamps = iter(range(10_000))
-
-        def said():
-            shoot(next(stamps))
-            bench.spin(0.05)
-            return text in node.log
-
-        bench.until(said, text)
-
-    until_said("the stamps of /saliency/rgb/image do not advance", lambda _: camera.shoot(5.0))
-    until_said("are both stamped by the same clock?", lambda i: camera.shoot(10 + i / 20, depth_stamp=1e6 + i / 20))
-    until_said("every message on /saliency/depth/image is unusable", lambda i: bad_depth(camera, 1000 + i / 20))
-    assert not [mask for mask in masks if seconds(mask) > 10]
-    assert bench.set_parameter("sync.missing_depth", "rgb_only").successful
-    until_said("masks from rgb alone: every message on", lambda i: bad_depth(camera, 3000 + i / 20))
-
-
-def bad_depth(camera, stamp):
-    camera.rgb_publisher.publish(camera.rgb_msg(stamp))
-    camera.depth_publisher.publish(camera.depth_msg(stamp, "8UC1", np.zeros((48, 64), np.uint8)))

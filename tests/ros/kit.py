@@ -1,0 +1,55 @@
+"""What the tests of a running graph share: the node's words, and patience."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+PACE_S = 0.008
+"""Between two published frames: faster than any camera, and slow enough for a loaded test machine."""
+
+
+def seconds(msg) -> float:
+    return msg.header.stamp.sec + msg.header.stamp.nanosec * 1e-9
+
+
+def quiet(bench, messages, silence_s=0.5):
+    """Spin until nothing new arrives."""
+    count, since = -1, time.monotonic()
+    while time.monotonic() - since < silence_s:
+        if len(messages) != count:
+            count, since = len(messages), time.monotonic()
+        bench.spin(0.02)
+
+
+def report_of(bench, values):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    reports = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.until(lambda: reports, "a report")
+    return values(reports[-1].status[0])
+
+
+@contextlib.contextmanager
+def starved(process: Any, share: float, period_s: float = 0.05) -> Iterator[None]:
+    """Lets a process run for a share of the time only."""
+    over = threading.Event()
+
+    def throttle() -> None:
+        while not over.is_set():
+            process.send(signal.SIGSTOP)
+            time.sleep(period_s * (1 - share))
+            process.send(signal.SIGCONT)
+            time.sleep(period_s * share)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
