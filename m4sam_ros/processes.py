@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from m4sam_core.errors import M4SamError
+from m4sam_core.tied_process import tied
 
 # Each process gets a signal and this long to follow it before the next, harder one.
 STOP_SIGNALS: tuple[tuple[signal.Signals, float], ...] = (
@@ -21,6 +22,8 @@ STOP_SIGNALS: tuple[tuple[signal.Signals, float], ...] = (
     (signal.SIGKILL, 2.0),
 )
 POLL_S = 0.05
+# SIGHUP comes when the terminal is closed.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProcessError(M4SamError):
@@ -28,7 +31,7 @@ class ProcessError(M4SamError):
 
 
 class ManagedProcess:
-    """One child in a session of its own, its output in a log file.
+    """One child in a session of its own, its output in a log file; it ends with this process, also by SIGKILL.
 
     The session keeps the terminal's Ctrl-C from reaching the child before the parent, which then stops its children in
     order; signals go to the whole process group, so children of the child go too.
@@ -37,18 +40,17 @@ class ManagedProcess:
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log_path: Path) -> None:
         self.name = name
         self.log_path = log_path
+        if shutil.which(command[0], path=env.get("PATH", os.defpath)) is None:
+            raise ProcessError(f"{name}: cannot start {command[0]}: no such program")
         with log_path.open("wb") as log:
-            try:
-                self._popen = subprocess.Popen(
-                    list(command),
-                    env=dict(env),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise ProcessError(f"{name}: cannot start {command[0]}: {error}") from error
+            self._popen = subprocess.Popen(
+                tied(command),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def exit_code(self) -> int | None:
@@ -101,29 +103,64 @@ class ManagedProcess:
         for number, patience_s in signals:
             if self.exit_code is not None:
                 break
-            self._signal_group(number)
+            self.send(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(patience_s)
-        self._signal_group(signal.SIGKILL)  # grandchildren that outlived their parent
+        self.send(signal.SIGKILL)  # grandchildren that outlived their parent
         return self._popen.wait()
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Signal the process group, if there still is one."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, number)
+
+
+class Interruption:
+    """A signal handler that raises KeyboardInterrupt once, and never between a child's start and its registration.
+
+    Attributes:
+        over: set it to ignore what comes from now on.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self._held = self._waiting = False
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        """Take a signal."""
+        if self._held:
+            self._waiting = True
+        elif not self.over:
+            self.over = True
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal that comes in the block takes effect after it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._waiting and not self.over:
+                self.over = True
+                raise KeyboardInterrupt
 
 
 class ProcessGroup:
     """Children that live and die together; see `running`."""
 
-    def __init__(self, env: Mapping[str, str], log_dir: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log_dir: Path, interruption: Interruption) -> None:
         self.env = dict(env)
         self.log_dir = log_dir
+        self._interruption = interruption
         self._children: list[ManagedProcess] = []
 
     def start(self, name: str, command: Sequence[str]) -> ManagedProcess:
         """Start a child; its output goes to `<log_dir>/<name>.log`."""
-        child = ManagedProcess(name, command, self.env, self.log_dir / f"{name}.log")
-        self._children.append(child)
+        with self._interruption.held():
+            child = ManagedProcess(name, command, self.env, self.log_dir / f"{name}.log")
+            self._children.append(child)
         return child
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -142,26 +179,35 @@ class ProcessGroup:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """Stop every child, the last started first."""
+        """Stop every child; all are asked at once, and waited for in turn, the last started first."""
+        for child in reversed(self._children):
+            if child.exit_code is None:
+                child.send(signal.SIGINT)
         for child in reversed(self._children):
             child.stop()
 
 
 @contextlib.contextmanager
 def running(env: Mapping[str, str], log_dir: Path) -> Iterator[ProcessGroup]:
-    """A group of processes that ends with the block: normally, by an exception, by Ctrl-C or by SIGTERM."""
+    """A group of processes that ends with the block: normally, by an exception, by Ctrl-C, SIGTERM or SIGHUP.
+
+    The first signal raises KeyboardInterrupt in the block; while the children are being stopped, signals are ignored.
+    """
     log_dir.mkdir(parents=True, exist_ok=True)
-    group = ProcessGroup(env, log_dir)
-
-    def on_terminate(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, on_terminate)
+    interruption = Interruption()
+    group = ProcessGroup(env, log_dir, interruption)
+    # nohup has SIGHUP ignored, and means it.
+    numbers = [n for n in ENDING_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, interruption) for number in numbers}
     try:
         yield group
     finally:
-        group.stop()
-        signal.signal(signal.SIGTERM, previous)
+        try:
+            interruption.over = True
+        finally:
+            group.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def executable(name: str, module: str) -> list[str]:

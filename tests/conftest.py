@@ -7,7 +7,6 @@ import importlib.util
 import itertools
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,20 +63,12 @@ def _has_gpu() -> bool:
 @pytest.fixture
 def ros_domain_id() -> Iterator[int]:
     """A DDS domain no other test on this machine uses, also with several test runs at once."""
-    folder = Path(tempfile.gettempdir()) / "m4sam_test_domains"
-    folder.mkdir(exist_ok=True)
+    from m4sam_training.ros_graph import own_domain
+
     # Another one for each test: a process that outlives its test must not be heard by the next.
-    start = (os.getpid() + next(_TURN)) % _LAST_DOMAIN
-    for step in range(_LAST_DOMAIN):
-        domain = (start + step) % _LAST_DOMAIN + 1
-        with (folder / str(domain)).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield domain
-            return
-    pytest.fail(f"no free ROS_DOMAIN_ID in 1..{_LAST_DOMAIN}; other test runs hold them all")
+    start = os.getpid() + next(_TURN)
+    with own_domain((start + step) % _LAST_DOMAIN + 1 for step in range(_LAST_DOMAIN)) as domain:
+        yield domain
 
 
 @pytest.fixture

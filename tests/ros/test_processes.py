@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from m4sam_ros.processes import ManagedProcess, ProcessError, executable, running
+from m4sam_ros.processes import Interruption, ManagedProcess, ProcessError, executable, running
 
+REPO = Path(__file__).resolve().parents[2]
 QUICK = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 2.0))
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -20,6 +22,54 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
 time.sleep(600)
 """
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from m4sam_ros.processes import running
+folder, child = Path(sys.argv[1]), sys.argv[2]
+try:
+    with running(os.environ, folder) as group:
+        for name in ("one", "two"):
+            group.start(name, [sys.executable, "-c", child])
+        if sys.argv[3:] == ["leave"]:
+            os._exit(7)
+        time.sleep(600)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+# Takes a while to follow, as one that finishes a video does.
+SLOW_TO_END = """
+import signal, sys, time
+def end(number, frame):
+    print("asked", flush=True)
+    time.sleep(1.0)
+    sys.exit(0)
+signal.signal(signal.SIGINT, end); signal.signal(signal.SIGTERM, end)
+import os
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def start_parent(tmp_path):
+    """Starts a process that runs a group of two; gives it and the pids of the two."""
+    started = []
+
+    def start(child: str, *arguments: str) -> tuple[subprocess.Popen[bytes], list[int]]:
+        command = [sys.executable, "-c", PARENT, str(tmp_path), child, *arguments]
+        started.append(subprocess.Popen(command, cwd=REPO, start_new_session=True))
+        logs = [tmp_path / f"{name}.log" for name in ("one", "two")]
+        if not arguments:
+            wait_for(lambda: all(log.is_file() and log.read_text().endswith("\n") for log in logs))
+        return started[-1], [int(log.read_text().split()[0]) for log in logs if log.is_file() and log.read_text()]
+
+    yield start
+    for parent in started:
+        parent.kill()
+        parent.wait()
 
 
 def python(code: str) -> list[str]:
@@ -39,6 +89,18 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def running_in(folder: Path) -> list[int]:
+    """Processes that write to a log in this folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/1"):
+        try:
+            if str(folder) in os.readlink(link):
+                found.append(int(link.parts[2]))
+        except OSError:
+            continue
+    return found
 
 
 def test_clean_end_keeps_exit_code_and_log(tmp_path):
@@ -82,6 +144,48 @@ def test_an_exception_in_the_block_stops_every_child(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert all(child.exit_code is not None for child in children)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_group(start_parent, number):
+    parent, children = start_parent(SLOW_TO_END)
+    parent.send_signal(number)
+    assert parent.wait(20) == 130
+    assert not any(is_running(child) for child in children)
+
+
+def test_signals_that_come_while_it_ends_change_nothing(start_parent, tmp_path):
+    parent, children = start_parent(SLOW_TO_END)
+    parent.send_signal(signal.SIGTERM)
+    wait_for(lambda: "asked" in (tmp_path / "one.log").read_text())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        parent.send_signal(number)
+    assert parent.wait(20) == 130
+    assert not any(is_running(child) for child in children)
+
+
+def test_children_end_when_their_parent_is_killed(start_parent):
+    parent, children = start_parent(SLOW_TO_END)
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(is_running(child) for child in children))
+
+
+def test_children_end_when_their_parent_leaves_without_a_word(start_parent, tmp_path):
+    code = "import time; print('here', flush=True); time.sleep(600)"
+    parent, _ = start_parent(code, "leave")
+    assert parent.wait(20) == 7
+    wait_for(lambda: not running_in(tmp_path))
+
+
+def test_a_signal_during_a_start_waits_for_the_child_to_be_known():
+    interruption = Interruption()
+    with pytest.raises(KeyboardInterrupt), interruption.held():
+        interruption(signal.SIGTERM, None)
+        interruption(signal.SIGTERM, None)
+        registered = True
+    assert registered
+    interruption(signal.SIGTERM, None)
 
 
 def test_executable_falls_back_to_the_module():

@@ -12,17 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import M4SamError
+from m4sam_core.tied_process import tied
 
 NODE_CODE = "import sys; from m4sam_ros.node import main; sys.exit(main())"
 DDS_PROFILE = Path("config") / "dds" / "fastdds_shm.xml"
 _DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 # The upper range whose ports no operating system hands out; tests and users take the lower one.
-_DOMAINS = range(221, 233)
+DOMAINS = range(221, 233)
 _STOP = ((signal.SIGINT, 10.0), (signal.SIGKILL, 5.0))
 
 
@@ -31,14 +32,14 @@ class GraphError(M4SamError):
 
 
 class GraphProcess:
-    """One ROS executable in a session of its own."""
+    """One ROS executable in a session of its own; it ends with this process, also by SIGKILL."""
 
     def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
         self._log = log
         with log.open("w") as output:
             self._popen = subprocess.Popen(
-                command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                tied(command), env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -150,7 +151,7 @@ def running_graph(dds_profile: bool = True) -> Iterator[Graph]:
     if dds_profile:
         known_as = _DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")]
         env[known_as] = str(_profile_path())
-    with _own_domain() as domain, tempfile.TemporaryDirectory(prefix="m4sam_graph_") as folder:
+    with own_domain() as domain, tempfile.TemporaryDirectory(prefix="m4sam_graph_") as folder:
         graph = Graph(Path(folder), {**env, "ROS_DOMAIN_ID": str(domain)})
         try:
             yield graph
@@ -160,11 +161,15 @@ def running_graph(dds_profile: bool = True) -> Iterator[Graph]:
 
 
 @contextlib.contextmanager
-def _own_domain() -> Iterator[int]:
-    """A DDS domain that no other graph of this kind on this machine is in."""
-    folder = Path(tempfile.gettempdir()) / "m4sam_graph_domains"
+def own_domain(domains: Iterable[int] = DOMAINS) -> Iterator[int]:
+    """The first of these DDS domains that nobody on this machine holds in this way.
+
+    Raises:
+        GraphError: all are held.
+    """
+    folder = Path(tempfile.gettempdir()) / "m4sam_ros_domains"
     folder.mkdir(exist_ok=True)
-    for domain in _DOMAINS:
+    for domain in domains:
         with (folder / str(domain)).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,7 +177,7 @@ def _own_domain() -> Iterator[int]:
                 continue
             yield domain
             return
-    raise GraphError(f"ROS_DOMAIN_ID: expected a free one of {_DOMAINS}, got all taken; end other benchmarks first")
+    raise GraphError("ROS_DOMAIN_ID: expected a free one, got all taken; end other benchmarks or test runs first")
 
 
 def ros_arguments(parameters: Mapping[str, object]) -> list[str]:
