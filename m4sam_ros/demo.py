@@ -83,8 +83,10 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     from m4sam_ros.demo_report import MASK_TOPIC, RGB_TOPIC, make_summary, read_json
 
     clip, out, model = settings.clip, settings.out, settings.model
+    launched = time.monotonic()
     started_by, node = start_node(group, share, model)
     group.wait_until(lambda: _is_active(node, observer, MASK_TOPIC), "the node becomes active", START_TIMEOUT_S)
+    ready_s = round(time.monotonic() - launched, 1)
     recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments(out=out)])
     both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
     group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
@@ -103,7 +105,7 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     _settle(observer)
     recorder.stop(RECORDER_STOP)
     recorder.check_succeeded()
-    run = {"clip": str(clip), "model": model, "started_by": started_by}
+    run = {"clip": str(clip), "model": model, "started_by": started_by, "ready_s": ready_s}
     summary = make_summary(read_json(out / "summary.json"), read_json(played_path), observer, run)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary

@@ -69,7 +69,7 @@ class Observer:
 
 
 def make_summary(
-    recorded: dict[str, Any], played: dict[str, Any], observer: Observer, run: dict[str, str]
+    recorded: dict[str, Any], played: dict[str, Any], observer: Observer, run: dict[str, Any]
 ) -> dict[str, Any]:
     """The figures of one demo run.
 
@@ -77,7 +77,7 @@ def make_summary(
         recorded: the recorder's summary.
         played: the player's summary.
         observer: has the node's last report.
-        run: clip, model and started_by.
+        run: clip, model, started_by and ready_s (from the launch of the node until it is active, in seconds).
 
     Returns:
         frames_published (colour frames the player sent), frames_in (those the node received), frames_out (masks that
@@ -105,6 +105,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     latency = summary["latency_ms"]
     published, received, masks = (summary[f"frames_{what}"] for what in ("published", "in", "out"))
     return [
+        f"ready     {summary['ready_s']} s after the node's launch",
         f"frames    {published} published, {received} in, {masks} masks out",
         f"rate      {summary['rate_hz']} masks per second",
         f"latency   p50 {latency['p50']} ms, p95 {latency['p95']} ms (image stamped to mask received)",

@@ -60,6 +60,7 @@ def test_a_clip_goes_through_and_is_reported(clip, ros_env, tmp_path):
     assert summary["frames_out"] == len(list((out / "masks").glob("*.png"))) > 0
     assert summary["frames_out"] + sum(summary["drops"].values()) == FRAMES
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
+    assert summary["ready_s"] > 0
     assert f"{FRAMES} published" in shown.stdout
     assert cv2.imread(str(out / "contact_sheet.png")) is not None
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
