@@ -30,7 +30,8 @@ class RoutedBatchNorm2d(nn.BatchNorm2d):
         if not self.training or active is None:
             return super().forward(x)
         dtype = x.dtype
-        x = x.float()  # statistics of half-precision activations are taken in full precision, as torch's own BN does
+        # Statistics of half-precision activations are taken in full precision, as torch's own BN does.
+        x = x.to(torch.promote_types(dtype, torch.float32))
         weight = active.to(x.dtype).view(-1, 1, 1, 1)
         pixels = x.shape[2] * x.shape[3]
         count = weight.sum() * pixels

@@ -63,6 +63,14 @@ def test_a_missing_topic_is_named_and_the_other_bags_go_on(data, tmp_path):
     assert (tmp_path / "o2" / "train" / "good_001").is_dir()
 
 
+def test_the_command_says_when_no_video_is_left_for_validation(data, tmp_path, capsys):
+    words = ["bag", "to-dataset", str(data / "mcap"), "--out", str(tmp_path / "o")]
+    assert main([*words, "--val-share", "0", "--test-share", "0"]) == 0
+    assert "videos: train 1, val 0, test 0\nnone for validation" in capsys.readouterr().out
+    assert main([*words[:-1], str(tmp_path / "o2"), "--val-share", "1", "--test-share", "0"]) == 0
+    assert "none for validation" not in capsys.readouterr().out
+
+
 def test_frames_without_a_partner_are_counted_by_reason(tmp_path):
     rng = np.random.default_rng(0)
     frames = [noise_frame(rng, index) for index in range(12)]

@@ -1,6 +1,10 @@
 """One training step of the release preset against the published model's measured one (spec/model.md 8).
 
-Three minutes and 13 GB of memory on two cores.
+Six minutes and 13 GB of memory on two cores. The step is made twice: in float32, as training does, and in float64,
+which leaves the published float32 run's own rounding as the only difference. Measured, that one is up to 1.9e-3 off
+ours in float64, and ours in float32 up to 4.0e-3 (block 8's first rgb expert), with the same experts chosen for all
+39,552 windows. Any change in the order of sums moves these figures, so the required 5e-3 is asserted, more tightly,
+in float64; two float32 runs may be the sum of both apart.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import pytest
 import torch
 
 from m4sam_core.build import build_model
+from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import official_key
 from m4sam_training.distributed import World
 from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_step import TrainStep
+from m4sam_training.train_step import StepReport, TrainStep
 from tests.golden import kit
 
 pytestmark = [pytest.mark.golden, pytest.mark.slow]
@@ -36,40 +41,53 @@ LOSSES = {
 }
 
 
-def settings() -> TrainConfig:
+def settings(recompute: bool = False) -> TrainConfig:
     return TrainConfig.parse(
         {
             "preset": "release",
             "model": {"adapter": {"gate_noise": 0.0}},
-            "optim": {"deep_update": "always", "scale_lr_by_processes": False},
+            "optim": {"deep_update": "always", "scale_lr_by_processes": False, "recompute": recompute},
             "run": {"device": "cpu", "tensorboard": False},
         }
     )
 
 
-@pytest.fixture(scope="module")
-def measured() -> dict[str, Any]:
-    """Our step: losses, gradients, statistics and new weights, under the published names."""
-    fixture = np.load(kit.HERE / "train_b2t2.npz")
-    cfg = settings()
+def make_step(dtype: torch.dtype) -> tuple[M4SAM, StepReport, dict[str, torch.Tensor]]:
+    """The model after one step, what the step reports, and the weights before it."""
+    cfg = settings(recompute=dtype == torch.float64)  # the same numbers in 10 GB
     model = build_model(cfg.model)
     kit.fill(model.state_dict(), official_key)
+    model = model.to(dtype)
     before = {official_key(name): p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    threads = torch.get_num_threads()
     torch.set_num_threads(2)
     step = TrainStep(model, cfg, World(rank=0, size=1, device=torch.device("cpu")))
-    report = step.run([batch()], epoch=0, step=0)
-    torch.set_num_threads(1)
+    report = step.run([{key: value.to(dtype) for key, value in batch().items()}], epoch=0, step=0)
+    torch.set_num_threads(threads)
+    return model, report, before
+
+
+def projected(model: M4SAM, fixture: Any) -> dict[str, np.ndarray]:
+    grads = {official_key(name): p.grad for name, p in model.named_parameters() if p.grad is not None}
+    names = [key.split("/")[1] for key in fixture.files if key.startswith("grad/") and key.endswith("/norm")]
+    return {name: kit.project("grad:" + name, grads[name][None].numpy()) for name in names}
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    """Our float32 step: losses, gradients, statistics and new weights, under the published names."""
+    fixture = np.load(kit.HERE / "train_b2t2.npz")
+    model, report, before = make_step(torch.float32)
     grads = {official_key(name): p.grad for name, p in model.named_parameters() if p.grad is not None}
     after = {official_key(name): p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    names = [key.split("/")[1] for key in fixture.files if key.startswith("grad/") and key.endswith("/norm")]
+    grad_proj = projected(model, fixture)
     return {
         "fixture": fixture,
         "losses": {name: value.item() for name, value in report.losses.items()},
         "grad_norm": report.grad_norm.item(),
         "group_norms": group_norms(grads),
-        "grad_proj": {name: kit.project("grad:" + name, grads[name][None].numpy()) for name in names},
-        "delta_norm": {name: (after[name] - before[name]).double().norm().item() for name in names},
-        "step_proj": {name: kit.project("step:" + name, after[name][None].numpy()) for name in names},
+        "grad_proj": grad_proj,
+        "delta_norm": {name: (after[name] - before[name]).double().norm().item() for name in grad_proj},
         "buffers": {official_key(name): b.clone() for name, b in model.named_buffers() if "hiera" not in name},
         "mask_prob": report.output.mask_prob.detach().flatten(0, 1)[:, 0, ::4, ::4].numpy(),
         "coarse": report.output.coarse_logits[-1].detach().flatten(0, 1)[:, 0, ::4, ::4].numpy(),
@@ -153,15 +171,18 @@ def test_gradient_norms_within_1e_3(measured):
     assert not wrong
 
 
-def test_gradient_projections_within_5e_3(measured):
-    wrong = {}
-    for name, ours in measured["grad_proj"].items():
-        expected = measured["fixture"][f"grad/{name}/proj"].astype(np.float64)
-        error = np.abs(ours - expected).mean() / np.abs(expected).mean()
-        print(f"grad {name:80s} rel {error:.1e}")
-        if error > 5e-3:
-            wrong[name] = error
-    assert not wrong
+def projection_errors(ours: dict[str, np.ndarray], fixture: Any) -> dict[str, float]:
+    errors = {}
+    for name, values in ours.items():
+        expected = fixture[f"grad/{name}/proj"].astype(np.float64)
+        errors[name] = float(np.abs(values - expected).mean() / np.abs(expected).mean())
+        print(f"grad {name:80s} rel {errors[name]:.1e}")
+    return errors
+
+
+def test_gradient_projections_of_two_float32_runs(measured):
+    errors = projection_errors(measured["grad_proj"], measured["fixture"])
+    assert max(errors.values()) < 6e-3
 
 
 def test_adamw_step_by_delta_norm_within_1e_3(measured):
@@ -173,3 +194,11 @@ def test_adamw_step_by_delta_norm_within_1e_3(measured):
         if error > 1e-3:
             wrong[name] = error
     assert not wrong
+
+
+def test_gradient_projections_in_float64_within_5e_3():
+    """Last: it needs the memory of the float32 step."""
+    fixture = np.load(kit.HERE / "train_b2t2.npz")
+    model, report, _ = make_step(torch.float64)
+    assert report.losses["total"].item() == pytest.approx(float(fixture["loss/total"]), rel=1e-6)
+    assert max(projection_errors(projected(model, fixture), fixture).values()) < 3e-3

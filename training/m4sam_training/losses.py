@@ -139,7 +139,7 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
     """Every loss term of a batch of clips and their weighted total.
 
     Args:
-        output: what `unroll_clip` returned; computed in float32 whatever the model's precision.
+        output: what `unroll_clip` returned; widened to float32 from half precision.
         mask (B, T, 1, H, W): ground truth in [0, 1].
         cfg: weights and variants.
         epoch: 0-based, for the ramp of the edge weight.
@@ -149,7 +149,7 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
     """
 
     def frames(clip: Tensor) -> Tensor:
-        return clip.float().flatten(0, 1)
+        return _wide(clip).flatten(0, 1)
 
     target = frames(mask)
     edges = edge_target(target)
@@ -164,6 +164,11 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
     for name, term in final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg).items():
         terms[name] = term
         total = total + getattr(cfg.final, name) * term
-    terms["moe"] = output.moe_loss.float()
+    terms["moe"] = _wide(output.moe_loss)
     terms["total"] = total + cfg.moe_weight * terms["moe"]
     return terms
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -83,7 +83,7 @@ class KeptActivations:
 
 
 def bench_step(cfg: TrainConfig, steps: int) -> StepFigures:
-    """Time training steps on random clips; the first step is not timed, it counts what is kept.
+    """Time training steps on random clips, after one that warms up; a last one counts what is kept.
 
     Args:
         cfg: model, clip length, batch size, precision, device.
@@ -92,26 +92,25 @@ def bench_step(cfg: TrainConfig, steps: int) -> StepFigures:
     world = World(rank=0, size=1, device=choose_device(cfg.run.device, 0))
     step = TrainStep(starting_model(cfg), cfg, world)
     batch = _random_batch(cfg)
-    kept = KeptActivations(step.model)
-    with torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor):
-        step.run([batch], epoch=0, step=0)
-    kept_gb = kept.bytes / 1e9
-    del kept
     seconds = []
-    for number in range(1, steps + 1):
+    for number in range(1 + steps):
         _synchronise(world.device)
         started = time.perf_counter()
         step.run([batch], epoch=0, step=number)
         _synchronise(world.device)
         seconds.append(time.perf_counter() - started)
+    step_s, peak_gb = median(seconds[1:]), peak_memory_gb(world.device)
+    kept = KeptActivations(step.model)  # holds what it counts, hence after the peak was read
+    with torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor):
+        step.run([batch], epoch=0, step=1 + steps)
     frames = cfg.data.batch_size * cfg.data.clip_length
     return StepFigures(
         adapter=cfg.model.adapter.kind,
         frames=frames,
-        step_s=median(seconds),
-        frames_per_s=frames / median(seconds),
-        kept_gb=kept_gb,
-        peak_memory_gb=peak_memory_gb(world.device),
+        step_s=step_s,
+        frames_per_s=frames / step_s,
+        kept_gb=kept.bytes / 1e9,
+        peak_memory_gb=peak_gb,
         trainable_parameters=sum(p.numel() for p in step.model.parameters() if p.requires_grad),
     )
 

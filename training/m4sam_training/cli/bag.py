@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -115,6 +116,10 @@ def to_dataset(
         numbers = (len(report.videos), sum(report.videos.values()), report.labelled)
         table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
     console.print(table)
+    tally = Counter(video.split("/")[0] for report in reports for video in report.videos)
+    console.print(f"videos: {', '.join(f'{name} {tally[name]}' for name in ('train', 'val', 'test'))}")
+    if split == "auto" and tally and not tally["val"]:
+        console.print("none for validation: with few recordings raise --val-share, or convert one with --split val")
     if json_path:
         write_json(json_path, [vars(report) for report in reports])
     if any(report.error for report in reports):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -54,7 +55,7 @@ def command(
         pipeline = bench_loader(cfg, data, workers or [0, 2], batches=8)
     device = str(choose_device(cfg.run.device, 0))
     result = {
-        "machine": machine(device),
+        "machine": {**machine(device), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()},
         "settings": cfg.model_dump(mode="json"),
         "steps": [asdict(row) for row in figures],
         "pipeline": [asdict(row) for row in pipeline],
