@@ -24,6 +24,7 @@ from m4sam_ros.convert import ENCODINGS, image_to_depth, image_to_rgb, image_wri
 
 VGA = (480, 640)
 HD = (720, 1280)
+LISTENING = "listening"
 PROBED = ("rgb/image", "depth/image", "mask")
 _STAMP_AT = 4
 _MATCH_TIMEOUT_S = 30.0
@@ -127,6 +128,8 @@ def publish(count: int) -> dict[str, float]:
 def probe(idle_s: float) -> dict[str, Any]:
     """When rgb, depth and mask of each stamp arrive here, undecoded; ends `idle_s` after the last message.
 
+    Prints `LISTENING` once it has found who publishes masks.
+
     Returns:
         `added_ms`: from the later of a frame's two images to its mask, for a subscriber that gets all three;
         `end_to_end_ms`: from the frame's stamp, taken when the player publishes it, to its mask; and the counts.
@@ -155,6 +158,10 @@ def probe(idle_s: float) -> dict[str, Any]:
     for topic in PROBED:
         listen(topic)
     began = time.monotonic()
+    while not node.count_publishers("mask") and time.monotonic() - began < _MATCH_TIMEOUT_S:
+        executor.spin_once(timeout_sec=0.05)
+    sys.stdout.write(f"{LISTENING}\n")
+    sys.stdout.flush()
     while time.monotonic() - (last[0] if arrivals["mask"] else began + _MATCH_TIMEOUT_S) < idle_s:
         executor.spin_once(timeout_sec=0.05)
     node.destroy_node()

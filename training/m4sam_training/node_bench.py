@@ -98,6 +98,7 @@ def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float) -> No
     with running_graph(profile) as graph:
         node = graph.node("identity")
         probe = graph.measure("probe", "--idle", str(_PROBE_IDLE_S))
+        probe.wait_for("listening", _PATIENCE_S)
         player = graph.play(clip, {"loops": loops, "fps": float(fps), "wait_for_subscribers": 2, "start_delay_s": 1.0})
         player.wait_for("first frame", _PATIENCE_S)
         cpu_before = node.cpu_s()
