@@ -3,8 +3,8 @@
 Six minutes and 13 GB of memory on two cores. The step is made twice: in float32, as training does, and in float64,
 which leaves the published float32 run's own rounding as the only difference. Measured, that one is up to 1.9e-3 off
 ours in float64, and ours in float32 up to 4.0e-3 (block 8's first rgb expert), with the same experts chosen for all
-39,552 windows. Any change in the order of sums moves these figures, so the required 5e-3 is asserted, more tightly,
-in float64; two float32 runs may be the sum of both apart.
+39,552 windows. Any change in the order of sums moves these figures, so the required 5e-3 is asserted of the float32
+step and 3e-3 of the float64 one, where rounding cannot hide a mistake.
 """
 
 from __future__ import annotations
@@ -180,9 +180,9 @@ def projection_errors(ours: dict[str, np.ndarray], fixture: Any) -> dict[str, fl
     return errors
 
 
-def test_gradient_projections_of_two_float32_runs(measured):
+def test_gradient_projections_in_float32_within_5e_3(measured):
     errors = projection_errors(measured["grad_proj"], measured["fixture"])
-    assert max(errors.values()) < 6e-3
+    assert max(errors.values()) < 5e-3
 
 
 def test_adamw_step_by_delta_norm_within_1e_3(measured):
@@ -196,7 +196,7 @@ def test_adamw_step_by_delta_norm_within_1e_3(measured):
     assert not wrong
 
 
-def test_gradient_projections_in_float64_within_5e_3():
+def test_gradient_projections_in_float64_within_3e_3():
     """Last: it needs the memory of the float32 step."""
     fixture = np.load(kit.HERE / "train_b2t2.npz")
     model, report, _ = make_step(torch.float64)
