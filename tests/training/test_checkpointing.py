@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +16,6 @@ from m4sam_training.resuming import choose_checkpoint
 from m4sam_training.starting_model import starting_model
 from m4sam_training.trainer import Trainer
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory) -> Path:
-    """Two epochs of two steps, uninterrupted."""
-    out = tmp_path_factory.mktemp("whole")
-    result = Trainer(settings(), Discs(), out, ALONE).run()
-    assert result.progress == Progress(epoch=2, clips=0, step=4)
-    return out
 
 
 def test_checkpoints_are_thinned_and_unfinished_ones_ignored(tmp_path):

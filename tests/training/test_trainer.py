@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,15 +22,6 @@ from m4sam_training.train_log import read_metrics
 from m4sam_training.train_step import DivergedError
 from m4sam_training.trainer import Trainer
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory) -> Path:
-    """Two epochs of two steps, uninterrupted."""
-    out = tmp_path_factory.mktemp("whole")
-    result = Trainer(settings(), Discs(), out, ALONE).run()
-    assert result.progress == Progress(epoch=2, clips=0, step=4)
-    return out
 
 
 def test_a_run_leaves_loadable_weights_and_metrics(whole_run):
