@@ -56,10 +56,9 @@ edge-weights: $(STAMP)
 	$(BIN)/m4sam edge assets
 	$(BIN)/m4sam edge render
 	$(BIN)/m4sam edge train
-	$(BIN)/m4sam edge train --refine edge_work/run/edge.safetensors --out edge_work/refined
-	$(BIN)/m4sam edge eval edge_work/refined/edge.safetensors --json benchmarks/results/edge_eval.json
+	$(BIN)/m4sam edge eval edge_work/run/edge.safetensors --json benchmarks/results/edge_eval.json
 	$(BIN)/m4sam edge ablate --json benchmarks/results/edge_ablation.json
-	cp edge_work/refined/edge.safetensors m4sam_core/weights/edge.safetensors
+	cp edge_work/run/edge.safetensors m4sam_core/weights/edge.safetensors
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

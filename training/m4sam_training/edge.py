@@ -48,9 +48,6 @@ class Stage:
 
 # Most of what is to be learned fits into small pictures; longer clips teach memory, the last stage detail.
 SCHEDULE = (Stage(1100, 128, 8, 2), Stage(1000, 160, 4, 4), Stage(600, 224, 3, 4))
-# A second run from the first one's weights: late depth as well, at a lower rate.
-REFINEMENT = (Stage(300, 224, 3, 4),)
-REFINEMENT_RATE = 5e-4
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,10 @@ class Faults:
     Attributes:
         depth: holes, steps, shifts, clipped range, or no depth at all, for a whole clip.
         frames: one frame of a clip blurred, darkened, noisy or without depth.
-        lag: depth one or more frames late in a quarter of the clips.
     """
 
     depth: bool = True
     frames: bool = True
-    lag: bool = False
 
 
 ALL_FAULTS = Faults()
@@ -156,9 +154,6 @@ def _augment(
     depth = np.ascontiguousarray(depth)
     if faults.depth:
         depth = damage_depth(depth, rng)
-    if faults.lag and len(rgb) > 1 and rng.random() < 0.25:
-        late = int(rng.integers(1, len(rgb)))
-        depth = depth[np.maximum(np.arange(len(depth)) - late, 0)]
     if faults.frames and len(rgb) > 1 and rng.random() < 0.35:
         rgb, depth = _bad_frame(rgb, depth, rng)
     return np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -51,23 +50,16 @@ def train(
     out: Path = typer.Option(Path("edge_work/run"), help="Folder of the run; an interrupted one goes on."),
     threads: int = THREADS,
     seed: int = typer.Option(0, help="Seed of weights, batches and augmentation."),
-    refine: Path | None = typer.Option(None, help="Weights to refine with late depth, instead of starting anew."),
 ) -> None:
     """Train, or go on training; writes edge.safetensors."""
     import torch
 
-    from m4sam_training.edge import REFINEMENT, REFINEMENT_RATE, EdgeRun
+    from m4sam_training.edge import EdgeRun
     from m4sam_training.edge import train as run_training
     from m4sam_training.edge_assets import trunk_file
-    from m4sam_training.edge_data import Faults
 
     torch.set_num_threads(threads)
-    run = EdgeRun(clips=clips, out=out, trunk=trunk_file(), seed=seed)
-    if refine is not None:
-        run = replace(
-            run, init=refine, stages=REFINEMENT, learning_rate=REFINEMENT_RATE, faults=Faults(lag=True), seed=seed + 1
-        )
-    typer.echo(f"wrote {run_training(run)}")
+    typer.echo(f"wrote {run_training(EdgeRun(clips=clips, out=out, trunk=trunk_file(), seed=seed))}")
 
 
 @app.command("eval")
