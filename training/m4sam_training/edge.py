@@ -17,7 +17,7 @@ from rich.progress import track
 from torch import nn
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from m4sam_core.checkpoint import save_checkpoint, write_atomically
 from m4sam_core.config import MODEL_PRESETS, ModelConfig
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
@@ -62,7 +62,6 @@ class EdgeRun:
         learning_rate: peak rate; a linear warm-up, then a cosine to zero.
         save_every: steps between two checkpoints.
         seed: of weights, batches and augmentation.
-        init: checkpoint to start from instead of fresh weights.
         start: the trunk: ImageNet weights, frozen; random ones, frozen; or a narrow Hiera that is trained as well.
         faults: what augmentation adds.
     """
@@ -74,7 +73,6 @@ class EdgeRun:
     learning_rate: float = 2e-3
     save_every: int = 50
     seed: int = 0
-    init: Path | None = None
     start: Literal["imagenet", "random", "hiera"] = "imagenet"
     faults: Faults = ALL_FAULTS
 
@@ -118,8 +116,6 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
     """
     run.out.mkdir(parents=True, exist_ok=True)
     model = fresh_model(run).to(memory_format=torch.channels_last)
-    if run.init is not None:
-        model.load_state_dict(load_checkpoint(run.init).state_dict())
     model.train()
     optimizer = torch.optim.AdamW(_groups(model), lr=run.learning_rate, betas=(0.9, 0.98), fused=True)
     resume = run.out / "resume.pt"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from m4sam_core.checkpoint import load_checkpoint, write_atomically
+import torch
+
+from m4sam_core.checkpoint import load_checkpoint
 from m4sam_training.edge import EdgeRun, Stage, train
 from m4sam_training.edge_data import Faults
 from m4sam_training.edge_eval import held_out_clips, score_variants
+from m4sam_training.eval_report import write_json
 from m4sam_training.synth.scene import SceneStyle
 
 _SIZE_PX, _FRAMES_PER_STEP = 128, 16
@@ -59,7 +62,7 @@ def ablate(
         scores = folder / "scores.json"
         if not scores.exists():
             weights = train(replace(variant, out=folder))
-            rows = score_variants(load_checkpoint(weights), data, threads=1)
-            write_atomically(scores, (json.dumps(rows, indent=1) + "\n").encode())
+            rows = score_variants(load_checkpoint(weights), data, torch.get_num_threads())
+            write_json(scores, rows)
         table[name] = json.loads(scores.read_text(encoding="utf-8"))
     return table

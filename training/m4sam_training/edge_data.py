@@ -17,6 +17,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.images import resize_depth, resize_rgb
 from m4sam_training.synth.clip import generate_clip
 from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.whole_file import whole_file
 
 _RENDER = (240, 320)
 
@@ -50,9 +51,8 @@ def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneSt
         rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
         depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
         masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))
-    partial = path.with_suffix(".part.npz")
-    np.savez(partial, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks))
-    partial.rename(path)
+    with whole_file(path) as draft:
+        np.savez(draft, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import typer
@@ -74,6 +73,7 @@ def evaluate(
     """Score weights on held-out generated clips: memory off, no depth, and every depth fault beside them."""
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_training.edge_eval import held_out_clips, score_variants
+    from m4sam_training.eval_report import write_json
     from m4sam_training.synth.assets import load_style
 
     data = held_out_clips(load_style(folder, "held_out"), clips, frames)
@@ -81,7 +81,8 @@ def evaluate(
     typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}")
     for name, row in rows.items():
         typer.echo(f"{name:28}{row['S']:8.3f}{row['F_adaptive']:8.3f}{row['MAE']:8.3f}")
-    _write_json(json_file, {"clips": clips, "frames": frames, "scores": rows})
+    if json_file is not None:
+        write_json(json_file, {"clips": clips, "frames": frames, "scores": rows})
 
 
 @app.command()
@@ -101,6 +102,7 @@ def ablate(
     from m4sam_training.edge import EdgeRun
     from m4sam_training.edge_ablate import ablate as run_ablation
     from m4sam_training.edge_assets import trunk_file
+    from m4sam_training.eval_report import write_json
     from m4sam_training.synth.assets import load_style
 
     torch.set_num_threads(threads)
@@ -111,10 +113,5 @@ def ablate(
         full = rows["as shipped"]
         memory, depth = (full["S"] - rows[without]["S"] for without in ("memory off", "no depth"))
         typer.echo(f"{name:28}{full['S']:8.3f}{full['F_adaptive']:8.3f}{full['MAE']:8.3f}{memory:+9.3f}{depth:+9.3f}")
-    _write_json(json_file, {"steps": steps, "clips": held_out, "frames": frames, "scores": table})
-
-
-def _write_json(path: Path | None, content: dict[str, object]) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if json_file is not None:
+        write_json(json_file, {"steps": steps, "clips": held_out, "frames": frames, "scores": table})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -133,11 +133,11 @@ class Solid:
     light: Vector
     ambient: float
     gloss: float
-    foot: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Where it touches the ground at rest."""
-        object.__setattr__(self, "foot", float((self.mesh.vertices @ self.attitude(0.0).T)[:, 1].max()))
+    @cached_property
+    def foot(self) -> float:
+        """How far below the centre it stands on the ground when the clip begins, in longest sides."""
+        return float((self.mesh.vertices @ self.attitude(0.0).T)[:, 1].max())
 
     def attitude(self, time_s: float) -> Vector:
         """Rotation (3, 3) from its own axes to the world's."""
