@@ -25,9 +25,7 @@ def packaged():
 def test_levels_have_the_promised_shapes() -> None:
     trunk = EfficientNetLiteTrunk().eval()
     levels, loss = trunk.encode(torch.rand(2, 3, 64, 96), (Modality.RGB, Modality.DEPTH))
-    assert [tuple(level.shape) for level in levels] == [
-        (2, dim, 16 // 2**i, 24 // 2**i) for i, dim in enumerate(DIMS)
-    ]
+    assert [tuple(level.shape) for level in levels] == [(2, dim, 16 // 2**i, 24 // 2**i) for i, dim in enumerate(DIMS)]
     assert loss.item() == 0
 
 

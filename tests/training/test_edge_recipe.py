@@ -10,7 +10,7 @@ from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import CheckpointError, InputError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_training import edge, edge_ablate
-from m4sam_training.edge_data import ClipStore, damage_depth, render_clip
+from m4sam_training.edge_data import ClipStore, Faults, damage_depth, render_clip
 from m4sam_training.edge_eval import without_memory
 from m4sam_training.edge_trunk import BN_EPS, load_imagenet_trunk
 from m4sam_training.synth.clip import PLAIN_STYLE
@@ -99,6 +99,27 @@ def test_augmentation_is_seeded_and_changes_pictures(clips) -> None:
     assert torch.equal(first.rgb, again.rgb)
     assert torch.equal(first.depth, again.depth)
     assert not torch.equal(first.rgb, store.batch([0, 1], 2, 48, np.random.default_rng(5)).rgb)
+
+
+def test_frames_come_from_the_whole_clip_in_order_and_some_depth_is_late(tmp_path) -> None:
+    frames = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
+    np.savez(
+        tmp_path / "0.npz",
+        rgb=np.repeat(frames[..., None], 3, axis=3),
+        depth=frames.astype(np.uint16) * 10000 + 10000,
+        mask=frames * 50,
+    )
+    store, orders, late = ClipStore(tmp_path), set(), 0
+    for seed in range(120):
+        batch = store.batch([0], 2, 32, np.random.default_rng(seed), Faults(frames=False))
+        shown = [round(float(mask.mean() * 255 / 50)) for mask in batch.mask[0]]
+        measured = [round(float(depth.max() * 65535 / 10000) - 1) for depth in batch.depth[0]]
+        assert shown[0] != shown[1]
+        orders.add(tuple(sorted(shown)))
+        late += measured != shown and min(measured) >= 0
+    assert len(orders) == 10
+    assert 3 <= late <= 60
+    assert torch.equal(store.batch([0], 2, 32, None).mask[0, :, 0, 0, 0] * 255, torch.tensor([0.0, 50.0]))
 
 
 def test_every_kind_of_damage_keeps_depth_in_range() -> None:

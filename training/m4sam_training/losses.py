@@ -22,7 +22,12 @@ BceKind = Literal["scalar", "weighted"]
 STRUCTURE_WINDOW_PX = 31
 
 
-def structure_loss(logits: Tensor, target: Tensor, bce: BceKind) -> Tensor:
+def border_weight(target: Tensor) -> Tensor:
+    """1 + 5 * |avgpool31(m) - m| of a mask (N, 1, H, W): where its border is near, up to 6."""
+    return 1 + 5 * (_window_mean(target) - target).abs()
+
+
+def structure_loss(logits: Tensor, target: Tensor, bce: BceKind, weight: Tensor | None = None) -> Tensor:
     """Binary cross entropy + weighted IoU + 0.3 * mean absolute error.
 
     Args:
@@ -30,12 +35,12 @@ def structure_loss(logits: Tensor, target: Tensor, bce: BceKind) -> Tensor:
         target (N, 1, H, W): ground truth in [0, 1].
         bce: `scalar` takes the plain mean, so the border weights act in the IoU alone (release);
             `weighted` weights each pixel (F3Net's original).
+        weight (N, 1, H, W): `border_weight(target)`, where several predictions share a target; None computes it.
 
     Returns:
         Scalar, mean over the samples.
     """
-    pooled = _window_mean(target)
-    weight = 1 + 5 * (pooled - target).abs()
+    weight = border_weight(target) if weight is None else weight
     if bce == "scalar":
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
     else:
@@ -105,7 +110,9 @@ def edge_target(mask: Tensor) -> Tensor:
     return torch.where(flat, magnitude, stretched)
 
 
-def final_loss(mask_prob: Tensor, mask_logits: Tensor, target: Tensor, cfg: LossConfig) -> dict[str, Tensor]:
+def final_loss(
+    mask_prob: Tensor, mask_logits: Tensor, target: Tensor, cfg: LossConfig, weight: Tensor | None = None
+) -> dict[str, Tensor]:
     """The unweighted terms on the memory's mask.
 
     Args:
@@ -113,13 +120,14 @@ def final_loss(mask_prob: Tensor, mask_logits: Tensor, target: Tensor, cfg: Loss
         mask_logits (N, 1, H, W): its logits.
         target (N, 1, H, W): ground truth in [0, 1].
         cfg: `final_input` chooses what structure, focal and dice take for a logit; terms of weight 0 are left out.
+        weight (N, 1, H, W): see `structure_loss`.
 
     Returns:
         Scalars by name: structure, focal, dice, mae.
     """
     fed = mask_prob if cfg.final_input == "prob_as_logit" else mask_logits
     terms: dict[str, Callable[[], Tensor]] = {
-        "structure": lambda: structure_loss(fed, target, cfg.bce),
+        "structure": lambda: structure_loss(fed, target, cfg.bce, weight),
         "focal": lambda: focal_loss(fed, target),
         "dice": lambda: dice_loss(fed, target),
         "mae": lambda: (mask_prob - target).abs().mean(),
@@ -153,15 +161,17 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
 
     target = frames(mask)
     edges = edge_target(target)
+    mask_weight, edges_weight = border_weight(target), border_weight(edges)
     terms: dict[str, Tensor] = {}
     total = target.new_zeros(())
     for index, (logits, weight) in enumerate(zip(output.coarse_logits, cfg.coarse_weights, strict=True), start=1):
-        terms[f"coarse{index}"] = structure_loss(frames(logits), target, cfg.bce)
+        terms[f"coarse{index}"] = structure_loss(frames(logits), target, cfg.bce, mask_weight)
         total = total + weight * terms[f"coarse{index}"]
     for index, logits in enumerate(output.edge_logits, start=1):
-        terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce)
+        terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce, edges_weight)
         total = total + edge_weight(cfg, epoch) * terms[f"edge{index}"]
-    for name, term in final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg).items():
+    final = final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg, mask_weight)
+    for name, term in final.items():
         terms[name] = term
         total = total + getattr(cfg.final, name) * term
     terms["moe"] = _wide(output.moe_loss)
