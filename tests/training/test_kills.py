@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -28,7 +29,6 @@ from m4sam_training.bag_export import export_videos
 from m4sam_training.bag_source import BagSource
 from m4sam_training.checkpointing import Progress, list_checkpoints, load_training_state, save_training_checkpoint
 from m4sam_training.download import RemoteFile, download
-from m4sam_training.eval_report import write_json
 from m4sam_training.evaluate import evaluate
 from m4sam_training.generate import generate_dataset
 from m4sam_training.image_files import image_size, read_grey
@@ -36,6 +36,7 @@ from m4sam_training.journal import Journal, read_journal
 from m4sam_training.predict_dataset import Prediction
 from m4sam_training.predict_folder import list_frames, predict_folder
 from m4sam_training.scan import scan_split
+from m4sam_training.whole_file import write_json
 
 FRAMES, HEIGHT, WIDTH = 8, 72, 96
 CFG = ConvertConfig(split="train", cut="time", segment_s=0.25)
@@ -87,6 +88,20 @@ def test_a_conversion(data, tmp_path):
         assert digests(out) == whole
         assert {path.name for path in (out / ".bags").iterdir()} <= {"b.json", "b.lock"}
     assert hit > 0, "no kill hit a conversion; the test proved nothing"
+
+
+def test_a_generated_dataset(data, tmp_path):
+    whole, hit = digests(data / "D"), 0
+    for trial in range(6):
+        out = tmp_path / str(trial) / "D"
+        begun = (out.parent / ".D.part").exists
+        work = {"layout": "m4sam", "videos": 1, "frames": FRAMES, "height": HEIGHT, "width": WIDTH}
+        hit += kill(partial(generate_dataset, out, **work), begun=begun, within_s=0.1)
+        if not out.exists():
+            generate_dataset(out, **work)
+        assert digests(out) == whole
+        assert [path.name for path in out.parent.iterdir()] == ["D"]
+    assert hit > 0, "no kill hit a generator; the test proved nothing"
 
 
 VIDEOS = 50

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.whole_file import whole_file
+from m4sam_training.whole_file import write_json
 
 
 def commit(
@@ -40,14 +40,14 @@ def commit(
         raise ConfigError(
             f"{out / foreign[0]}: expected no such video, got one of another bag or setting; use a new --out"
         )
-    _write_json(journal, {"key": key, "videos": list(videos)})
+    write_json(journal, {"key": key, "videos": list(videos)})
     for video in videos:
         target = out / video
         if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         (scratch / video).rename(target)
-    _write_json(marker, {"key": key, "report": report})
+    write_json(marker, {"key": key, "report": report})
     _tidy(marker)
 
 
@@ -90,8 +90,3 @@ def _read_same(path: Path, key: dict[str, Any]) -> dict[str, Any]:
     if stored["key"] != key:
         raise ConfigError(f"{path}: expected the same bag and settings as before, got others; use a new --out")
     return stored
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with whole_file(path) as draft:
-        draft.write_text(json.dumps(values, indent=1))

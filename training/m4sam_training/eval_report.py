@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Column, Table
 
-from m4sam_core.checkpoint import write_atomically
-from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.errors import ConfigError
 from m4sam_core.overlay import contact_sheet, draw_overlay, fit_picture
 from m4sam_training.image_files import write_png
 from m4sam_training.protocols import PUBLISHED
@@ -39,18 +36,6 @@ def score_table(dataset: str, title: str, rows: Mapping[str, Mapping[str, float]
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write a JSON file, creating its folder; a kill leaves the old file or the new one.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    try:
-        write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
-    except CheckpointError as error:
-        raise ConfigError(f"{error}; choose another file") from None
 
 
 def write_csv(path: Path, scores: Sequence[FrameScore]) -> None:

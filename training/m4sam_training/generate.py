@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +14,7 @@ from m4sam_core.errors import ConfigError
 from m4sam_training.image_files import read_depth, write_png
 from m4sam_training.layouts import Layout, get_layout
 from m4sam_training.synth.clip import SynthFrame, generate_clip
+from m4sam_training.whole_file import whole_folder
 
 FPS = 15.0
 _START_NS = 1_700_000_000_000_000_000
@@ -52,7 +53,7 @@ def generate_dataset(
     seed: int = 0,
     irregular: bool = False,
 ) -> list[Planted]:
-    """Write `videos` clips of `frames` frames into every split of a layout.
+    """Write `videos` clips of `frames` frames into every split of a layout; the folder appears when it is complete.
 
     Args:
         out: a folder that does not exist yet or is empty.
@@ -75,14 +76,22 @@ def generate_dataset(
         raise ConfigError(f"videos, frames: expected at least 1 of each, got {videos} and {frames}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
-    base = out / table.roots[min(1, len(table.roots) - 1)]
+    with whole_folder(out) as draft:
+        planted = _write_splits(draft, table, videos, frames, (height, width), seed, irregular=irregular)
+    return [replace(item, path=out / item.path.relative_to(draft)) for item in planted]
+
+
+def _write_splits(
+    root: Path, table: Layout, videos: int, frames: int, size: tuple[int, int], seed: int, *, irregular: bool
+) -> list[Planted]:
+    base = root / table.roots[min(1, len(table.roots) - 1)]
     planted: list[Planted] = []
     for number, (split, names) in enumerate(table.splits.items()):
         made = []
         for index in range(videos):
             name = f"{split}_{index + 1}"
             parent = base / table.video_folder if table.by_list else base / names[0]
-            clip = generate_clip(seed + 1000 * number + index, frames, height=height, width=width, fps=FPS)
+            clip = generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS)
             made.append(_write_video(parent / name, table, list(clip)))
         if table.by_list:
             (base / f"{names[0]}.txt").write_text("".join(f"{video.folder.name}\n" for video in made))

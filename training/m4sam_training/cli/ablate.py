@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Train and score the paper's variants and print them beside its numbers."""
     from m4sam_training.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
-    from m4sam_training.eval_report import write_json
+    from m4sam_training.whole_file import write_json
 
     console = Console(soft_wrap=True)
     job = AblationJob(config, tuple(assignments), data, out, processes, split)

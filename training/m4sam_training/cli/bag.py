@@ -86,7 +86,7 @@ def to_dataset(
     from m4sam_training.bag_jobs import ENGINES, convert_bags
     from m4sam_training.bag_source import find_bags
     from m4sam_training.cli.choices import one_of
-    from m4sam_training.eval_report import write_json
+    from m4sam_training.whole_file import write_json
 
     cfg = ConvertConfig(
         rgb_topic=rgb_topic,

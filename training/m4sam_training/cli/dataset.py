@@ -46,8 +46,8 @@ def check(
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_training.check import check_dataset
     from m4sam_training.cli.choices import one_of
-    from m4sam_training.eval_report import write_json
     from m4sam_training.layouts import DEPTH_KINDS
+    from m4sam_training.whole_file import write_json
 
     console = Console(soft_wrap=True)
     reports = check_dataset(root, layout, one_of("depth_kind", depth_kind, DEPTH_KINDS), decode)

@@ -73,8 +73,8 @@ def evaluate(
     """Score weights on held-out generated clips: memory off, no depth, and every depth fault beside them."""
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_training.edge_eval import held_out_clips, score_variants
-    from m4sam_training.eval_report import write_json
     from m4sam_training.synth.assets import load_style
+    from m4sam_training.whole_file import write_json
 
     data = held_out_clips(load_style(folder, "held_out"), clips, frames)
     rows = score_variants(load_checkpoint(checkpoint), data, threads, faults=True)
@@ -102,8 +102,8 @@ def ablate(
     from m4sam_training.edge import EdgeRun
     from m4sam_training.edge_ablate import ablate as run_ablation
     from m4sam_training.edge_assets import trunk_file
-    from m4sam_training.eval_report import write_json
     from m4sam_training.synth.assets import load_style
+    from m4sam_training.whole_file import write_json
 
     torch.set_num_threads(threads)
     run = EdgeRun(clips=clips, out=out, trunk=trunk_file())
