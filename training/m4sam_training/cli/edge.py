@@ -49,23 +49,28 @@ def train(
     out: Path = typer.Option(Path("edge_work/run"), help="Folder of the run; an interrupted one goes on."),
     threads: int = THREADS,
     seed: int = typer.Option(0, help="Seed of weights, batches and augmentation."),
+    share: float = typer.Option(1.0, min=0.0, max=1.0, help="Share of the schedule's steps; less to try it out."),
 ) -> None:
     """Train, or go on training; writes edge.safetensors."""
+    from dataclasses import replace
+
     import torch
 
-    from m4sam_training.edge import EdgeRun
+    from m4sam_training.edge import SCHEDULE, EdgeRun
     from m4sam_training.edge import train as run_training
     from m4sam_training.edge_assets import trunk_file
 
     torch.set_num_threads(threads)
-    typer.echo(f"wrote {run_training(EdgeRun(clips=clips, out=out, trunk=trunk_file(), seed=seed))}")
+    stages = tuple(replace(stage, steps=max(1, round(stage.steps * share))) for stage in SCHEDULE)
+    run = EdgeRun(clips=clips, out=out, trunk=trunk_file(), stages=stages, seed=seed)
+    typer.echo(f"wrote {run_training(run)}")
 
 
 @app.command("eval")
 def evaluate(
     checkpoint: Path = typer.Argument(..., help="Weights to score."),
     folder: Path = ASSETS,
-    clips: int = typer.Option(24, min=1, help="Held-out clips."),
+    clips: int = typer.Option(20, min=1, help="Held-out clips."),
     frames: int = typer.Option(16, min=1, help="Frames of each clip."),
     threads: int = THREADS,
     json_file: Path | None = JSON_FILE,
@@ -90,7 +95,7 @@ def ablate(
     folder: Path = ASSETS,
     clips: Path = CLIPS,
     out: Path = typer.Option(Path("edge_work/ablation"), help="Folder of the runs; an interrupted one goes on."),
-    steps: int = typer.Option(300, min=1, help="Optimiser steps of each variant."),
+    steps: int = typer.Option(250, min=1, help="Optimiser steps of each variant."),
     held_out: int = typer.Option(10, min=1, help="Held-out clips."),
     frames: int = typer.Option(8, min=1, help="Frames of each."),
     threads: int = THREADS,
