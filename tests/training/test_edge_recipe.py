@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.errors import CheckpointError, InputError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
-from m4sam_training import edge, edge_ablate
+from m4sam_core.pipeline import SaliencyPipeline
+from m4sam_training import edge, edge_ablate, edge_photos
 from m4sam_training.edge_data import ClipStore, Faults, damage_depth, render_clip
 from m4sam_training.edge_eval import without_memory
 from m4sam_training.edge_trunk import BN_EPS, load_imagenet_trunk
@@ -170,3 +173,17 @@ def test_ablation_changes_one_thing_and_goes_on_where_it_stopped(clips, trunk_fi
     assert len(made) == len(chosen)
     assert edge_ablate.ablate(run, 1, PLAIN_STYLE, clips=1, frames=1) == table
     assert made == {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}
+
+
+def test_pictures_are_scored_against_outlines() -> None:
+    mask = edge_photos.outline_mask("0,0 500,0 500,1000 0,1000", 40, 80)
+    assert mask[:, :40].all()
+    assert not mask[:, 41:].any()
+    model = build_model(ModelConfig.preset("edge")).eval()
+    rgb = np.random.default_rng(0).integers(0, 255, (40, 80, 3), dtype=np.uint8)
+    found = SaliencyPipeline(model, PipelineConfig(device="cpu", threads=1)).process(rgb, None, 0.0).probability > 0.5
+    exact = np.where(found, 255, 0).astype(np.uint8)
+    rows = edge_photos.score_pictures(model, [("itself", rgb, exact), ("inverse", rgb, 255 - exact)], threads=1)
+    assert rows["itself"]["IoU"] == (1.0 if found.any() else 0.0)
+    assert rows["inverse"]["IoU"] == 0.0
+    assert rows["mean"]["MAE"] == pytest.approx((rows["itself"]["MAE"] + rows["inverse"]["MAE"]) / 2, abs=1e-4)

