@@ -37,15 +37,14 @@ def save_checkpoint(
         model: the network.
         metadata: more text to keep in the header, e.g. licence or training data.
         dtype: store floating-point weights in this precision; as they are when absent. They load back as float32.
+            Buffers stay as they are: a running variance can be beyond float16.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
+    weights = {name for name, _ in model.named_parameters()}
     tensors = {
-        name: (value.to(dtype) if dtype is not None and value.is_floating_point() else value)
-        .detach()
-        .cpu()
-        .contiguous()
+        name: (value.to(dtype) if dtype is not None and name in weights else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
     header = {**(metadata or {}), "format": FORMAT, "config": model.cfg.model_dump_json()}
