@@ -13,7 +13,7 @@ from m4sam_core.errors import CheckpointError, InputError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_training import edge, edge_ablate, edge_photos
-from m4sam_training.edge_data import ClipStore, Faults, damage_depth, render_clip
+from m4sam_training.edge_data import ClipStore, damage_depth, render_clip
 from m4sam_training.edge_eval import without_memory
 from m4sam_training.edge_trunk import BN_EPS, load_imagenet_trunk
 from m4sam_training.synth.clip import PLAIN_STYLE
@@ -104,27 +104,6 @@ def test_augmentation_is_seeded_and_changes_pictures(clips) -> None:
     assert not torch.equal(first.rgb, store.batch([0, 1], 2, 48, np.random.default_rng(5)).rgb)
 
 
-def test_frames_come_from_the_whole_clip_in_order_and_some_depth_is_late(tmp_path) -> None:
-    frames = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
-    np.savez(
-        tmp_path / "0.npz",
-        rgb=np.repeat(frames[..., None], 3, axis=3),
-        depth=frames.astype(np.uint16) * 10000 + 10000,
-        mask=frames * 50,
-    )
-    store, orders, late = ClipStore(tmp_path), set(), 0
-    for seed in range(120):
-        batch = store.batch([0], 2, 32, np.random.default_rng(seed), Faults(frames=False))
-        shown = [round(float(mask.mean() * 255 / 50)) for mask in batch.mask[0]]
-        measured = [round(float(depth.max() * 65535 / 10000) - 1) for depth in batch.depth[0]]
-        assert shown[0] != shown[1]
-        orders.add(tuple(sorted(shown)))
-        late += measured != shown and min(measured) >= 0
-    assert len(orders) == 10
-    assert 3 <= late <= 60
-    assert torch.equal(store.batch([0], 2, 32, None).mask[0, :, 0, 0, 0] * 255, torch.tensor([0.0, 50.0]))
-
-
 def test_every_kind_of_damage_keeps_depth_in_range() -> None:
     depth = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
     results = [damage_depth(depth, np.random.default_rng(seed)) for seed in range(60)]
@@ -143,17 +122,25 @@ def test_an_empty_store_says_what_to_do(tmp_path) -> None:
 
 
 def test_training_resumes_exactly_and_exports(tmp_path, trunk_file, clips) -> None:
-    stages = (edge.Stage(2, 32, 2, 1), edge.Stage(2, 64, 2, 2))
-    whole = edge.EdgeRun(clips=clips, out=tmp_path / "whole", trunk=trunk_file, stages=stages, save_every=2)
-    assert [whole.stage_at(step).size_px for step in range(5)] == [32, 32, 64, 64, 64]
+    cycles = ((edge.Stage(1, 32, 2, 1), edge.Stage(1, 96, 2, 1)), (edge.Stage(2, 64, 2, 2),))
+    whole = edge.EdgeRun(clips=clips, out=tmp_path / "whole", trunk=trunk_file, cycles=cycles, save_every=2)
+    assert [whole.at(step)[0].size_px for step in range(4)] == [32, 96, 64, 64]
+    rates = [whole.at(step)[1] for step in range(4)]
+    assert rates == pytest.approx([2e-3 / 50, 1e-3 * 2 / 50, 1e-3 * 3 / 50, 0.5e-3 * 4 / 50])
+    with pytest.raises(ValueError, match="below 4"):
+        whole.at(4)
     path = edge.train(whole)
 
-    halves = edge.EdgeRun(clips=clips, out=tmp_path / "halves", trunk=trunk_file, stages=stages, save_every=2)
+    halves = edge.EdgeRun(clips=clips, out=tmp_path / "halves", trunk=trunk_file, cycles=cycles, save_every=2)
     edge.train(halves, stop_after=2)
     second = edge.train(halves)
     one, two = load_checkpoint(path), load_checkpoint(second)
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
+    trained = torch.load(whole.out / "resume.pt", weights_only=True)["model"]["mask_decoder.head.weight"]
+    torch.testing.assert_close(
+        one.state_dict()["mask_decoder.head.weight"], trained * edge.DECISION, rtol=1e-3, atol=1e-4
+    )
     assert not one.training
     plain = without_memory(one)
     assert not plain.has_memory
@@ -164,7 +151,7 @@ def test_ablation_changes_one_thing_and_goes_on_where_it_stopped(clips, trunk_fi
     monkeypatch.setattr(edge_ablate, "_FRAMES_PER_STEP", 4)
     run = edge.EdgeRun(clips=clips, out=tmp_path / "runs", trunk=trunk_file)
     chosen = edge_ablate.variants(run, 1)
-    assert {variant.stages[0].batch * variant.stages[0].frames for variant in chosen.values()} == {4}
+    assert {variant.cycles[0][0].batch * variant.cycles[0][0].frames for variant in chosen.values()} == {4}
     table = edge_ablate.ablate(run, 1, PLAIN_STYLE, clips=1, frames=1)
     assert list(table) == list(chosen)
     for rows in table.values():

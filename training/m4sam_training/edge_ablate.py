@@ -28,11 +28,11 @@ def variants(run: EdgeRun, steps: int) -> dict[str, EdgeRun]:
     def stages(frames: int) -> tuple[Stage, ...]:
         return (Stage(steps, _SIZE_PX, _FRAMES_PER_STEP // frames, frames),)
 
-    base = replace(run, stages=stages(4), save_every=max(1, steps // 5))
+    base = replace(run, cycles=(stages(4),), save_every=max(1, steps // 5))
     return {
         "base: clips of 4 frames": base,
-        "clips of 2 frames": replace(base, stages=stages(2)),
-        "single frames": replace(base, stages=stages(1)),
+        "clips of 2 frames": replace(base, cycles=(stages(2),)),
+        "single frames": replace(base, cycles=(stages(1),)),
         "no depth faults": replace(base, faults=Faults(depth=False)),
         "no bad frames": replace(base, faults=Faults(frames=False)),
         "random trunk": replace(base, start="random"),

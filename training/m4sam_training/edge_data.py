@@ -60,7 +60,7 @@ class Faults:
     """Which faults augmentation adds.
 
     Attributes:
-        depth: holes, steps, shifts, clipped range, late depth, or no depth at all, for a whole clip.
+        depth: holes, steps, shifts, clipped range, or no depth at all, for a whole clip.
         frames: one frame of a clip blurred, darkened, noisy or without depth.
     """
 
@@ -99,9 +99,9 @@ class ClipStore:
 
         Args:
             indices: which clips.
-            frames: how many frames of each, drawn from all it has, in order; never more than it has.
+            frames: how many frames of each, from its start.
             size_px: side of the square.
-            rng: source of the augmentation; None loads the first frames as they are.
+            rng: source of the augmentation; None loads clips as they are.
             faults: which faults the augmentation may add.
         """
         clips = [_load(self.paths[int(index)], frames, size_px, rng, faults) for index in np.asarray(indices)]
@@ -114,27 +114,12 @@ _Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np
 
 def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None, faults: Faults) -> _Arrays:
     with np.load(path) as archive:
-        rgb, depth, mask = (archive[name] for name in ("rgb", "depth", "mask"))
-    shown, measured = _choose(len(rgb), frames, rng, faults)
-    rgb, depth, mask = rgb[shown], depth[measured], mask[shown]
+        rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
     window = _window(rgb.shape[1], rng)
     rgb = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb]).astype(np.float32) / 255
     depth = np.stack([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth]).astype(np.float32) / 65535
     mask = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask]).astype(np.float32) / 255
     return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng, faults)
-
-
-def _choose(
-    stored: int, wanted: int, rng: np.random.Generator | None, faults: Faults
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The frames to show, and the frames whose depth goes with them: another one's where depth comes late."""
-    wanted = min(wanted, stored)
-    if rng is None:
-        return np.arange(wanted), np.arange(wanted)
-    shown = np.sort(rng.choice(stored, wanted, replace=False))
-    if faults.depth and stored > 1 and rng.random() < 0.12:
-        return shown, np.abs(shown - rng.integers(1, stored))
-    return shown, shown
 
 
 def _window(side: int, rng: np.random.Generator | None) -> tuple[slice, slice]:
@@ -202,7 +187,7 @@ def damage_depth(depth: npt.NDArray[np.float32], rng: np.random.Generator) -> np
         rng: source of randomness.
     """
     kind = rng.choice(
-        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.38, 0.28, 0.13, 0.06, 0.07, 0.08]
+        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.45, 0.18, 0.14, 0.07, 0.08, 0.08]
     )
     if kind == "absent":
         return np.zeros_like(depth)

@@ -26,7 +26,7 @@ def assets(folder: Path = ASSETS) -> None:
 def render(
     folder: Path = ASSETS,
     out: Path = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips."),
-    clips: int = typer.Option(4300, min=1, help="Number of clips; those already there are kept."),
+    clips: int = typer.Option(3000, min=1, help="Number of clips; those already there are kept."),
     frames: int = typer.Option(4, min=1, help="Frames of each clip."),
     size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
     first: int = typer.Option(0, min=0, help="Seed of the first clip, to share the work among processes."),
@@ -61,8 +61,10 @@ def train(
     from m4sam_training.edge_assets import trunk_file
 
     torch.set_num_threads(threads)
-    stages = tuple(replace(stage, steps=max(1, round(stage.steps * share))) for stage in SCHEDULE)
-    run = EdgeRun(clips=clips, out=out, trunk=trunk_file(), stages=stages, seed=seed)
+    cycles = tuple(
+        tuple(replace(stage, steps=max(1, round(stage.steps * share))) for stage in stages) for stages in SCHEDULE
+    )
+    run = EdgeRun(clips=clips, out=out, trunk=trunk_file(), cycles=cycles, seed=seed)
     typer.echo(f"wrote {run_training(run)}")
 
 

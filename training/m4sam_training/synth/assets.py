@@ -28,8 +28,6 @@ RICH_STYLE = SceneStyle(
     distractors=8,
     border_share=0.45,
     pale_share=0.4,
-    large_share=0.35,
-    shallow_share=0.3,
 )
 _HELD_OUT_EVERY = 8
 _SYMBOLS = ("fe0f-20e3", "1f1e6", "1f1f", "1f3fb", "1f3fd", "1f3fe", "1f3ff", "200d-2640", "200d-2642")

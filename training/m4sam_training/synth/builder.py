@@ -45,7 +45,6 @@ class SceneBuilder:
             pitch=pitch,
             focal_ratio=focal_ratio,
             shadow=rng.uniform(0.15, 0.7),
-            subject_m=float(subject_m),
         )
         rest = Pose.look(np.zeros(3), np.array([pitch, 0.0, 0.0]), focal_ratio * 640, 640, round(640 / self.aspect))
         ground_m = float(rest.point_at(320, rest.height * rng.uniform(0.62, 0.85), subject_m)[1])
@@ -157,9 +156,7 @@ class SceneBuilder:
         count = int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))
         middle = rng.normal(320, 75)
         for index in range(count):
-            share = rng.uniform(0.22, 0.75 if rng.random() < 1 - self.style.large_share else 1.15) / (
-                1 + 0.35 * (count - 1)
-            )
+            share = rng.uniform(0.22, 0.75 if rng.random() < 0.8 else 1.15) / (1 + 0.35 * (count - 1))
             width_m = share * subject_m * 480 / rest.focal_px
             column = middle + (index - (count - 1) / 2) * share * 480 * rng.uniform(0.65, 1.2)
             depth_m = subject_m * rng.uniform(0.9, 1.15)
@@ -184,7 +181,7 @@ class SceneBuilder:
             clutter = self._border_clutter(rest, subject_m)
             if all(_apart(rest, clutter, thing) for thing in salient):
                 scene.things.append(clutter)
-        if rng.random() < self.style.arm_share * 0.6:
+        if rng.random() < self.style.arm_share * 1.5:
             depth_m = subject_m * rng.uniform(1.3, 1.7)
             width_m = rng.uniform(0.9, 1.5) * depth_m * 480 / rest.focal_px
             side = float(rng.choice([-1, 1]))

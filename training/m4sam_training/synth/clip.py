@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m4sam_core.errors import InputError
 from m4sam_training.synth.builder import SceneBuilder
-from m4sam_training.synth.lens import defocus, expose, random_lens
+from m4sam_training.synth.lens import expose, random_lens
 from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.sensor import random_sensor, sense
 
@@ -70,15 +70,12 @@ def generate_clip(
     rng = np.random.default_rng(seed)
     scene = SceneBuilder(style, rng, width / height).build()
     lens, sensor = random_lens(rng, width, severity), random_sensor(rng, width, style.sensors)
-    if style.shallow_share and rng.random() < style.shallow_share:
-        lens = replace(lens, aperture_px=rng.uniform(2, 10) * scene.subject_m * width / 640)
     noise_seed = int(rng.integers(2**62))
     for index in range(frames):
         frame_rng = np.random.default_rng((noise_seed, index))
         stamp = index / fps
         rgb, depth_m, mask = scene.render(stamp, width, height)
         depth = sense(depth_m, sensor, frame_rng, scene.focal_ratio * width)
-        rgb = defocus(rgb, depth_m, lens, scene.subject_m * 1.15)
         yield SynthFrame(expose(rgb, lens, stamp, frame_rng), depth, mask, stamp)
 
 

@@ -1,4 +1,4 @@
-"""A colour camera: focus, exposure, white balance, vignetting, motion blur, noise and JPEG."""
+"""A colour camera: exposure, white balance, vignetting, motion blur, noise and JPEG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Lens:
         blur_px: defocus, standard deviation. Pixels.
         shake_px: motion blur per frame. Pixels.
         noise: standard deviation in grey levels.
-        aperture_px: blur of what is infinitely far while the lens is focused at 1 m; 0 for a small aperture. Pixels.
         jpeg_quality: 0 for none, otherwise 30..95.
     """
 
@@ -36,7 +35,6 @@ class Lens:
     shake_px: float
     noise: float
     jpeg_quality: int
-    aperture_px: float = 0.0
 
 
 def random_lens(rng: np.random.Generator, width: int, severity: float) -> Lens:
@@ -52,29 +50,6 @@ def random_lens(rng: np.random.Generator, width: int, severity: float) -> Lens:
         noise=rng.uniform(0.5, 2 + 9 * severity * rng.random()),
         jpeg_quality=int(rng.integers(30, 95)) if rng.random() < severity else 0,
     )
-
-
-def defocus(rgb: FloatImage, depth_m: FloatImage, lens: Lens, focus_m: float) -> FloatImage:
-    """Blur what lies behind the focused distance, without letting sharp things in front bleed into it.
-
-    Args:
-        rgb (H, W, 3): float32, 0..255.
-        depth_m (H, W): ideal depth.
-        lens: the camera.
-        focus_m: what it is focused on.
-
-    Returns:
-        (H, W, 3) float32.
-    """
-    if lens.aperture_px < 0.5:
-        return rgb
-    circle_px = lens.aperture_px * np.clip(1 / focus_m - 1 / np.maximum(depth_m, 0.1) - 0.1 / focus_m, 0, None)
-    for sigma in (lens.aperture_px / focus_m) * np.array([0.2, 0.45, 0.8]):
-        behind = np.clip(circle_px / sigma, 0, 1).astype(np.float32)[..., None]
-        spread = cv2.GaussianBlur(behind, (0, 0), float(sigma))[..., None]
-        blurred = cv2.GaussianBlur(rgb * behind, (0, 0), float(sigma)) / np.maximum(spread, 1e-3)
-        rgb = rgb + (blurred - rgb) * behind
-    return rgb
 
 
 def expose(rgb: FloatImage, lens: Lens, time_s: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

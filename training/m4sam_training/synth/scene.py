@@ -36,8 +36,6 @@ class SceneStyle:
         distractors: most objects that are in view without being salient.
         border_share: chance of near clutter that the image border cuts off, which is not salient either.
         pale_share: chance that such clutter is white or light grey.
-        large_share: chance that salient objects may fill most of the picture.
-        shallow_share: chance that the lens is sharp at the objects' distance only.
         camera_motion: 1 is a hand-held robot arm, 0 a tripod.
         sensors: depth cameras to draw from.
     """
@@ -54,8 +52,6 @@ class SceneStyle:
     distractors: int = 6
     border_share: float = 0.3
     pale_share: float = 0.0
-    large_share: float = 0.2
-    shallow_share: float = 0.0
     camera_motion: float = 1.0
     sensors: tuple[SensorKind, ...] = ("structured_light", "stereo", "tof")
 
@@ -94,7 +90,6 @@ class Scene:
     pitch: float
     focal_ratio: float
     shadow: float
-    subject_m: float
 
     def pose(self, time_s: float, width: int, height: int) -> Pose:
         """Camera at a time."""

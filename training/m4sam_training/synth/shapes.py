@@ -1,4 +1,4 @@
-"""Made-up solids: vessels, boxes, lumps, toys, people, animals, vehicles, furniture; all from the given generator."""
+"""Made-up solids: vessels, boxes, lumps, toys, animals, vehicles, furniture. Every one from the given generator."""
 
 from __future__ import annotations
 
@@ -102,52 +102,6 @@ def _toy(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def _person(rng: np.random.Generator) -> list[Part]:
-    """Somebody standing, walking, seated or seen from the waist up, in shirt, trousers or skirt, hair and shoes."""
-    leg, torso, head = rng.uniform(0.8, 1.0), rng.uniform(0.5, 0.65), rng.uniform(0.11, 0.15)
-    hip, shoulder = rng.uniform(0.1, 0.2), rng.uniform(0.18, 0.27)
-    sleeve = 0 if rng.random() < 0.6 else 3
-    parts = [_ball((shoulder * 0.95, torso * 0.58, 0.14), (0, -torso * 0.5, 0), 0)]
-    parts.append(_ball((shoulder, 0.1, 0.11), (0, -torso * 0.93, 0), 0))
-    parts.append(_rod((0, -torso, 0), (0, -torso - head, 0), head * 0.5, 3))
-    top = -torso - head * 1.75
-    parts.append(_ball((head * 0.82, head * 1.1, head * 0.95), (0, top, -0.01), 3))
-    hair = rng.uniform(0.85, 1.3)
-    parts.append(_ball((head * 0.95, head * hair, head * 0.95), (0, top + head * (hair - 1.2), head * 0.25), 4))
-    bend = rng.normal(0, 0.5, (2, 2, 2))
-    for side, (upper, lower) in zip((-1.0, 1.0), bend, strict=True):
-        joint = np.array([side * shoulder, -torso * 0.92, 0.0])
-        elbow = joint + 0.3 * np.array([side * abs(np.sin(upper[0])), np.cos(upper[0]), -np.sin(upper[1])])
-        hand = elbow + 0.28 * np.array([-side * np.sin(lower[0]), np.cos(lower[0]), -abs(np.sin(lower[1]))])
-        parts += [_limb(joint, elbow, 0.055, sleeve), _limb(elbow, hand, 0.042, sleeve if rng.random() < 0.5 else 3)]
-        parts.append(_ball((0.055, 0.055, 0.055), (hand[0], hand[1], hand[2]), 3))
-    if rng.random() < 0.3:
-        return parts
-    seated = rng.random() < 0.2
-    if rng.random() < 0.2:
-        skirt = np.array([[0, 0], [hip * 1.2 + 0.12, 0], [hip + 0.03, leg * 0.6], [0, leg * 0.62]])
-        shape, colour = _turned(skirt, 1)
-        shape.apply_translation((0, leg * 0.6, 0))
-        parts.append((shape, colour))
-    for side in (-1.0, 1.0):
-        swing, knee = rng.normal(0, 0.3), abs(rng.normal(0, 0.3))
-        swing, knee = (1.4, 1.4) if seated else (swing, knee)
-        joint = np.array([side * hip, 0.02, 0.0])
-        middle = joint + leg * 0.5 * np.array([side * 0.05, np.cos(swing), -np.sin(swing)])
-        foot = middle + leg * 0.5 * np.array([0.0, np.cos(swing - knee), -np.sin(swing - knee)])
-        parts += [_limb(joint, middle, 0.09, 1), _limb(middle, foot, 0.065, 1)]
-        parts.append(_ball((0.05, 0.045, 0.12), (foot[0], foot[1], foot[2] - 0.06), 2))
-    return parts
-
-
-def _limb(start: np.ndarray, end: np.ndarray, radius: float, colour: int) -> Part:
-    """A rod with round ends."""
-    trimesh = import_trimesh()
-    balls = [trimesh.creation.icosphere(subdivisions=2, radius=radius).apply_translation(end) for end in (start, end)]
-    rod = trimesh.creation.cylinder(radius, segment=[start, end], sections=16)
-    return trimesh.util.concatenate([rod, *balls]), colour
-
-
 def _animal(rng: np.random.Generator) -> list[Part]:
     """A quadruped."""
     long, fat, leg = rng.uniform(0.5, 0.9), rng.uniform(0.18, 0.36), rng.uniform(0.3, 0.8)
@@ -199,22 +153,14 @@ def _stack(rng: np.random.Generator) -> list[Part]:
 
 
 SOLIDS: dict[str, Recipe] = {
-    "vessel": _vessel, "carton": _carton, "lump": _lump, "toy": _toy, "person": _person, "animal": _animal,
-    "vehicle": _vehicle, "furniture": _furniture, "stack": _stack,
+    "vessel": _vessel, "carton": _carton, "lump": _lump, "toy": _toy, "animal": _animal, "vehicle": _vehicle,
+    "furniture": _furniture, "stack": _stack,
 }  # fmt: skip
-_OFTEN = {"person": 3.0, "animal": 2.0}  # what pictures are most often about; every other shape counts 1
 
 
 def random_mesh(rng: np.random.Generator) -> Mesh:
-    """A made-up shape; its body wears a texture, other parts wear it in another shade or are of one colour."""
-    names = list(SOLIDS)
-    shares = np.array([_OFTEN.get(name, 1.0) for name in names])
-    parts = SOLIDS[str(rng.choice(names, p=shares / shares.sum()))](rng)
-    skin = np.array([1.15, 0.9, 0.75]) * rng.uniform(0.3, 1.05)
-    palette = np.vstack(
-        [np.ones(3), rng.uniform(0.1, 1.3, 3), np.full(3, rng.uniform(0.05, 0.4)), skin, rng.uniform(0.05, 0.6, 3)]
-    )
-    unpatterned = np.array([False, rng.random() < 0.5, rng.random() < 0.5, True, True])
-    colours = np.concatenate([np.full(len(shape.faces), colour) for shape, colour in parts])
-    shape = import_trimesh().util.concatenate([shape for shape, _ in parts])
-    return mesh_from_trimesh(shape, palette[colours], unpatterned[colours])
+    """A made-up shape in two or three colours."""
+    parts = SOLIDS[str(rng.choice(list(SOLIDS)))](rng)
+    palette = np.vstack([np.ones(3), rng.uniform(0.2, 1.3, 3), np.full(3, rng.uniform(0.05, 0.4))])
+    tints = np.concatenate([np.tile(palette[colour], (len(shape.faces), 1)) for shape, colour in parts])
+    return mesh_from_trimesh(import_trimesh().util.concatenate([shape for shape, _ in parts]), tints)

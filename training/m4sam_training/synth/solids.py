@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import trimesh
 
 Mapping = Literal["uv", "box", "cylinder"]
-_PLAIN_GREY = 200.0  # what a tint of 1 looks like on a face without texture
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Mesh:
         tints (F, 3): float32 colour factors, 1 for none.
         uv (V, 2): texture coordinates in [0, 1], v upwards; None where the shape has none of its own.
         texture (S, S, 3): float32 RGB 0..255 that belongs to the shape; None where it wears any.
-        plain (F,): faces of one colour, their tint, that wear no texture; None for no such faces.
     """
 
     vertices: FloatImage
@@ -41,7 +39,6 @@ class Mesh:
     tints: FloatImage
     uv: FloatImage | None = None
     texture: FloatImage | None = None
-    plain: npt.NDArray[np.bool_] | None = None
 
     @cached_property
     def caster(self) -> Any:
@@ -67,15 +64,12 @@ def import_trimesh() -> Any:
     return trimesh
 
 
-def mesh_from_trimesh(
-    shape: trimesh.Trimesh, tints: npt.ArrayLike | None = None, plain: npt.NDArray[np.bool_] | None = None
-) -> Mesh:
+def mesh_from_trimesh(shape: trimesh.Trimesh, tints: npt.ArrayLike | None = None) -> Mesh:
     """Centre a trimesh, scale its longest side to 1 and keep its texture coordinates.
 
     Args:
         shape: y down.
         tints (F, 3): colour factors of its faces; None for none.
-        plain (F,): see `Mesh`.
     """
     vertices = np.asarray(shape.vertices, np.float64)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
@@ -87,7 +81,6 @@ def mesh_from_trimesh(
         np.asarray(shape.faces, np.int64),
         np.ones((len(shape.faces), 3), np.float32) if tints is None else np.asarray(tints, np.float32),
         None if uv is None else np.asarray(uv, np.float32),
-        plain=plain,
     )
 
 
@@ -211,8 +204,6 @@ class Solid:
             ],
             axis=1,
         )[0]
-        if mesh.plain is not None:
-            paint[mesh.plain[triangles]] = _PLAIN_GREY
         facing = turn @ normal.T
         light = self.light * np.array([1.0, 1.0, -1.0]) / np.linalg.norm(self.light)
         lit = np.clip(light @ facing, 0, 1)
