@@ -9,8 +9,9 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class EdgeRun:
 
     Attributes:
         clips: folder of rendered clips.
-        out: folder of the run: resume.pt, log.jsonl and edge.safetensors.
+        out: folder of the run: resume.pt, log.jsonl, edge.safetensors and what every cycle ended with.
         trunk: the ImageNet weights' `.pth`.
         cycles: the schedule; every cycle's rate falls to zero along a cosine.
         learning_rate: peak rate of the first cycle, after a linear warm-up; later cycles begin at half of it.
@@ -86,7 +87,12 @@ class EdgeRun:
     @property
     def steps(self) -> int:
         """Steps of the whole schedule."""
-        return sum(stage.steps for cycle in self.cycles for stage in cycle)
+        return self.ends[-1]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Steps done when each cycle ends."""
+        return tuple(accumulate(sum(stage.steps for stage in cycle) for cycle in self.cycles))
 
     def at(self, step: int) -> tuple[Stage, float]:
         """The stage a step belongs to, and its learning rate."""
@@ -147,7 +153,7 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
         if (step + 1) % 10 == 0:
             with (run.out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(report) + "\n")
-        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+        if (step + 1) % run.save_every == 0 or step + 1 in run.ends:
             _save(model, optimizer, run, step + 1)
     return run.out / "edge.safetensors"
 
@@ -181,15 +187,42 @@ def _step(
 
 
 def _save(model: M4SAM, optimizer: torch.optim.Optimizer, run: EdgeRun, step: int) -> None:
+    if step in run.ends:
+        _write(_end_of(run, step), model.state_dict())
+    _write(run.out / "resume.pt", {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
+    save_checkpoint(
+        run.out / "edge.safetensors", exported(model, run, step), {**CARD, "steps": str(step)}, dtype=torch.float16
+    )
+
+
+def _end_of(run: EdgeRun, step: int) -> Path:
+    return run.out / f"end_of_{step}.pt"
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
     buffer = io.BytesIO()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, buffer)
-    write_atomically(run.out / "resume.pt", buffer.getvalue())
-    save_checkpoint(run.out / "edge.safetensors", decided(model), {**CARD, "steps": str(step)}, dtype=torch.float16)
+    torch.save(values, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
-def decided(model: M4SAM) -> M4SAM:
-    """A copy whose final logits are `DECISION` times as large: the same masks at 0.5, with less grey around them."""
+def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
+    """A copy as it leaves the run: the mean of all cycles' ends once it is over, with decided logits.
+
+    Args:
+        model: the network after `step` steps.
+        run: settings; its folder holds what every cycle ended with.
+        step: steps done.
+    """
     copied = copy.deepcopy(model)
+    if step == run.steps:
+        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends]
+        last = ends[-1]
+        copied.load_state_dict(
+            {
+                name: sum(end[name] for end in ends) / len(ends) if value.is_floating_point() else value
+                for name, value in last.items()
+            }
+        )
     with torch.no_grad():
         for part in copied.mask_decoder.head.parameters():
             part.mul_(DECISION)
