@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.config import PipelineConfig
-from m4sam_core.errors import InputError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_training.edge_assets import package_folder
+from m4sam_training.image_files import read_rgb
 
 Picture = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
@@ -50,10 +50,7 @@ def photographs() -> list[Picture]:
     pictures = []
     for folder, outlines in folders:
         for name, outline in outlines.items():
-            picture = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise InputError(f"{folder / name}: expected a picture, found none; install the package again")
-            rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+            rgb = read_rgb(folder / name)
             pictures.append((name, rgb, outline_mask(outline, rgb.shape[0], rgb.shape[1])))
     return pictures
 
