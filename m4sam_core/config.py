@@ -287,6 +287,9 @@ class DepthConfig(Config):
     min_valid_ratio: float = Field(
         0.05, ge=0, le=1, description="Below this share of valid pixels the frame is processed from rgb alone."
     )
+    check_alignment: bool = Field(
+        True, description="Process frames from rgb alone while the outlines of depth keep missing those of rgb."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> DepthConfig:

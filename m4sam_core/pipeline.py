@@ -17,6 +17,7 @@ from torch import Tensor
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import PipelineConfig
 from m4sam_core.depth import prepare_depth
+from m4sam_core.depth_alignment import DepthAlignment
 from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError, InputError, StreamError
 from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
@@ -110,6 +111,7 @@ class SaliencyPipeline:
             self.model = model.to(self.device).eval()
             self.model.fold()
         self._session = StreamSession(self.model, self._cfg.stream)
+        self._alignment = DepthAlignment()
         self._work = threading.Lock()  # held while a frame is processed
         self._mail = threading.Lock()  # guards the three fields below, never held for long
         self._wanted_reset: str | None = None
@@ -165,7 +167,7 @@ class SaliencyPipeline:
             self._check_open()
             session = StreamSession(self.model, self._cfg.stream)
             for stamp in (0.0, 1.0):
-                result = self._process(session, noise, depth, stamp, None)
+                result = self._process(session, DepthAlignment(), noise, depth, stamp, None)
                 _ = result.mask
         return result.timings_ms
 
@@ -195,7 +197,7 @@ class SaliencyPipeline:
             raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
         with self._work:
             self._take_mail()
-            return self._process(self._session, rgb, depth, float(stamp), camera)
+            return self._process(self._session, self._alignment, rgb, depth, float(stamp), camera)
 
     def reset(self, reason: str = "requested") -> None:
         """Start a new scene with the next frame; it reports `reason`. Any thread; does not wait."""
@@ -240,6 +242,7 @@ class SaliencyPipeline:
     def _process(
         self,
         session: StreamSession,
+        alignment: DepthAlignment,
         rgb: NDArray[np.uint8],
         depth: NDArray[Any] | None,
         stamp_s: float,
@@ -250,6 +253,8 @@ class SaliencyPipeline:
         size_px = self.model.cfg.input_size_px
         prepared = prepare_depth(depth, height, width, self._cfg.depth)
         cues = describe_frame(rgb, prepared)
+        if self._cfg.depth.check_alignment:
+            prepared = alignment.check(rgb, prepared)
         with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
             rgb_unit = to_unit(resize_rgb(rgb, size_px), self.device)
             depth_unit = resize_depth(prepared.unit, size_px).to(self.device, non_blocking=True)

@@ -185,7 +185,7 @@ def why_no_depth(facts: Facts) -> str | None:
         return None
     problem = _input_problem(facts.depth, facts)
     if problem is None and facts.depth_note:
-        problem = f"the model cannot use {facts.depth.topic}: {facts.depth_note}; is depth registered to rgb?"
+        problem = f"the model cannot use {facts.depth.topic}: {facts.depth_note}"
     return None if problem is None else f"masks from rgb alone: {problem}"
 
 

@@ -1,0 +1,113 @@
+"""Whether depth shows what the picture shows (docs/decisions/0012-depth-that-does-not-line-up.md).
+
+Where depth jumps, the picture usually has an outline too. Depth that is late while something moves, or that was never
+registered to colour, has its outlines elsewhere, and misleads the model more than no depth would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.depth import PreparedDepth
+
+_WIDTH_PX = 160  # both images are compared at this width
+_REACH_PX, _STEP_PX = 12, 3  # shifts tried, of those pixels: 7.5 % of the width to each side
+_LEAST_JUMP = 0.08  # between neighbours, of the nearer one's distance
+_LEAST_EDGES, _MOST_EDGES = 150, 1500
+_FITS = 0.6  # share of the best shift's advantage over the median shift that depth must have where it lies
+_PEAK, _PEAK_DEVIATIONS = 0.15, 1.2  # least advantage, of the mean outline strength and of the shifts' spread
+_WEIGHT = 0.4  # of the newest frame in the running doubt
+_DROP, _TRUST = 0.6, 0.3  # doubt at which depth is left out, and below which it is used again
+
+
+class DepthAlignment:
+    """Watches one stream; leaves depth out while it keeps missing the outlines of the picture.
+
+    Two frames in a row have to disagree, and a few to agree again. A frame with few outlines, or without one clear
+    best shift, says nothing.
+    """
+
+    def __init__(self) -> None:
+        self._doubt = 0.0
+        self._dropping = False
+
+    def check(self, rgb: NDArray[np.uint8], depth: PreparedDepth) -> PreparedDepth:
+        """The same depth, or none with the reason.
+
+        Args:
+            rgb (H, W, 3): uint8.
+            depth: of the same frame and size.
+        """
+        if depth.rgb_only:
+            return depth
+        away_px = misalignment(rgb, distance(depth))
+        if away_px is not None:
+            self._doubt += _WEIGHT * ((away_px > 0) - self._doubt)
+            self._dropping = self._doubt > (_TRUST if self._dropping else _DROP)
+        if not self._dropping:
+            return depth
+        where = f" (they fit better about {away_px:.0f} px away)" if away_px else ""
+        return replace(
+            depth,
+            unit=np.zeros_like(depth.unit),
+            note=f"depth: its outlines keep missing those of rgb{where}; is it late, or not registered to colour?",
+        )
+
+
+def distance(depth: PreparedDepth) -> NDArray[np.float32]:
+    """(H, W) float32: metres, or for relative depth what the camera might see them as; holes 0."""
+    near, far = (depth.near_m, depth.far_m) if np.isfinite(depth.near_m) else (1.0, 4.0)
+    return np.where(depth.unit > 0, near + depth.unit * np.float32(far - near), np.float32(0))
+
+
+def misalignment(rgb: NDArray[np.uint8], distance: NDArray[np.float32]) -> float | None:
+    """How far away depth would fit better: 0 where it lies, None when this frame cannot tell.
+
+    Args:
+        rgb (H, W, 3): uint8.
+        distance (H, W): distances, holes 0.
+
+    Returns:
+        pixels of rgb.
+    """
+    height, width = distance.shape
+    size = (_WIDTH_PX, max(2 * _REACH_PX + 2, round(_WIDTH_PX * height / width)))
+    rows, columns = _jumps(cv2.medianBlur(cv2.resize(distance, size, interpolation=cv2.INTER_NEAREST), 5))
+    if len(rows) < _LEAST_EDGES:
+        return None
+    outlines = _outlines(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    shifts = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
+    down, right = (grid.ravel() for grid in np.meshgrid(shifts, shifts, indexing="ij"))
+    places = (rows * size[0] + columns)[None, :] + (down * size[0] + right)[:, None]
+    strength = outlines.ravel()[places].mean(axis=1)
+    best, here = int(strength.argmax()), strength[len(strength) // 2]
+    middle = float(np.median(strength))
+    spread, advantage = 1.48 * float(np.median(np.abs(strength - middle))), strength[best] - middle
+    if advantage < max(_PEAK * float(outlines.mean()), _PEAK_DEVIATIONS * spread):
+        return None
+    if here - middle >= _FITS * advantage:
+        return 0.0
+    return float(np.hypot(down[best], right[best])) * width / _WIDTH_PX
+
+
+def _jumps(distance: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns where depth jumps between two readings, far enough from the border to be shifted."""
+    jumps = np.zeros(distance.shape, bool)
+    for axis, part in ((0, np.s_[:-1]), (1, np.s_[:, :-1])):
+        near = np.minimum(distance[part], np.roll(distance, -1, axis)[part])
+        jumps[part] |= (near > 0) & (np.abs(np.diff(distance, axis=axis)) > _LEAST_JUMP * near)
+    inner = slice(_REACH_PX, -_REACH_PX)
+    rows, columns = np.nonzero(jumps[inner, inner])
+    every = len(rows) // _MOST_EDGES + 1
+    return rows[::every] + _REACH_PX, columns[::every] + _REACH_PX
+
+
+def _outlines(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W) strength of the picture's outlines, compressed, so that a few strong ones do not decide alone."""
+    smooth = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), 0.8)
+    steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)).max(axis=2)
+    return np.asarray(cv2.dilate(np.sqrt(steep), np.ones((3, 3), np.uint8)), np.float32)
