@@ -21,6 +21,7 @@ from m4sam_core.depth_alignment import DepthAlignment
 from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError, InputError, StreamError
 from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
+from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import load_release_checkpoint
 from m4sam_core.stream.cues import describe_frame
@@ -120,7 +121,7 @@ class SaliencyPipeline:
 
     @classmethod
     def from_name(cls, name_or_path: str | Path = "default", cfg: PipelineConfig | None = None) -> SaliencyPipeline:
-        """Load a model by name or path and take it into service.
+        """Load a model by name or path and take it into service, for inference alone.
 
         Args:
             name_or_path: see `weights.resolve_model`; `.pth` and `.pt` files are read as the published release.
@@ -134,7 +135,10 @@ class SaliencyPipeline:
         path = resolve_model(name_or_path)
         resolve_device((cfg or PipelineConfig()).device)  # before the seconds that loading takes
         released = path.suffix in (".pth", ".pt")
-        return cls(load_release_checkpoint(path) if released else load_checkpoint(path), cfg)
+        pipeline = cls(load_release_checkpoint(path) if released else load_checkpoint(path), cfg)
+        with device_errors(pipeline.device):
+            specialise(pipeline.model, pipeline._dtype)  # nobody else holds this model
+        return pipeline
 
     @property
     def cfg(self) -> PipelineConfig:

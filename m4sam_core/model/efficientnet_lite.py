@@ -51,11 +51,10 @@ class SameConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H/stride, W/stride)."""
-        before, after = self.border
-        if before == after:
-            conv = self.conv
-            return F.conv2d(x, conv.weight, conv.bias, conv.stride, before, 1, conv.groups)
-        return cast("Tensor", self.conv(F.pad(x, (before, after, before, after))))
+        conv, (before, after) = self.conv, self.border
+        # A zero row and column before the kernel spare a padded copy of the whole input.
+        weight = conv.weight if before == after else F.pad(conv.weight, (1, 0, 1, 0))
+        return F.conv2d(x, weight, conv.bias, conv.stride, after, 1, conv.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -81,14 +80,18 @@ class InvertedResidual(nn.Module):
         self, x: Tensor, adapter: LowRankAdapter | None, modalities: Sequence[Modality]
     ) -> tuple[Tensor, Tensor]:
         """Map x (S*N, in, H, W) to (S*N, out, H/stride, W/stride), and give the adapter's load-balancing loss."""
-        hidden = F.relu6(self.expand(x)) if self.expand is not None else x
-        hidden = F.relu6(self.depthwise(hidden))
+        hidden = _relu6(self.expand(x)) if self.expand is not None else x
+        hidden = _relu6(self.depthwise(hidden))
         y, loss = self.project(hidden), x.new_zeros(())
         if adapter is not None:
             (update,), loss = adapter(hidden.permute(0, 2, 3, 1), modalities, _whole_image)
             low = update.low.permute(0, 3, 1, 2)
             y = y + F.conv2d(low, update.up.to(low.dtype)[:, :, None, None])
         return (x + y if self.residual else y), loss
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return F.hardtanh(x, 0.0, 6.0, inplace=True)
 
 
 def _whole_image(low: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ class EfficientNetLiteTrunk(Trunk):
     def encode(self, x: Tensor, modalities: Sequence[Modality] = BOTH) -> tuple[list[Tensor], Tensor]:
         """See `Trunk.encode`."""
         first_adapted = len(self.blocks) - len(self.adapters)
-        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = _relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
         loss = x.new_zeros(())
         levels = []
         for index, block in enumerate(self.blocks):
