@@ -22,6 +22,10 @@ _FITS = 0.6  # share of the best shift's advantage over the median shift that de
 _PEAK, _PEAK_DEVIATIONS = 0.15, 1.2  # least advantage, of the mean outline strength and of the shifts' spread
 _WEIGHT = 0.4  # of the newest frame in the running doubt
 _DROP, _TRUST = 0.6, 0.3  # doubt at which depth is left out, and below which it is used again
+_NOTE = (
+    "depth: its outlines keep missing those of rgb (they fit better about {:.0f} px away); "
+    "is it late, or not registered to colour?"
+)
 
 
 class DepthAlignment:
@@ -33,7 +37,7 @@ class DepthAlignment:
 
     def __init__(self) -> None:
         self._doubt = 0.0
-        self._dropping = False
+        self._note: str | None = None  # while depth is left out; the same all the time, so that logs say it once
 
     def check(self, rgb: NDArray[np.uint8], depth: PreparedDepth) -> PreparedDepth:
         """The same depth, or none with the reason.
@@ -47,15 +51,11 @@ class DepthAlignment:
         away_px = misalignment(rgb, distance(depth))
         if away_px is not None:
             self._doubt += _WEIGHT * ((away_px > 0) - self._doubt)
-            self._dropping = self._doubt > (_TRUST if self._dropping else _DROP)
-        if not self._dropping:
-            return depth
-        where = f" (they fit better about {away_px:.0f} px away)" if away_px else ""
-        return replace(
-            depth,
-            unit=np.zeros_like(depth.unit),
-            note=f"depth: its outlines keep missing those of rgb{where}; is it late, or not registered to colour?",
-        )
+            if self._doubt < _TRUST:
+                self._note = None
+            elif self._doubt > _DROP and self._note is None:
+                self._note = _NOTE.format(away_px)
+        return depth if self._note is None else replace(depth, unit=np.zeros_like(depth.unit), note=self._note)
 
 
 def distance(depth: PreparedDepth) -> NDArray[np.float32]:

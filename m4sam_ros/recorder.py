@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import queue
 import sys
 import threading
@@ -35,6 +37,7 @@ WAITING_IMAGES = 64
 WRITE_QUEUE = 128
 WRITE_TIMEOUT_S = 30.0
 CHECK_PERIOD_S = 0.1
+_WRITER_NICENESS = 10
 IMAGE_PATIENCE_S = 1.0
 #: A stamp further than this from the arrival is no reading of the same clock, so there is no latency to speak of.
 MAX_LATENCY_MS = 600_000.0
@@ -182,6 +185,8 @@ class Recorder(Node):
     # ------------------------------------------------------------------------------- writer's thread
 
     def _write(self) -> None:
+        with contextlib.suppress(OSError):  # what is recorded goes first; Linux has priorities per thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WRITER_NICENESS)
         while (job := self._queue.get()) is not None:
             try:
                 self._recording.add(self._frame(*job))

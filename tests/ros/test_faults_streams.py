@@ -197,3 +197,33 @@ def test_compressed_transports(bench):
     depth_publisher.publish(numpy_to_compressed_depth(camera.depth, stamp))
     rgb_publisher.publish(CompressedImage(header=stamp, format="jpeg", data=b"no picture"))
     bench.until(lambda: "/cam/color/compressed data: expected a JPEG or PNG file" in node.log, "the warning")
+
+
+def test_depth_that_is_not_registered_is_named_and_comes_back(bench, nano_weights):
+    """The whole way, from messages to the log: things whose depth lies 18 pixels beside them, and then does not."""
+    from diagnostic_msgs.msg import DiagnosticStatus
+
+    node = bench.start("watchdog_period_s:=1.0", model=str(nano_weights))
+    masks = bench.masks()
+    states = bench.listen(DiagnosticStatus, "/saliency/state")
+    camera = bench.camera(width=320, height=240)
+    for row, column in ((20, 60), (30, 200), (130, 90), (150, 210)):
+        box = np.s_[row : row + 70, column : column + 60]
+        camera.rgb[box], camera.depth[box] = (250, row, column), 1500
+    aligned, shifted = camera.depth, np.roll(camera.depth, 18, axis=1)
+    stamps = iter(10 + i / 10 for i in range(10_000))
+
+    def shows(depth, condition):
+        camera.depth = depth
+        bench.step(camera, masks, next(stamps))
+        return condition()
+
+    warning = "/saliency/depth/image: depth: its outlines keep missing those of rgb (they fit better about 18 px away)"
+    bench.until(lambda: shows(shifted, lambda: warning in node.log), "the node to notice")
+    line = "masks from rgb alone: the model cannot use /saliency/depth/image: depth: its outlines keep missing"
+    bench.until(lambda: shows(shifted, lambda: line in node.log), "the watchdog's line")
+    used = [pair.value for pair in states[-1].values if pair.key == "rgb_only"]
+    assert used == ["true"]
+    again = lambda: [pair.value for pair in states[-1].values if pair.key == "rgb_only"] == ["false"]  # noqa: E731
+    bench.until(lambda: shows(aligned, again), "the node to trust depth again")
+    assert node.log.count(line) == 1
