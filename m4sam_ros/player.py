@@ -117,6 +117,7 @@ class Player(Node):
     def _run(self) -> None:
         code = EXIT_FAILED
         try:
+            self._source.preload()
             self._wait_for_subscribers()
             self._started_ns = time.monotonic_ns()
             self.get_logger().info(f"first frame of {self._cfg.source}")

@@ -50,6 +50,9 @@ class BagSource:
             kinds[channel] = ({IMAGE: Image, COMPRESSED: CompressedImage, CAMERA_INFO: CameraInfo}[name], suffix)
         return kinds
 
+    def preload(self) -> None:
+        """Nothing: messages leave as they were recorded."""
+
     def items(self) -> Iterator[Item]:
         """See `Source`."""
         channels = {topic: channel for channel, topic in self._topics.items()}

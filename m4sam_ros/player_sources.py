@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class Source(Protocol):
 
     def kinds(self) -> dict[str, tuple[type, str]]:
         """Message type and topic suffix ("", "/compressed", "/compressedDepth") of each channel there is."""
+        ...
+
+    def preload(self) -> None:
+        """Do ahead what would cost processor time while playing: a camera leaves it to the programs it feeds."""
         ...
 
     def items(self) -> Iterator[Item]:
@@ -131,6 +136,16 @@ class FolderSource:
         if self._cfg.transport == "compressed":
             kinds |= {RGB: (CompressedImage, "/compressed"), DEPTH: (CompressedImage, "/compressedDepth")}
         return kinds
+
+    def preload(self) -> None:
+        """Decode the images that fit into memory; one that cannot be read is told of when it is due."""
+        for item in self.items():
+            if item.channel == INFO:
+                continue
+            with contextlib.suppress(InputError):
+                self._pixels(item.channel, item.key)
+                if (item.channel, item.key) not in self._cache:
+                    return
 
     def items(self) -> Iterator[Item]:
         """See `Source`."""

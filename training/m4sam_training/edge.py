@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -55,6 +56,7 @@ class Stage:
 SCHEDULE = (
     (Stage(1100, 128, 8, 2), Stage(1000, 160, 4, 4), Stage(600, 224, 3, 4)),
     (Stage(1000, 224, 3, 4),),
+    (Stage(1000, 224, 3, 4),),
 )
 
 
@@ -96,19 +98,15 @@ class EdgeRun:
 
     def at(self, step: int) -> tuple[Stage, float]:
         """The stage a step belongs to, and its learning rate."""
-        warm_up, left = min(1.0, (step + 1) / 50), step
-        for number, cycle in enumerate(self.cycles):
-            length = sum(stage.steps for stage in cycle)
-            if left >= length:
-                left -= length
-                continue
-            peak = self.learning_rate * (0.5 if number else 1.0)
-            rate = peak * warm_up * 0.5 * (1 + math.cos(math.pi * left / length))
-            for stage in cycle:
-                if left < stage.steps:
-                    return stage, rate
-                left -= stage.steps
-        raise ValueError(f"step: expected one below {self.steps}, got {step}")
+        number = bisect_right(self.ends, step)
+        if number == len(self.cycles):
+            raise ValueError(f"step: expected one below {self.steps}, got {step}")
+        begin, end = (0, *self.ends)[number : number + 2]
+        peak = self.learning_rate * (0.5 if number else 1.0) * min(1.0, (step + 1) / 50)
+        rate = peak * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+        stages = self.cycles[number]
+        stage_ends = list(accumulate((stage.steps for stage in stages), initial=begin))[1:]
+        return stages[bisect_right(stage_ends, step)], rate
 
 
 def fresh_model(run: EdgeRun) -> M4SAM:
@@ -206,7 +204,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 
 def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
-    """A copy as it leaves the run: the mean of all cycles' ends once it is over, with decided logits.
+    """A copy as it leaves the run: with decided logits, and once it is over the mean of all cycles' ends but the first.
 
     Args:
         model: the network after `step` steps.
@@ -215,7 +213,7 @@ def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
     """
     copied = copy.deepcopy(model)
     if step == run.steps:
-        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends]
+        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends[1:] or run.ends]
         last = ends[-1]
         copied.load_state_dict(
             {
