@@ -43,9 +43,10 @@ def test_float32_masks_agree(preset):
     torch.testing.assert_close(masks(special), masks(model), atol=1e-4, rtol=1e-4)
 
 
-def test_kernels_in_bfloat16_change_no_bit():
+@pytest.mark.parametrize("preset", ["edge", "nano"])
+def test_kernels_in_bfloat16_change_no_bit(preset):
     """Autocast rounds the same kernels to the same values, only later."""
-    fused = random_model("edge")
+    fused = random_model(preset)
     specialise(fused, torch.float32)
     special = copy.deepcopy(fused)
     specialise(special, torch.bfloat16)
