@@ -43,6 +43,16 @@ class PreparedDepth:
         """Whether the frame goes on without depth."""
         return self.note is not None
 
+    def distances(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distances of values from `unit`: metres; for relative depth the far end counts as five times the near one.
+
+        Args:
+            unit: any part of the map; holes are as near as the near end.
+        """
+        if np.isnan(self.near_m):
+            return unit + np.float32(0.25)
+        return unit * np.float32(self.far_m - self.near_m) + np.float32(max(self.near_m, 1e-3))
+
 
 def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: DepthConfig) -> PreparedDepth:
     """Scale a sensor's depth map to [0, 1]; degrade to an all-zero map with a reason when it is useless.
@@ -59,7 +69,7 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     """
     problem = _unusable(depth, height, width)
     if problem is not None or depth is None:
-        return _degraded(height, width, 0.0, problem or "no depth")
+        return without_depth(height, width, 0.0, problem or "no depth")
     depth = depth.reshape(height, width)
     near_m = far_m = float("nan")
     if depth.dtype == np.uint8:
@@ -74,7 +84,7 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
             unit = np.clip((metres - near_m) * np.float32(1.0 / (far_m - near_m)), 0.0, 1.0)
             unit[~valid] = 0.0
     if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
-        return _degraded(height, width, valid_ratio, _too_few(valid_ratio, cfg))
+        return without_depth(height, width, valid_ratio, _too_few(valid_ratio, cfg))
     return PreparedDepth(unit, valid_ratio, None, near_m, far_m)
 
 
@@ -128,5 +138,6 @@ def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:
     )
 
 
-def _degraded(height: int, width: int, valid_ratio: float, note: str) -> PreparedDepth:
+def without_depth(height: int, width: int, valid_ratio: float, note: str) -> PreparedDepth:
+    """What a frame gets that goes on from rgb alone, and why."""
     return PreparedDepth(np.zeros((height, width), np.float32), valid_ratio, note)

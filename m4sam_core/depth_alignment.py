@@ -6,13 +6,11 @@ registered to colour, has its outlines elsewhere, and misleads the model more th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.depth import PreparedDepth
+from m4sam_core.depth import PreparedDepth, without_depth
 
 _WIDTH_PX = 160  # both images are compared at this width
 _REACH_PX, _STEP_PX = 12, 3  # shifts tried, of those pixels: 7.5 % of the width to each side
@@ -48,35 +46,33 @@ class DepthAlignment:
         """
         if depth.rgb_only:
             return depth
-        away_px = misalignment(rgb, distance(depth))
+        away_px = misalignment(rgb, depth)
         if away_px is not None:
             self._doubt += _WEIGHT * ((away_px > 0) - self._doubt)
             if self._doubt < _TRUST:
                 self._note = None
             elif self._doubt > _DROP and self._note is None:
                 self._note = _NOTE.format(away_px)
-        return depth if self._note is None else replace(depth, unit=np.zeros_like(depth.unit), note=self._note)
+        if self._note is None:
+            return depth
+        height, width = depth.unit.shape
+        return without_depth(height, width, depth.valid_ratio, self._note)
 
 
-def distance(depth: PreparedDepth) -> NDArray[np.float32]:
-    """(H, W) float32: metres, or for relative depth what the camera might see them as; holes 0."""
-    near, far = (depth.near_m, depth.far_m) if np.isfinite(depth.near_m) else (1.0, 4.0)
-    return np.where(depth.unit > 0, near + depth.unit * np.float32(far - near), np.float32(0))
-
-
-def misalignment(rgb: NDArray[np.uint8], distance: NDArray[np.float32]) -> float | None:
+def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:
     """How far away depth would fit better: 0 where it lies, None when this frame cannot tell.
 
     Args:
         rgb (H, W, 3): uint8.
-        distance (H, W): distances, holes 0.
+        depth: of the same frame and size, with readings.
 
     Returns:
         pixels of rgb.
     """
-    height, width = distance.shape
+    height, width = depth.unit.shape
     size = (_WIDTH_PX, max(2 * _REACH_PX + 2, round(_WIDTH_PX * height / width)))
-    rows, columns = _jumps(cv2.medianBlur(cv2.resize(distance, size, interpolation=cv2.INTER_NEAREST), 5))
+    unit = cv2.resize(depth.unit, size, interpolation=cv2.INTER_NEAREST)
+    rows, columns = _jumps(cv2.medianBlur(np.where(unit > 0, depth.distances(unit), np.float32(0)), 5))
     if len(rows) < _LEAST_EDGES:
         return None
     outlines = _outlines(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))

@@ -168,10 +168,7 @@ def _log_depth(depth: PreparedDepth) -> Array:
     rows = (np.arange(SIDE) * 2 + 1) * height // (2 * SIDE)
     columns = (np.arange(SIDE) * 2 + 1) * width // (2 * SIDE)
     unit = depth.unit[np.ix_(rows, columns)]
-    distance = unit + np.float32(0.25)
-    if np.isfinite(depth.near_m):
-        distance = unit * np.float32(depth.far_m - depth.near_m) + np.float32(max(depth.near_m, 1e-3))
-    return np.where(unit > 0, np.log(distance), np.float32(np.nan))
+    return np.where(unit > 0, np.log(depth.distances(unit)), np.float32(np.nan))
 
 
 def _sharpness(fine: Array, coarse: Array) -> float:

@@ -8,7 +8,7 @@ import pytest
 from m4sam_core.build import build_model
 from m4sam_core.config import DepthConfig, ModelConfig, PipelineConfig
 from m4sam_core.depth import prepare_depth
-from m4sam_core.depth_alignment import DepthAlignment, distance, misalignment
+from m4sam_core.depth_alignment import DepthAlignment, misalignment
 from m4sam_core.pipeline import SaliencyPipeline
 
 HEIGHT, WIDTH = 240, 320
@@ -34,35 +34,35 @@ def prepared(depth):
 @pytest.mark.parametrize("seed", range(8))
 def test_depth_in_its_place_agrees(seed):
     rgb, metres = scene(seed)
-    assert misalignment(rgb, metres) == 0.0
+    assert misalignment(rgb, prepared(metres)) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("shift", [(0, 12), (18, 0), (-12, 12)])
 def test_a_shift_is_found_and_measured(seed, shift):
     rgb, metres = scene(seed)
-    away_px = misalignment(rgb, np.roll(metres, shift, (0, 1)))
+    away_px = misalignment(rgb, prepared(np.roll(metres, shift, (0, 1))))
     assert away_px == pytest.approx(np.hypot(*shift), abs=9), "the shifts tried are 6 px apart here"
 
 
 def test_what_has_no_outline_says_nothing():
     rgb, metres = scene()
-    assert misalignment(rgb, np.full_like(metres, 2.0)) is None
-    assert misalignment(rgb, np.zeros_like(metres)) is None
-    assert not misalignment(np.full_like(rgb, 90), metres), "a blank picture proves no shift"
+    assert misalignment(rgb, prepared(np.full_like(metres, 2.0))) is None
+    assert misalignment(rgb, prepared(np.zeros_like(metres))) is None
+    assert not misalignment(np.full_like(rgb, 90), prepared(metres)), "a blank picture proves no shift"
 
 
 def test_noise_says_nothing():
     rgb, _ = scene()
     noise = np.random.default_rng(0).uniform(1, 4, (HEIGHT, WIDTH)).astype(np.float32)
-    assert not misalignment(rgb, noise)
+    assert not misalignment(rgb, prepared(noise))
 
 
 def test_relative_depth_is_compared_too():
     rgb, metres = scene()
     relative = (metres * 60).astype(np.uint8)
-    assert misalignment(rgb, distance(prepared(relative))) == 0.0
-    assert misalignment(rgb, distance(prepared(np.roll(relative, 18, 1)))) > 0
+    assert misalignment(rgb, prepared(relative)) == 0.0
+    assert misalignment(rgb, prepared(np.roll(relative, 18, 1))) > 0
 
 
 def test_one_odd_frame_is_let_pass_two_are_not():
