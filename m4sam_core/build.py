@@ -52,7 +52,7 @@ def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
         value_path=ValuePath(feature_dim, cfg.value_dim, cfg.sensory_dim),
         fuser=Fuser(channels + cfg.value_dim + cfg.sensory_dim, cfg.fuser_dim, cfg.value_dim),
         sensory_update=SensoryUpdate(cfg.value_dim, cfg.sensory_dim),
-        mask_decoder=MaskDecoder(cfg.value_dim),
+        mask_decoder=MaskDecoder(cfg.value_dim, channels if cfg.mask_detail else 0),
     )
 
 

@@ -126,6 +126,7 @@ class MemoryConfig(Config):
     )
     sensory_dim: int = Field(64, ge=4, le=256, description="Channels of the sensory state.")
     fuser_dim: int = Field(512, ge=16, le=2048, multiple_of=16, description="Inner channels of the fuser.")
+    mask_detail: bool = Field(False, description="The mask decoder also sees X_D^1 at stride 4 (not in the paper).")
     prior_norm: Literal["batch", "sample"] = Field(
         "sample", description="Min-max of the pseudo-guided prior: over the batch (release) or each sample."
     )
@@ -174,7 +175,7 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
         "input_size_px": 224,
         "rgb_norm": "imagenet",
         "fusion": {"kind": "uim_lite", "channels": 32},
-        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96},
+        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96, "mask_detail": True},
     },
     # Narrow everything: for tests and smoke runs, about a hundred times cheaper.
     "nano": {

@@ -115,10 +115,11 @@ class M4SAM(nn.Module):
         edges = self.decoder.edges(decoded, size) if aux else ()
         if not self.has_memory:
             nothing = rgb.new_zeros(rgb.shape[0], 0, 1, 1)
-            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, coarse, edges, moe_loss)
+            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, None, coarse, edges, moe_loss)
         feature = self._memory_feature(fused, decoded, (size[0] // MEMORY_STRIDE, size[1] // MEMORY_STRIDE))
         embed, key, shrinkage, selection = self.key_path(feature)
-        return FrameFeatures(feature, embed, key, shrinkage, selection, coarse, edges, moe_loss)
+        detail = decoded[-1] if self.mask_decoder.detail is not None else None
+        return FrameFeatures(feature, embed, key, shrinkage, selection, detail, coarse, edges, moe_loss)
 
     def _normalise(self, rgb: Tensor) -> Tensor:
         if self.rgb_norm == "imagenet":
@@ -196,7 +197,7 @@ class M4SAM(nn.Module):
         """Final mask logits (B, 1, H, W) of B frames and the sensory state after them."""
         fused = self.fuser(features.embed, readout, sensory)
         sensory = self.sensory_update(fused, sensory)
-        return self.mask_decoder(fused), sensory
+        return self.mask_decoder(fused, features.detail), sensory
 
     def fold(self) -> None:
         """Prepare for inference: fold what depends on weights alone, lay kernels out for fast convolutions."""

@@ -200,10 +200,14 @@ class MaskDecoder(nn.Module):
 
     Args:
         channels: channels of g; halved at each step.
+        detail_channels: channels of a map at stride 4 that is added, projected, before the first activation; 0: none,
+            as published. The decoders of XMem and its heirs see finer levels again in this way. The projection starts
+            at zero, so that a fresh one changes nothing.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, detail_channels: int = 0) -> None:
         super().__init__()
+        width = channels // 2
         steps: list[nn.Module] = []
         for _ in range(3):
             steps += [
@@ -214,7 +218,13 @@ class MaskDecoder(nn.Module):
             channels //= 2
         self.steps = nn.Sequential(*steps)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
+        self.detail = nn.Conv2d(detail_channels, width, 1, bias=False) if detail_channels else None
+        if self.detail is not None:
+            nn.init.zeros_(self.detail.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> logits (B, 1, 8h, 8w)."""
-        return self.head(self.steps(x))
+    def forward(self, x: Tensor, detail: Tensor | None = None) -> Tensor:
+        """X (B, C, h, w), detail (B, D, 2h, 2w) -> logits (B, 1, 8h, 8w)."""
+        x = self.steps[:2](x)
+        if self.detail is not None:
+            x = x + self.detail(detail)
+        return self.head(self.steps[2:](x))

@@ -54,6 +54,30 @@ def test_memory_features(feature: str) -> None:
     assert run(build_model(nano(memory={"feature": feature}))).shape == (1, 2, 1, 64, 64)
 
 
+def test_mask_decoder_that_sees_detail_starts_as_the_one_that_does_not() -> None:
+    torch.manual_seed(0)
+    plain = build_model(nano()).eval()
+    torch.manual_seed(0)
+    detailed = build_model(nano(memory={"mask_detail": True})).eval()
+    weights = detailed.state_dict()
+    assert set(weights) - set(plain.state_dict()) == {"mask_decoder.detail.weight"}
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    assert torch.equal(run(detailed), run(plain))
+
+
+def test_mask_that_sees_detail_is_finer_than_the_memory() -> None:
+    """What changes within one cell of the memory reaches the mask by that way alone."""
+    model = build_model(nano(memory={"mask_detail": True})).eval()
+    torch.nn.init.ones_(model.mask_decoder.detail.weight)
+    features = model.encode(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64))
+    readout, sensory = torch.zeros(1, 32, 8, 8), model.initial_sensory(features)
+    before, _ = model.segment(features, readout, sensory)
+    features.detail[:, :, 5, 6] += 10
+    changed = (model.segment(features, readout, sensory)[0] != before)[0, 0].nonzero()
+    assert changed.min(dim=0).values.tolist() == [4 * 5 - 1, 4 * 6 - 1]
+    assert changed.max(dim=0).values.tolist() == [4 * 5 + 4, 4 * 6 + 4]
+
+
 def test_without_memory_the_mask_is_the_coarse_one() -> None:
     model = build_model(nano(memory={"enabled": False})).eval()
     rgb, depth = torch.rand(1, 2, 3, 64, 64), torch.rand(1, 2, 1, 64, 64)

@@ -137,7 +137,9 @@ def test_training_resumes_exactly_and_exports(tmp_path, trunk_file, clips) -> No
 
     halves = edge.EdgeRun(clips=clips, out=tmp_path / "halves", trunk=trunk_file, cycles=cycles, save_every=2)
     edge.train(halves, stop_after=2)
+    assert not torch.load(halves.out / "resume.pt", weights_only=True)["model"]["mask_decoder.detail.weight"].any()
     second = edge.train(halves)
+    assert load_checkpoint(second).mask_decoder.detail.weight.any()
     one, two = load_checkpoint(path), load_checkpoint(second)
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name

@@ -57,7 +57,11 @@ SCHEDULE = (
     (Stage(1100, 128, 8, 2), Stage(1000, 160, 4, 4), Stage(600, 224, 3, 4)),
     (Stage(1000, 224, 3, 4),),
     (Stage(1000, 224, 3, 4),),
+    (Stage(1000, 224, 3, 4),),
 )
+# The exported weights are the mean of what this many last cycles ended with. Only in these the mask decoder sees
+# detail: given it from the start, it learns to do without the memory (docs/decisions/0041).
+AVERAGED = 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class EdgeRun:
     def ends(self) -> tuple[int, ...]:
         """Steps done when each cycle ends."""
         return tuple(accumulate(sum(stage.steps for stage in cycle) for cycle in self.cycles))
+
+    @property
+    def detail_from(self) -> int:
+        """The step from which the mask decoder learns to use detail."""
+        return (0, *self.ends)[max(0, len(self.cycles) - AVERAGED)]
 
     def at(self, step: int) -> tuple[Stage, float]:
         """The stage a step belongs to, and its learning rate."""
@@ -172,6 +181,8 @@ def _step(
     batch = store.batch(rng.integers(0, len(store.paths), stage.batch), stage.frames, stage.size_px, rng, run.faults)
     for group in optimizer.param_groups:
         group["lr"] = rate
+    if model.mask_decoder.detail is not None:
+        model.mask_decoder.detail.requires_grad_(step >= run.detail_from)
     with torch.autocast("cpu", torch.bfloat16):
         output = unroll_clip(model, batch.rgb, batch.depth, deep_update="always")
     losses = clip_losses(output, batch.mask, LOSS, epoch=0)
@@ -204,7 +215,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 
 def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
-    """A copy as it leaves the run: with decided logits, and once it is over the mean of all cycles' ends but the first.
+    """A copy as it leaves the run: with decided logits, and once it is over the mean of the last cycles' ends.
 
     Args:
         model: the network after `step` steps.
@@ -213,7 +224,7 @@ def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
     """
     copied = copy.deepcopy(model)
     if step == run.steps:
-        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends[1:] or run.ends]
+        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends[-AVERAGED:]]
         last = ends[-1]
         copied.load_state_dict(
             {
