@@ -19,7 +19,7 @@ _LEAST_EDGES, _MOST_EDGES = 150, 1500
 _FITS = 0.6  # share of the best shift's advantage over the median shift that depth must have where it lies
 _PEAK, _PEAK_DEVIATIONS = 0.15, 1.2  # least advantage, of the mean outline strength and of the shifts' spread
 _WEIGHT = 0.4  # of the newest frame in the running doubt
-_DROP, _TRUST = 0.6, 0.3  # doubt at which depth is left out, and below which it is used again
+_DROP, _TRUST = 0.6, 0.1  # doubt at which depth is left out, and below which it is used again
 _NOTE = (
     "depth: its outlines keep missing those of rgb (they fit better about {:.0f} px away); "
     "is it late, or not registered to colour?"
@@ -29,7 +29,7 @@ _NOTE = (
 class DepthAlignment:
     """Watches one stream; leaves depth out while it keeps missing the outlines of the picture.
 
-    Two frames in a row have to disagree, and a few to agree again. A frame with few outlines, or without one clear
+    Two frames in a row have to disagree, and four or five to agree again. A frame with few outlines, or without one clear
     best shift, says nothing.
     """
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -59,9 +59,9 @@ SCHEDULE = (
     (Stage(1000, 224, 3, 4),),
     (Stage(1000, 224, 3, 4),),
 )
-# The exported weights are the mean of what this many last cycles ended with. Only in these the mask decoder sees
-# detail: given it from the start, it learns to do without the memory (docs/decisions/0041).
-AVERAGED = 2
+# Only in so many last cycles the mask decoder sees detail: given it from the start, it learns to do without the memory
+# (docs/decisions/0041).
+DETAIL_CYCLES = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class EdgeRun:
 
     Attributes:
         clips: folder of rendered clips.
-        out: folder of the run: resume.pt, log.jsonl, edge.safetensors and what every cycle ended with.
+        out: folder of the run: resume.pt, log.jsonl, edge.safetensors.
         trunk: the ImageNet weights' `.pth`.
         cycles: the schedule; every cycle's rate falls to zero along a cosine.
         learning_rate: peak rate of the first cycle, after a linear warm-up; later cycles begin at half of it.
@@ -103,7 +103,7 @@ class EdgeRun:
     @property
     def detail_from(self) -> int:
         """The step from which the mask decoder learns to use detail."""
-        return (0, *self.ends)[max(0, len(self.cycles) - AVERAGED)]
+        return (0, *self.ends)[max(0, len(self.cycles) - DETAIL_CYCLES)]
 
     def at(self, step: int) -> tuple[Stage, float]:
         """The stage a step belongs to, and its learning rate."""
@@ -160,7 +160,7 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
         if (step + 1) % 10 == 0:
             with (run.out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(report) + "\n")
-        if (step + 1) % run.save_every == 0 or step + 1 in run.ends:
+        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
             _save(model, optimizer, run, step + 1)
     return run.out / "edge.safetensors"
 
@@ -196,42 +196,15 @@ def _step(
 
 
 def _save(model: M4SAM, optimizer: torch.optim.Optimizer, run: EdgeRun, step: int) -> None:
-    if step in run.ends:
-        _write(_end_of(run, step), model.state_dict())
-    _write(run.out / "resume.pt", {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-    save_checkpoint(
-        run.out / "edge.safetensors", exported(model, run, step), {**CARD, "steps": str(step)}, dtype=torch.float16
-    )
-
-
-def _end_of(run: EdgeRun, step: int) -> Path:
-    return run.out / f"end_of_{step}.pt"
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
     buffer = io.BytesIO()
-    torch.save(values, buffer)
-    write_atomically(path, buffer.getvalue())
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, buffer)
+    write_atomically(run.out / "resume.pt", buffer.getvalue())
+    save_checkpoint(run.out / "edge.safetensors", decided(model), {**CARD, "steps": str(step)}, dtype=torch.float16)
 
 
-def exported(model: M4SAM, run: EdgeRun, step: int) -> M4SAM:
-    """A copy as it leaves the run: with decided logits, and once it is over the mean of the last cycles' ends.
-
-    Args:
-        model: the network after `step` steps.
-        run: settings; its folder holds what every cycle ended with.
-        step: steps done.
-    """
+def decided(model: M4SAM) -> M4SAM:
+    """A copy as it leaves the run: the final logits `DECISION` times as large."""
     copied = copy.deepcopy(model)
-    if step == run.steps:
-        ends = [torch.load(_end_of(run, end), weights_only=True) for end in run.ends[-AVERAGED:]]
-        last = ends[-1]
-        copied.load_state_dict(
-            {
-                name: sum(end[name] for end in ends) / len(ends) if value.is_floating_point() else value
-                for name, value in last.items()
-            }
-        )
     with torch.no_grad():
         for part in copied.mask_decoder.head.parameters():
             part.mul_(DECISION)
