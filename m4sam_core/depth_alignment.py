@@ -29,8 +29,8 @@ _NOTE = (
 class DepthAlignment:
     """Watches one stream; leaves depth out while it keeps missing the outlines of the picture.
 
-    Two frames in a row have to disagree, and four or five to agree again. A frame with few outlines, or without one clear
-    best shift, says nothing.
+    Two frames in a row have to disagree, and four or five to agree again. A frame with few outlines, or without one
+    clear best shift, says nothing.
     """
 
     def __init__(self) -> None:
