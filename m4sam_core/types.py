@@ -29,7 +29,7 @@ class FrameFeatures:
         key (N, Ck, h, w): memory key and query.
         shrinkage (N, 1, h, w): certainty of the frame as a memory entry, >= 1.
         selection (N, Ck, h, w): per-channel weight of the frame as a query, in (0, 1).
-        detail (N, C, H/4, W/4): X_D^1, for a mask decoder that looks at it; absent otherwise.
+        detail (N, C, H/4, W/4): X_D^1, for a mask decoder that looks at it.
         coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W); (out,) when encoded without `aux`.
         edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W); () when encoded without `aux`.
         moe_loss: scalar, load-balancing loss summed over every gate (zero without MoE).
@@ -40,7 +40,7 @@ class FrameFeatures:
     key: Tensor
     shrinkage: Tensor
     selection: Tensor
-    detail: Tensor | None
+    detail: Tensor
     coarse_logits: tuple[Tensor, ...]
     edge_logits: tuple[Tensor, ...]
     moe_loss: Tensor
@@ -57,7 +57,7 @@ class FrameFeatures:
             key=pick(self.key),
             shrinkage=pick(self.shrinkage),
             selection=pick(self.selection),
-            detail=None if self.detail is None else pick(self.detail),
+            detail=pick(self.detail),
             coarse_logits=tuple(map(pick, self.coarse_logits)),
             edge_logits=tuple(map(pick, self.edge_logits)),
             moe_loss=self.moe_loss,

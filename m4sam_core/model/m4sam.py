@@ -115,11 +115,10 @@ class M4SAM(nn.Module):
         edges = self.decoder.edges(decoded, size) if aux else ()
         if not self.has_memory:
             nothing = rgb.new_zeros(rgb.shape[0], 0, 1, 1)
-            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, None, coarse, edges, moe_loss)
+            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, nothing, coarse, edges, moe_loss)
         feature = self._memory_feature(fused, decoded, (size[0] // MEMORY_STRIDE, size[1] // MEMORY_STRIDE))
         embed, key, shrinkage, selection = self.key_path(feature)
-        detail = decoded[-1] if self.mask_decoder.detail is not None else None
-        return FrameFeatures(feature, embed, key, shrinkage, selection, detail, coarse, edges, moe_loss)
+        return FrameFeatures(feature, embed, key, shrinkage, selection, decoded[-1], coarse, edges, moe_loss)
 
     def _normalise(self, rgb: Tensor) -> Tensor:
         if self.rgb_norm == "imagenet":

@@ -222,7 +222,7 @@ class MaskDecoder(nn.Module):
         if self.detail is not None:
             nn.init.zeros_(self.detail.weight)
 
-    def forward(self, x: Tensor, detail: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, detail: Tensor) -> Tensor:
         """X (B, C, h, w), detail (B, D, 2h, 2w) -> logits (B, 1, 8h, 8w)."""
         x = self.steps[:2](x)
         if self.detail is not None:

@@ -102,8 +102,8 @@ class EdgeRun:
 
     @property
     def detail_from(self) -> int:
-        """The step from which the mask decoder learns to use detail."""
-        return (0, *self.ends)[max(0, len(self.cycles) - DETAIL_CYCLES)]
+        """The step from which the mask decoder learns to use detail; never in the first cycle."""
+        return self.ends[max(0, len(self.cycles) - DETAIL_CYCLES - 1)]
 
     def at(self, step: int) -> tuple[Stage, float]:
         """The stage a step belongs to, and its learning rate."""
