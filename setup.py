@@ -100,11 +100,16 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "m4sam = m4sam_training.cli.main:main",
+            "m4sam = m4sam_core.cli.main:main",
             "saliency_node = m4sam_ros.node:main",
             "play = m4sam_ros.player:main",
             "record = m4sam_ros.recorder:main",
             "viewer = m4sam_ros.viewer:main",
+        ],
+        # Tables of commands that join `m4sam`, see m4sam_core/cli/main.py.
+        "m4sam.commands": [
+            "ros = m4sam_ros.cli:COMMANDS",
+            "training = m4sam_training.cli:COMMANDS",
         ],
     },
     zip_safe=False,

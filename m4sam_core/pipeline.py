@@ -16,16 +16,16 @@ from torch import Tensor
 
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import PipelineConfig
-from m4sam_core.depth import prepare_depth
-from m4sam_core.depth_alignment import DepthAlignment
 from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError, InputError, StreamError
-from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
 from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import load_release_checkpoint
 from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.session import StreamFrame, StreamSession
+from m4sam_core.vision.alignment import DepthAlignment
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
 from m4sam_core.weights import resolve_model
 
 _FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline

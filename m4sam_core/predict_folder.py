@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.config import PipelineConfig
+from m4sam_core.download import sha256_of
 from m4sam_core.errors import InputError
+from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
-from m4sam_training.download import sha256_of
-from m4sam_training.image_files import IMAGE_SUFFIXES, read_depth, read_rgb, write_png
-from m4sam_training.journal import Journal, differing, read_journal
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_depth, read_rgb, write_png
 
 JOURNAL = "predict.jsonl"
 _ABOUT_RUN = "run"  # the journal's first line

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
-from m4sam_core.ros_images import DEPTH_ENCODINGS, RGB_ENCODINGS
+from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, RGB_ENCODINGS
 from m4sam_ros.parameters import nest
 from m4sam_ros.settings import NodeConfig
 from m4sam_ros.share import shared_folder

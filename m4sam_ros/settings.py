@@ -11,7 +11,7 @@ from m4sam_core.config import Config, PipelineConfig
 
 
 class SyncConfig(Config):
-    """Pairing rgb with depth (m4sam_core/pairing.py)."""
+    """Pairing rgb with depth (m4sam_core/rgbd/pairing.py)."""
 
     backend: Literal["nearest", "message_filters"] = Field(
         "nearest",

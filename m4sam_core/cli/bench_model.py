@@ -31,11 +31,11 @@ def command(
     from rich.console import Console
     from rich.progress import track
 
+    from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
     from m4sam_core.checkpoint import load_checkpoint, write_atomically
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
-    from m4sam_training.bench_model import bench_model
 
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"--dtype: expected float32, bfloat16 or float16, got {dtype!r}")

@@ -26,12 +26,12 @@ def command(
     from rich.progress import track
     from rich.table import Table
 
+    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.stream import bench_stream
     from m4sam_core.build import build_model
     from m4sam_core.checkpoint import write_atomically
     from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
     from m4sam_core.pipeline import SaliencyPipeline
-    from m4sam_training.bench_model import machine
-    from m4sam_training.stream_bench import bench_stream
 
     cfg = PipelineConfig(device=device, threads=threads)
     if model in MODEL_PRESETS and not Path(model).exists():

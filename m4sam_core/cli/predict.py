@@ -33,9 +33,9 @@ def command(
 
     from m4sam_core.config import PipelineConfig
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+    from m4sam_core.predict_folder import list_frames, predict_folder
+    from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.weights import resolve_model
-    from m4sam_training.overlay_video import write_overlay_video
-    from m4sam_training.predict_folder import list_frames, predict_folder
 
     cfg = PipelineConfig.parse(nested_settings([*settings, f"device={device}"]))
     frames = list_frames(rgb_dir, depth_dir)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from m4sam_training.whole_file import whole_file
+from m4sam_core.host.files import whole_file
 
 
 class Journal:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from m4sam_core.errors import M4SamError
-from m4sam_core.tied_process import tied
+from m4sam_core.host.tied import tied
 
 # Each process gets a signal and this long to follow it before the next, harder one.
 STOP_SIGNALS: tuple[tuple[signal.Signals, float], ...] = (

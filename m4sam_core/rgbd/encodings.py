@@ -2,8 +2,8 @@
 
 One table, `ENCODINGS`, names every encoding with its pixel layout and how it becomes rgb. Reading makes no copy of the
 message (a read-only view on `msg.data`, any `step`, either endianness); only a change of colour or byte order does.
-Messages are duck-typed (`height width encoding is_bigendian step data`), so rclpy's (m4sam_ros) and rosbags'
-(m4sam_training) both work. Making messages is m4sam_ros.convert's business.
+Messages are duck-typed (`height width encoding is_bigendian step data`), so rclpy's and rosbags' both work.
+Making messages is the node's business.
 
 Why not cv_bridge: it breaks on NumPy 2, and one build in circulation decodes 16UC1 depth as 8 bit without an error.
 """

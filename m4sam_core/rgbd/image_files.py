@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from m4sam_core.errors import InputError
-from m4sam_training.whole_file import whole_file
+from m4sam_core.host.files import whole_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Read in this order of preference when one frame has several files; lossless first."""

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.overlay import draw_overlay
-from m4sam_training.image_files import read_grey, read_rgb
-from m4sam_training.whole_file import whole_file
+from m4sam_core.host.files import whole_file
+from m4sam_core.rgbd.image_files import read_grey, read_rgb
+from m4sam_core.rgbd.pictures import draw_overlay
 
 
 def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: float) -> int:

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.depth import PreparedDepth
-from m4sam_core.images import resize_rgb
+from m4sam_core.vision.depth import PreparedDepth
+from m4sam_core.vision.images import resize_rgb
 
 Array = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.depth import PreparedDepth, without_depth
+from m4sam_core.vision.depth import PreparedDepth, without_depth
 
 _WIDTH_PX = 160  # both images are compared at this width
 _REACH_PX, _STEP_PX = 12, 3  # shifts tried, of those pixels: 7.5 % of the width to each side

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import M4SamError
-from m4sam_core.tied_process import tied
+from m4sam_core.host.tied import tied
 
 NODE_CODE = "import sys; from m4sam_ros.node import main; sys.exit(main())"
 DDS_PROFILE = Path("config") / "dds" / "fastdds_shm.xml"
@@ -124,8 +124,8 @@ class Graph:
         return self.start("player", [sys.executable, "-m", "m4sam_ros.player", *arguments])
 
     def measure(self, *arguments: str) -> GraphProcess:
-        """`python -m m4sam_ros.benchmark ...`."""
-        return self.start(arguments[0], [sys.executable, "-m", "m4sam_ros.benchmark", *arguments])
+        """`python -m m4sam_ros.bench.probes ...`."""
+        return self.start(arguments[0], [sys.executable, "-m", "m4sam_ros.bench.probes", *arguments])
 
     def start(self, name: str, command: list[str]) -> GraphProcess:
         """Any command."""

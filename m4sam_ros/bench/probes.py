@@ -1,8 +1,8 @@
 """What `m4sam bench node` runs in processes of its own: each prints one JSON object.
 
-python -m m4sam_ros.benchmark convert             conversions, microseconds each
-python -m m4sam_ros.benchmark publish             publishing masks to a subscriber, milliseconds each
-python -m m4sam_ros.benchmark probe --idle 2      when images and their masks arrive at a subscriber
+python -m m4sam_ros.bench.probes convert             conversions, microseconds each
+python -m m4sam_ros.bench.probes publish             publishing masks to a subscriber, milliseconds each
+python -m m4sam_ros.bench.probes probe --idle 2      when images and their masks arrive at a subscriber
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from m4sam_ros.compressed import compressed_to_rgb, rgb_to_compressed
-from m4sam_ros.compressed_depth import compressed_depth_to_numpy, numpy_to_compressed_depth
-from m4sam_ros.convert import ENCODINGS, image_to_depth, image_to_rgb, image_writer, numpy_to_image
+from m4sam_ros.messages.compressed import compressed_to_rgb, rgb_to_compressed
+from m4sam_ros.messages.compressed_depth import compressed_depth_to_numpy, numpy_to_compressed_depth
+from m4sam_ros.messages.convert import ENCODINGS, image_to_depth, image_to_rgb, image_writer, numpy_to_image
 
 VGA = (480, 640)
 HD = (720, 1280)

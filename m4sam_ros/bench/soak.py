@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from m4sam_training.ros_graph import Graph, GraphProcess, running_graph
-from m4sam_training.synth.clip import write_clip
+from m4sam_ros.bench.graph import Graph, GraphProcess, running_graph
+from m4sam_ros.generated import generate_clip
 
 _CLIP_FRAMES = 120
 _PATIENCE_S = 120.0
@@ -49,7 +49,7 @@ def soak(
     with tempfile.TemporaryDirectory(prefix="m4sam_soak_") as folder:
         if clip is None:
             clip = Path(folder) / "clip"
-            write_clip(clip, seed=7, frames=_CLIP_FRAMES)
+            generate_clip(clip, Path(folder) / "logs", _CLIP_FRAMES, seed=7)
         length = len(list((clip / "rgb").iterdir()))
         loops = -(-frames // length)
         with running_graph() as graph:

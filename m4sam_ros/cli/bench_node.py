@@ -21,9 +21,9 @@ def command(
     """
     from rich.console import Console
 
+    from m4sam_core.bench.model import machine
     from m4sam_core.checkpoint import write_atomically
-    from m4sam_training.bench_model import machine
-    from m4sam_training.node_bench import bench_node
+    from m4sam_ros.bench.node import bench_node
 
     console = Console()
     with console.status("starting") as status:

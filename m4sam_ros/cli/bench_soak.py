@@ -29,9 +29,9 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
+    from m4sam_core.bench.model import machine
     from m4sam_core.checkpoint import write_atomically
-    from m4sam_training.bench_model import machine
-    from m4sam_training.node_soak import soak
+    from m4sam_ros.bench.soak import soak
 
     console = Console()
     with Progress(console=console, transient=True) as progress:

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m4sam_core.errors import InputError, M4SamError
-from m4sam_ros.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
+from m4sam_core.host.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
+from m4sam_ros.generated import generate_clip
 from m4sam_ros.share import shared_folder
 
 if TYPE_CHECKING:
-    from m4sam_ros.demo_report import Observer
+    from m4sam_ros.demo.report import Observer
 
 CLIP_SEED = 2_000_005  # far from the seeds of the training clips
-CLIP_TIMEOUT_S = 1800.0
 START_TIMEOUT_S = 180.0  # loading and warming up a large model on a slow machine
 CONNECT_TIMEOUT_S = 60.0
 DISCOVERY_S = 2.5  # the player waits for one listener; this is for the other one
@@ -59,7 +59,7 @@ class DemoSettings:
 
 
 def run_demo(settings: DemoSettings) -> dict[str, Any]:
-    """Play a clip through the graph; returns the summary, see `m4sam_ros.demo_report.make_summary`.
+    """Play a clip through the graph; returns the summary, see `m4sam_ros.demo.report.make_summary`.
 
     Raises:
         InputError: the clip's folder is not usable.
@@ -70,7 +70,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     os.environ.update(private_network(share))
     clip = checked_clip(settings.clip) if settings.clip is not None else generated_clip(settings)
     with running(os.environ, settings.out / "logs") as group:
-        from m4sam_ros.demo_report import Observer
+        from m4sam_ros.demo.report import Observer
 
         observer = Observer()
         try:
@@ -80,7 +80,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
 
 
 def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSettings, share: Path) -> dict[str, Any]:
-    from m4sam_ros.demo_report import MASK_TOPIC, RGB_TOPIC, make_summary, read_json
+    from m4sam_ros.demo.report import MASK_TOPIC, RGB_TOPIC, make_summary, read_json
 
     clip, out, model = settings.clip, settings.out, settings.model
     launched = time.monotonic()
@@ -144,19 +144,7 @@ def generated_clip(settings: DemoSettings) -> Path:
     if not (folder / "rgb").is_dir() or len(list((folder / "rgb").iterdir())) != frames:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"generating a clip of {frames} frames", flush=True)
-        command = [
-            *executable("m4sam", "m4sam_training.cli.main"),
-            "clip",
-            str(folder),
-            "--frames",
-            str(frames),
-            "--seed",
-            str(CLIP_SEED),
-        ]
-        with running(os.environ, settings.out / "logs") as group:
-            maker = group.start("clip", command)
-            maker.wait(CLIP_TIMEOUT_S)
-            maker.check_succeeded()
+        generate_clip(folder, settings.out / "logs", frames, CLIP_SEED)
     return folder.resolve()
 
 
@@ -219,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=usual.rate, help="speed; 0.5 is half as fast (%(default)s)")
     settings = DemoSettings(**vars(parser.parse_args(arguments)))
     try:
-        from m4sam_ros.demo_report import summary_lines
+        from m4sam_ros.demo.report import summary_lines
 
         summary = run_demo(settings)
     except M4SamError as error:

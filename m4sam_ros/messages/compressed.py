@@ -1,4 +1,4 @@
-"""Making `sensor_msgs/CompressedImage` of colour pictures; the decoder is in m4sam_core.ros_compressed."""
+"""Making `sensor_msgs/CompressedImage` of colour pictures; the decoder is in m4sam_core.rgbd.compressed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.ros_compressed import compressed_to_rgb
+from m4sam_core.rgbd.compressed import compressed_to_rgb
 
 __all__ = ["compressed_to_rgb", "rgb_to_compressed"]
 
@@ -21,7 +21,7 @@ def rgb_to_compressed(rgb: np.ndarray, header: Any = None, quality: int = 85) ->
     """
     from sensor_msgs.msg import CompressedImage
 
-    from m4sam_ros.convert import to_ros_bytes
+    from m4sam_ros.messages.convert import to_ros_bytes
 
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise InputError(f"picture to compress: expected (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}; convert it")

@@ -1,4 +1,4 @@
-"""Making `compressedDepth` messages; the format and its decoder are in m4sam_core.ros_compressed_depth."""
+"""Making `compressedDepth` messages; the format and its decoder are in m4sam_core.rgbd.compressed_depth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.ros_compressed_depth import compressed_depth_to_numpy
+from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
 
 __all__ = ["compressed_depth_to_numpy", "numpy_to_compressed_depth"]
 
@@ -31,7 +31,7 @@ def numpy_to_compressed_depth(
     """
     from sensor_msgs.msg import CompressedImage
 
-    from m4sam_ros.convert import to_ros_bytes
+    from m4sam_ros.messages.convert import to_ros_bytes
 
     if depth.ndim != 2 or depth.dtype not in (np.uint16, np.float32):
         got = f"{depth.shape} {depth.dtype}"

@@ -1,6 +1,6 @@
 """Numpy arrays to ROS image messages, and, re-exported from the core, the way back.
 
-Pixel encodings and reading live in m4sam_core.ros_images, which needs no ROS and serves the bag tools too.
+Pixel encodings and reading live in m4sam_core.rgbd.encodings, which needs no ROS and serves the bag tools too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.ros_images import (
+from m4sam_core.rgbd.encodings import (
     DEPTH_ENCODINGS,
     ENCODINGS,
     RGB_ENCODINGS,
@@ -123,7 +123,7 @@ def _checked_step(pixels: np.ndarray, encoding: str) -> int:
     known = ENCODINGS.get(encoding)
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if known is None or known.planar:
-        raise _bad("encoding", "a key of ENCODINGS", encoding, "see m4sam_core/ros_images.py")
+        raise _bad("encoding", "a key of ENCODINGS", encoding, "see m4sam_core/rgbd/encodings.py")
     if pixels.ndim not in (2, 3) or channels != known.channels or pixels.dtype != np.dtype(known.dtype):
         expected = f"{known.channels} channel(s) of {np.dtype(known.dtype).name} for {encoding}"
         raise _bad("array", expected, f"{pixels.shape} {pixels.dtype}", "convert it first")

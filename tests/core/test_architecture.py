@@ -19,7 +19,7 @@ def test_import_contracts():
     assert shown.returncode == 0, shown.stdout
 
 
-@pytest.mark.parametrize("module", ["m4sam_core", "m4sam_core.config", "m4sam_training.cli.main"])
+@pytest.mark.parametrize("module", ["m4sam_core", "m4sam_core.config", "m4sam_core.cli.main"])
 def test_import_is_light(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'cv2', 'rclpy', 'sam2') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

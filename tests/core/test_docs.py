@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_training.cli.main import COMMANDS
+from m4sam_core.cli.main import COMMANDS
 
 REPO = Path(__file__).resolve().parents[2]
 PAGES = [

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import pytest
 
+from m4sam_core import download as module
+from m4sam_core.cli.main import main
+from m4sam_core.download import FILES, DownloadError, RemoteFile, download, get_file
 from m4sam_core.errors import ConfigError
 from m4sam_core.weights import resolve_model
-from m4sam_training import download as module
-from m4sam_training.cli.main import main
-from m4sam_training.download import FILES, DownloadError, RemoteFile, download, get_file
 
 DATA = bytes(range(256)) * 4000
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-FAULTY_NODE = Path(__file__).parent / "faulty_node.py"
+FAULTY_NODE = Path(__file__).parent / "node" / "faulty_node.py"
 NODE = "/saliency/m4sam"
 TIMEOUT_S = 30.0
 ASK_AGAIN_S = 5.0
@@ -89,12 +89,12 @@ class Camera:
         self._bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the node to subscribe")
 
     def rgb_msg(self, stamp: float, encoding: str = "rgb8", pixels: np.ndarray | None = None) -> Any:
-        from m4sam_ros.convert import numpy_to_image
+        from m4sam_ros.messages.convert import numpy_to_image
 
         return numpy_to_image(self.rgb if pixels is None else pixels, encoding, header(stamp, self.frame_id))
 
     def depth_msg(self, stamp: float, encoding: str = "16UC1", pixels: np.ndarray | None = None) -> Any:
-        from m4sam_ros.convert import numpy_to_image
+        from m4sam_ros.messages.convert import numpy_to_image
 
         return numpy_to_image(self.depth if pixels is None else pixels, encoding, header(stamp, self.frame_id))
 

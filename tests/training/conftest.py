@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_training.checkpointing import Progress
-from m4sam_training.trainer import Trainer
+from m4sam_training.train.checkpointing import Progress
+from m4sam_training.train.trainer import Trainer
 from tests.training.discs import ALONE, Discs, settings
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from m4sam_core.checkpoint import load_checkpoint
-from m4sam_training.distributed import World
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_log import read_metrics
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import World
+from m4sam_training.train.log import read_metrics
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 

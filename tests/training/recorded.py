@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import yaml
 
-from m4sam_training.bag_convert import ConvertConfig
-from m4sam_training.bag_export import export_videos
-from m4sam_training.bag_source import BagSource
-from m4sam_training.bag_write import ImageBagWriter
-from m4sam_training.generate import generate_dataset
-from m4sam_training.scan import scan_split
+from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.bags.write import ImageBagWriter
+from m4sam_training.bags.convert import ConvertConfig
+from m4sam_training.bags.export import export_videos
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import scan_split
 
 CFG = ConvertConfig(split="train")
 FRAMES = 6

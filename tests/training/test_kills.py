@@ -22,21 +22,21 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint, save_checkpoint
 from m4sam_core.config import ModelConfig, PipelineConfig
+from m4sam_core.download import RemoteFile, download
+from m4sam_core.host.files import write_json
+from m4sam_core.host.journal import Journal, read_journal
 from m4sam_core.pipeline import SaliencyPipeline
-from m4sam_training.bag_commit import commit, finished, locked
-from m4sam_training.bag_convert import ConvertConfig, convert_bag
-from m4sam_training.bag_export import export_videos
-from m4sam_training.bag_source import BagSource
-from m4sam_training.checkpointing import Progress, list_checkpoints, load_training_state, save_training_checkpoint
-from m4sam_training.download import RemoteFile, download
-from m4sam_training.evaluate import evaluate
-from m4sam_training.generate import generate_dataset
-from m4sam_training.image_files import image_size, read_grey
-from m4sam_training.journal import Journal, read_journal
-from m4sam_training.predict_dataset import Prediction
-from m4sam_training.predict_folder import list_frames, predict_folder
-from m4sam_training.scan import scan_split
-from m4sam_training.whole_file import write_json
+from m4sam_core.predict_folder import list_frames, predict_folder
+from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.image_files import image_size, read_grey
+from m4sam_training.bags.commit import commit, finished, locked
+from m4sam_training.bags.convert import ConvertConfig, convert_bag
+from m4sam_training.bags.export import export_videos
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import scan_split
+from m4sam_training.eval.evaluate import evaluate
+from m4sam_training.eval.predict_dataset import Prediction
+from m4sam_training.train.checkpointing import Progress, list_checkpoints, load_training_state, save_training_checkpoint
 
 FRAMES, HEIGHT, WIDTH = 8, 72, 96
 CFG = ConvertConfig(split="train", cut="time", segment_s=0.25)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.pairing import NearestStampPairer, Pair
-from m4sam_core.ros_compressed import compressed_to_rgb
-from m4sam_core.ros_compressed_depth import compressed_depth_to_numpy
-from m4sam_core.ros_images import DEPTH_ENCODINGS, image_to_depth, image_to_numpy, image_to_rgb
-from m4sam_training.bag_source import BagMessage, BagSource, Topic, check_topic
+from m4sam_core.rgbd.bags.source import BagMessage, BagSource, Topic, check_topic
+from m4sam_core.rgbd.compressed import compressed_to_rgb
+from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
+from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, image_to_depth, image_to_numpy, image_to_rgb
+from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
 
 IMAGE, COMPRESSED, CAMERA_INFO = (
     "sensor_msgs/msg/Image",

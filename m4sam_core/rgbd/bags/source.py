@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.bag_salvage import salvage, sqlite_is_short
+from m4sam_core.rgbd.bags.salvage import salvage, sqlite_is_short
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")

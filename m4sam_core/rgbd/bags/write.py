@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.ros_images import ENCODINGS
+from m4sam_core.rgbd.encodings import ENCODINGS
 
 Storage = Literal["mcap", "sqlite3"]
 STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
@@ -83,7 +83,7 @@ class ImageBagWriter:
         Args:
             topic: its topic.
             pixels: (H, W) or (H, W, C) of exactly the encoding's type.
-            encoding: a key of `m4sam_core.ros_images.ENCODINGS`.
+            encoding: a key of `m4sam_core.rgbd.encodings.ENCODINGS`.
             stamp_ns: header stamp.
             frame_id: header frame.
             log_ns: time of recording; None: the stamp.

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from m4sam_core.bench.stream import bench_stream
 from m4sam_core.errors import ConfigError
-from m4sam_training.stream_bench import bench_stream
 
 MEGABYTE = 2**20
 

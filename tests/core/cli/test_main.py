@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from m4sam_core.cli import doctor, doctor_checks
+from m4sam_core.cli.doctor_checks import Check
+from m4sam_core.cli.main import COMMANDS, main
+from m4sam_core.cli.table import Entry
 from m4sam_core.errors import ConfigError
-from m4sam_training.cli import doctor, doctor_checks
-from m4sam_training.cli.doctor_checks import Check
-from m4sam_training.cli.main import COMMANDS, Entry, main
 
 
 def entries():
@@ -28,7 +29,7 @@ def test_every_command_explains_itself(words, capsys):
 
 def test_help_lists_every_command_without_importing_torch_or_ros():
     code = (
-        "import sys; from m4sam_training.cli.main import main; code = main(['--help']); "
+        "import sys; from m4sam_core.cli.main import main; code = main(['--help']); "
         "print('LOADED', [m for m in ('torch', 'rclpy', 'cv2', 'sam2') if m in sys.modules], code)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

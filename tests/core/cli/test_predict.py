@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from m4sam_core import predict_folder
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
+from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.pipeline import SaliencyPipeline
-from m4sam_training import predict_folder
-from m4sam_training.cli.main import main
-from m4sam_training.image_files import read_grey, write_png
-from m4sam_training.predict_folder import JOURNAL, list_frames
+from m4sam_core.predict_folder import JOURNAL, list_frames
+from m4sam_core.rgbd.image_files import read_grey, write_png
 
 FRAMES, CUT = 14, 8
 

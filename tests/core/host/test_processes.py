@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_ros.processes import Interruption, ManagedProcess, ProcessError, executable, running
+from m4sam_core.host.processes import Interruption, ManagedProcess, ProcessError, executable, running
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 QUICK = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 2.0))
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -27,7 +27,7 @@ time.sleep(600)
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from m4sam_ros.processes import running
+from m4sam_core.host.processes import running
 folder, child = Path(sys.argv[1]), sys.argv[2]
 try:
     with running(os.environ, folder) as group:

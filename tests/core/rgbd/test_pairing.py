@@ -7,7 +7,7 @@ import random
 import pytest
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.pairing import TOLERANCE_BOUNDS_S, NearestStampPairer
+from m4sam_core.rgbd.pairing import TOLERANCE_BOUNDS_S, NearestStampPairer
 
 EPS = 1e-9
 

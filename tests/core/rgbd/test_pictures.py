@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_core.overlay import color_depth, contact_sheet, draw_overlay, fit_picture
+from m4sam_core.rgbd.pictures import color_depth, contact_sheet, draw_overlay, fit_picture
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 

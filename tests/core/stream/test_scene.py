@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from m4sam_core.config import DepthConfig, SceneConfig
-from m4sam_core.depth import prepare_depth
 from m4sam_core.stream.cues import compare_frames, describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector, scene_score, threshold_of
+from m4sam_core.vision.depth import prepare_depth
 
 HEIGHT, WIDTH, FPS = 120, 160, 15.0
 

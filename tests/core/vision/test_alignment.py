@@ -7,9 +7,9 @@ import pytest
 
 from m4sam_core.build import build_model
 from m4sam_core.config import DepthConfig, ModelConfig, PipelineConfig
-from m4sam_core.depth import prepare_depth
-from m4sam_core.depth_alignment import DepthAlignment, misalignment
 from m4sam_core.pipeline import SaliencyPipeline
+from m4sam_core.vision.alignment import DepthAlignment, misalignment
+from m4sam_core.vision.depth import prepare_depth
 
 HEIGHT, WIDTH = 240, 320
 

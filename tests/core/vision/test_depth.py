@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.depth import prepare_depth
+from m4sam_core.vision.depth import prepare_depth
 
 FIXED = DepthConfig(range="fixed", min_m=1.0, max_m=5.0)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from m4sam_core.errors import InputError
-from m4sam_core.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
+from m4sam_core.vision.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
 
 
 def picture(height, width, seed=0):

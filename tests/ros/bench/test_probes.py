@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from m4sam_ros.benchmark import _figures, _stamp_ns, convert
-from m4sam_ros.convert import DEPTH_ENCODINGS, ENCODINGS, RGB_ENCODINGS
+from m4sam_ros.bench.probes import _figures, _stamp_ns, convert
+from m4sam_ros.messages.convert import DEPTH_ENCODINGS, ENCODINGS, RGB_ENCODINGS
 
 pytestmark = pytest.mark.ros
 
@@ -44,7 +44,7 @@ def test_stamp_of_serialised_messages_of_either_byte_order():
 
 
 def m4sam(*arguments):
-    command = [sys.executable, "-m", "m4sam_training.cli.main", *arguments]
+    command = [sys.executable, "-m", "m4sam_core.cli.main", *arguments]
     subprocess.run(command, check=True, timeout=550)
 
 

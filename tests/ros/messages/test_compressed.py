@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_core.ros_compressed import compressed_to_rgb
-from m4sam_core.ros_compressed_depth import compressed_depth_to_numpy
-from m4sam_ros.compressed import rgb_to_compressed
-from m4sam_ros.compressed_depth import numpy_to_compressed_depth
+from m4sam_core.rgbd.compressed import compressed_to_rgb
+from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
+from m4sam_ros.messages.compressed import rgb_to_compressed
+from m4sam_ros.messages.compressed_depth import numpy_to_compressed_depth
 
 QUANT_A, QUANT_B = 100.0 * 101.0, 1.0 - 100.0 * 101.0 / 10.0
 

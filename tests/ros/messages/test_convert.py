@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_ros import convert
+from m4sam_ros.messages import convert
 
 H, W = 6, 8
 

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from m4sam_ros import convert
-from tests.ros.test_convert import INTERLEAVED, H, W, random_pixels
+from m4sam_ros.messages import convert
+from tests.ros.messages.test_convert import INTERLEAVED, H, W, random_pixels
 
 pytestmark = pytest.mark.ros
 

@@ -9,13 +9,13 @@ import shutil
 import numpy as np
 import pytest
 
+from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.bag_convert import ConvertConfig, convert_bag, split_of
-from m4sam_training.bag_frames import choose_topics
-from m4sam_training.bag_jobs import bag_names, convert_bags
-from m4sam_training.bag_source import BagSource, find_bags
-from m4sam_training.bag_write import ImageBagWriter
-from m4sam_training.cli.main import main
+from m4sam_core.rgbd.bags.frames import choose_topics
+from m4sam_core.rgbd.bags.source import BagSource, find_bags
+from m4sam_core.rgbd.bags.write import ImageBagWriter
+from m4sam_training.bags.convert import ConvertConfig, convert_bag, split_of
+from m4sam_training.bags.jobs import bag_names, convert_bags
 from tests.training.recorded import CFG, FRAMES, assert_same_images, images, noise_frame, record, write_bag
 
 

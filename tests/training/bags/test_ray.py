@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from m4sam_training.bag_convert import ConvertConfig
-from m4sam_training.bag_export import export_videos
-from m4sam_training.bag_jobs import convert_bags
-from m4sam_training.bag_source import find_bags
-from m4sam_training.generate import generate_dataset
-from m4sam_training.scan import scan_split
+from m4sam_core.rgbd.bags.source import find_bags
+from m4sam_training.bags.convert import ConvertConfig
+from m4sam_training.bags.export import export_videos
+from m4sam_training.bags.jobs import convert_bags
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import scan_split
 
 pytestmark = pytest.mark.slow
 CFG = ConvertConfig(split="train", cut="none")

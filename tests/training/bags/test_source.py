@@ -12,13 +12,13 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
-from m4sam_training.bag_convert import ConvertConfig, convert_bag
-from m4sam_training.bag_export import export_videos, predict_bag
-from m4sam_training.bag_frames import Drops, choose_topics, read_frames
-from m4sam_training.bag_source import BagSource
-from m4sam_training.bag_write import ImageBagWriter
-from m4sam_training.image_files import write_png
-from m4sam_training.scan import scan_split
+from m4sam_core.rgbd.bags.frames import Drops, choose_topics, read_frames
+from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.bags.write import ImageBagWriter
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_training.bags.convert import ConvertConfig, convert_bag
+from m4sam_training.bags.export import export_videos, predict_bag
+from m4sam_training.data.scan import scan_split
 from tests.training.recorded import CFG, FRAMES, assert_same_images, images, record, write_ros1
 
 

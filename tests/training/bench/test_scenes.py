@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from m4sam_core.cli.main import main
 from m4sam_core.config import SceneConfig
-from m4sam_training import scene_bench
-from m4sam_training.cli.main import main
-from m4sam_training.image_files import write_png
-from m4sam_training.scene_bench import FPS, make_recording, score_recording, undisturbed_score
-from m4sam_training.scene_disturbances import EFFECTS
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_training.bench import scenes as scene_bench
+from m4sam_training.bench.disturbances import EFFECTS
+from m4sam_training.bench.scenes import FPS, make_recording, score_recording, undisturbed_score
 
 
 def shot(seed, frames=50):

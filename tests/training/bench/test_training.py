@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from m4sam_core.cli.main import main
 from m4sam_core.errors import M4SamError
-from m4sam_training.cli.main import main
-from m4sam_training.generate import generate_dataset
-from m4sam_training.train_bench import KeptActivations, bench_step_apart
-from m4sam_training.train_config import load_train_config
+from m4sam_training.bench.training import KeptActivations, bench_step_apart
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.train.config import load_train_config
 
-SMOKE = Path(__file__).resolve().parents[2] / "config" / "train" / "smoke.yaml"
+SMOKE = Path(__file__).resolve().parents[3] / "config" / "train" / "smoke.yaml"
 
 
 def test_kept_activations_counts_every_storage_once_and_no_weights():

@@ -11,12 +11,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.datasets import VideoClipDataset
-from m4sam_training.frames import Clip, clip_tensors, depth_tensor, from_metres, rgb_tensor, to_metres
-from m4sam_training.generate import generate_dataset
-from m4sam_training.layouts import LAYOUTS
-from m4sam_training.train_config import AugmentConfig
-from m4sam_training.transforms import ClipAugmentation
+from m4sam_training.data.datasets import VideoClipDataset
+from m4sam_training.data.frames import Clip, clip_tensors, depth_tensor, from_metres, rgb_tensor, to_metres
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.layouts import LAYOUTS
+from m4sam_training.data.transforms import ClipAugmentation
+from m4sam_training.train.config import AugmentConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_training.layouts import LAYOUTS
+from m4sam_training.data.layouts import LAYOUTS
 
 pytestmark = pytest.mark.slow
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def m4sam(folder, *arguments):
     env = {**os.environ, "PYTHONPATH": f"{REPO}:{REPO / 'training'}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "m4sam_training.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "m4sam_core.cli.main", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.check import check_dataset
-from m4sam_training.cli.main import main
-from m4sam_training.generate import generate_dataset
-from m4sam_training.image_files import read_depth, read_mask, write_png
-from m4sam_training.layouts import LAYOUTS, get_layout
-from m4sam_training.plain_yaml import load_yaml
-from m4sam_training.scan import available_splits, scan_split
+from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.image_files import read_depth, read_mask, write_png
+from m4sam_training.data.check import check_dataset
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.layouts import LAYOUTS, get_layout
+from m4sam_training.data.scan import available_splits, scan_split
 
 SMALL = {"height": 72, "width": 96}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.depth import prepare_depth
-from m4sam_core.depth_alignment import DepthAlignment
-from m4sam_training.corruptions import corrupt_clip
+from m4sam_core.vision.alignment import DepthAlignment
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_training.data.corruptions import corrupt_clip
 from m4sam_training.synth.clip import generate_clip
 
 SEEDS = range(40, 50)

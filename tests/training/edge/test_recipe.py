@@ -12,10 +12,12 @@ from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.errors import CheckpointError, InputError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.pipeline import SaliencyPipeline
-from m4sam_training import edge, edge_ablate, edge_photos
-from m4sam_training.edge_data import ClipStore, damage_depth, render_clip
-from m4sam_training.edge_eval import without_memory
-from m4sam_training.edge_trunk import BN_EPS, load_imagenet_trunk
+from m4sam_training.edge import ablate as edge_ablate
+from m4sam_training.edge import photos as edge_photos
+from m4sam_training.edge import recipe as edge
+from m4sam_training.edge.data import ClipStore, damage_depth, render_clip
+from m4sam_training.edge.eval import without_memory
+from m4sam_training.edge.trunk import BN_EPS, load_imagenet_trunk
 from m4sam_training.synth.clip import PLAIN_STYLE
 
 

@@ -11,14 +11,22 @@ import pytest
 import torch
 from rich.console import Console
 
+from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_training.ablate import GROUPS, VARIANTS, AblationJob, ablation_table, as_list, choose_variants, run_variant
-from m4sam_training.cli.main import main
-from m4sam_training.distributed import World
-from m4sam_training.starting_model import starting_model
-from m4sam_training.train_step import TrainStep
+from m4sam_training.eval.ablate import (
+    GROUPS,
+    VARIANTS,
+    AblationJob,
+    ablation_table,
+    as_list,
+    choose_variants,
+    run_variant,
+)
+from m4sam_training.train.distributed import World
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.step import TrainStep
 
-SMOKE = Path(__file__).resolve().parents[2] / "config" / "train" / "smoke.yaml"
+SMOKE = Path(__file__).resolve().parents[3] / "config" / "train" / "smoke.yaml"
 QUICK = ("run.max_steps=1", "run.tensorboard=false", "run.device=cpu", "data.clip_length=2", "run.threads=1")
 
 

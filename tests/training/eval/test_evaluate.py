@@ -13,16 +13,16 @@ import torch
 
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
+from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.cli.main import main
-from m4sam_training.evaluate import evaluate
-from m4sam_training.generate import generate_dataset
-from m4sam_training.image_files import read_mask, write_png
-from m4sam_training.predict_dataset import PredictConfig, predict_scan, read_mask_folder
-from m4sam_training.protocols import PROTOCOLS
-from m4sam_training.scan import scan_split
-from m4sam_training.scoring import FrameScorer, summary, to_uint8
+from m4sam_core.rgbd.image_files import read_mask, write_png
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import scan_split
+from m4sam_training.eval.evaluate import evaluate
+from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan, read_mask_folder
+from m4sam_training.eval.protocols import PROTOCOLS
+from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
 
 EPS = np.spacing(1)
 
@@ -139,7 +139,7 @@ def test_video_average_counts_every_video_once(data):
 
 def test_clip_mode_restarts_and_equals_the_recurrence(data, model):
     from m4sam_core.stream.recurrence import unroll_clip
-    from m4sam_training.frames import clip_tensors, read_clip
+    from m4sam_training.data.frames import clip_tensors, read_clip
 
     scan = scan_split(data / "D", "rdvs", "test")
     got = [item.mask_prob for item in predict_scan(model, scan, PredictConfig(clip_length=2))]

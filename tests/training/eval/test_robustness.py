@@ -11,11 +11,10 @@ import torch
 
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
+from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
-from m4sam_training import robustness
-from m4sam_training.cli.main import main
-from m4sam_training.corruptions import (
+from m4sam_training.data.corruptions import (
     DEPTH_CORRUPTIONS,
     LAG_FRAMES,
     RGB_CORRUPTIONS,
@@ -23,10 +22,11 @@ from m4sam_training.corruptions import (
     corrupt_clip,
     corrupt_rgb,
 )
-from m4sam_training.frames import Clip
-from m4sam_training.generate import generate_dataset
-from m4sam_training.robustness import Cell, RobustnessResult, make_fault, plan
-from m4sam_training.scan import Video
+from m4sam_training.data.frames import Clip
+from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import Video
+from m4sam_training.eval import robustness
+from m4sam_training.eval.robustness import Cell, RobustnessResult, make_fault, plan
 
 
 def scene(height=240, width=320):

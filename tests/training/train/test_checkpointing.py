@@ -11,10 +11,16 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint, save_checkpoint
 from m4sam_core.errors import CheckpointError, ConfigError
-from m4sam_training.checkpointing import Progress, list_checkpoints, load_adapter, load_training_state, trainable_state
-from m4sam_training.resuming import choose_checkpoint
-from m4sam_training.starting_model import starting_model
-from m4sam_training.trainer import Trainer
+from m4sam_training.train.checkpointing import (
+    Progress,
+    list_checkpoints,
+    load_adapter,
+    load_training_state,
+    trainable_state,
+)
+from m4sam_training.train.resuming import choose_checkpoint
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.trainer import Trainer
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.train_config import TrainConfig, load_train_config
+from m4sam_training.train.config import TrainConfig, load_train_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "config" / "train").glob("*.yaml"))
 
 
 def flat(values: dict, prefix: str = "") -> dict:

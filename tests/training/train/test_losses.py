@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from m4sam_core.types import ClipOutput
-from m4sam_training import losses
-from m4sam_training.train_config import LossConfig, TrainConfig
+from m4sam_training.train import losses
+from m4sam_training.train.config import LossConfig, TrainConfig
 
 
 @pytest.fixture

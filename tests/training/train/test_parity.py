@@ -18,9 +18,9 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import official_key
-from m4sam_training.distributed import World
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_step import StepReport, TrainStep
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import World
+from m4sam_training.train.step import StepReport, TrainStep
 from tests.golden import kit
 
 pytestmark = [pytest.mark.golden, pytest.mark.slow]

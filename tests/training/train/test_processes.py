@@ -19,15 +19,15 @@ import torch
 
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint, read_header
+from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
-from m4sam_training.checkpointing import Progress, list_checkpoints, load_training_state, save_training_checkpoint
-from m4sam_training.cli.main import main
-from m4sam_training.train_log import read_metrics
+from m4sam_training.train.checkpointing import Progress, list_checkpoints, load_training_state, save_training_checkpoint
+from m4sam_training.train.log import read_metrics
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 SMOKE = str(REPO / "config" / "train" / "smoke.yaml")
 ENV = {**os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'training'}", "OMP_NUM_THREADS": "1"}
-MODULE = "m4sam_training.cli.main"
+MODULE = "m4sam_core.cli.main"
 
 
 @pytest.fixture(scope="module")

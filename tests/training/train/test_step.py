@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from m4sam_core.build import build_model
-from m4sam_training.optim import learning_rates, make_optimizer
-from m4sam_training.starting_model import starting_model
-from m4sam_training.train_data import ClipSampler
-from m4sam_training.train_step import TrainStep
+from m4sam_training.train.loading import ClipSampler
+from m4sam_training.train.optim import learning_rates, make_optimizer
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.step import TrainStep
 from tests.training.discs import ALONE, Discs, equal, settings
 
 

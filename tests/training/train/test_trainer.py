@@ -14,13 +14,13 @@ import torch
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError
 from m4sam_core.stream.recurrence import unroll_clip
-from m4sam_training.checkpointing import Progress, list_checkpoints
-from m4sam_training.distributed import choose_device
-from m4sam_training.starting_model import starting_model
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_log import read_metrics
-from m4sam_training.train_step import DivergedError
-from m4sam_training.trainer import Trainer
+from m4sam_training.train.checkpointing import Progress, list_checkpoints
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import choose_device
+from m4sam_training.train.log import read_metrics
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.step import DivergedError
+from m4sam_training.train.trainer import Trainer
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.whole_file import write_json
+from m4sam_core.host.files import write_json
 
 
 def commit(

@@ -16,13 +16,13 @@ import numpy as np
 import yaml
 
 from m4sam_core.errors import ConfigError, InputError, M4SamError
-from m4sam_training.bag_commit import commit, finished, locked
-from m4sam_training.bag_frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
-from m4sam_training.bag_labels import Label, make_labeller
-from m4sam_training.bag_source import BagSource
-from m4sam_training.image_files import write_png
-from m4sam_training.scene_cuts import SceneCutter
-from m4sam_training.stems import safe_name
+from m4sam_core.rgbd.bags.frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
+from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_training.bags.commit import commit, finished, locked
+from m4sam_training.bags.labels import Label, make_labeller
+from m4sam_training.bags.scene_cuts import SceneCutter
+from m4sam_training.data.stems import safe_name
 
 Cut = Literal["scene", "time", "none"]
 Split = Literal["auto", "train", "val", "test"]

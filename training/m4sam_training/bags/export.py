@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.bag_frames import Drops, TopicChoice, choose_topics, read_frames
-from m4sam_training.bag_source import BagSource, check_topic
-from m4sam_training.bag_write import ImageBagWriter, Storage
-from m4sam_training.frames import from_metres, read_frame_depth, to_metres
-from m4sam_training.image_files import read_mask, read_rgb
-from m4sam_training.plain_yaml import load_yaml
-from m4sam_training.scan import Scan, Video
-from m4sam_training.stems import safe_name
+from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.bags.frames import Drops, TopicChoice, choose_topics, read_frames
+from m4sam_core.rgbd.bags.source import BagSource, check_topic
+from m4sam_core.rgbd.bags.write import ImageBagWriter, Storage
+from m4sam_core.rgbd.image_files import read_mask, read_rgb
+from m4sam_training.data.frames import from_metres, read_frame_depth, to_metres
+from m4sam_training.data.scan import Scan, Video
+from m4sam_training.data.stems import safe_name
 
 RGB_TOPIC, DEPTH_TOPIC, MASK_TOPIC = "/rgb/image", "/depth/image", "/saliency/mask"
 INFO_TOPIC = "/rgb/camera_info"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_training.bag_convert import BagReport, ConvertConfig, convert_bag
+from m4sam_training.bags.convert import BagReport, ConvertConfig, convert_bag
 
 Engine = Literal["local", "ray"]
 ENGINES: tuple[Engine, ...] = ("local", "ray")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_training.bag_frames import BagFrame, Drops
-from m4sam_training.image_files import IMAGE_SUFFIXES, read_mask
+from m4sam_core.rgbd.bags.frames import BagFrame, Drops
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_mask
 
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline

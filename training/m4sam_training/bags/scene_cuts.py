@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from m4sam_core.config import DepthConfig, SceneConfig
-from m4sam_core.depth import prepare_depth
+from m4sam_core.rgbd.bags.frames import BagFrame
 from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector
-from m4sam_training.bag_frames import BagFrame
+from m4sam_core.vision.depth import prepare_depth
 
 
 class SceneCutter:

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from m4sam_core.config import DepthConfig, SceneConfig
-from m4sam_core.depth import prepare_depth
 from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector
-from m4sam_training.scene_disturbances import EFFECTS, View, expose
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_training.bench.disturbances import EFFECTS, View, expose
 
 FPS = 15.0
 WITHIN_FRAMES = 2  # a reset counts as the cut's when it comes this soon after the first new frame

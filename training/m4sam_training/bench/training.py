@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from m4sam_core.errors import M4SamError
-from m4sam_training.distributed import World, choose_device
-from m4sam_training.starting_model import starting_model
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_data import ClipSampler, make_loader
-from m4sam_training.train_step import TrainStep
-from m4sam_training.trainer import peak_memory_gb
-from m4sam_training.training_clips import training_clips
+from m4sam_training.data.training_clips import training_clips
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import World, choose_device
+from m4sam_training.train.loading import ClipSampler, make_loader
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.step import TrainStep
+from m4sam_training.train.trainer import peak_memory_gb
 
 RESULT_MARK = "m4sam-train-bench:"
 
@@ -122,7 +122,7 @@ def bench_step_apart(cfg: TrainConfig, steps: int) -> StepFigures:
         M4SamError: the process failed; its own message has been printed.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "m4sam_training.train_bench", cfg.model_dump_json(), str(steps)]
+    command = [sys.executable, "-m", "m4sam_training.bench.training", cfg.model_dump_json(), str(steps)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     marked = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
     if done.returncode != 0 or not marked:

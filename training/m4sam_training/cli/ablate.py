@@ -25,8 +25,8 @@ def command(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only print the training commands."),
 ) -> None:
     """Train and score the paper's variants and print them beside its numbers."""
-    from m4sam_training.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
-    from m4sam_training.whole_file import write_json
+    from m4sam_core.host.files import write_json
+    from m4sam_training.eval.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
 
     console = Console(soft_wrap=True)
     job = AblationJob(config, tuple(assignments), data, out, processes, split)

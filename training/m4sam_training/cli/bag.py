@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from m4sam_training.bag_source import BagSource
+    from m4sam_core.rgbd.bags.source import BagSource
 
 app = typer.Typer(help="Rosbags (rosbag2 sqlite3 and mcap, ROS 1): look, convert, predict.", no_args_is_help=True)
 _RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image topic.")
@@ -23,7 +23,7 @@ _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) d
 def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags.")) -> None:
     """List topics, counts and rates, damage, and which topics would be used."""
     from m4sam_core.errors import InputError
-    from m4sam_training.bag_source import BagSource, find_bags
+    from m4sam_core.rgbd.bags.source import BagSource, find_bags
 
     console = Console(soft_wrap=True)
     unreadable = 0
@@ -40,7 +40,7 @@ def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags."
 
 def _describe(console: Console, source: BagSource) -> None:
     from m4sam_core.errors import InputError
-    from m4sam_training.bag_frames import choose_topics
+    from m4sam_core.rgbd.bags.frames import choose_topics
 
     table = Table("topic", "type", "messages", title=str(source.path), title_justify="left")
     for topic in source.topics:
@@ -82,11 +82,11 @@ def to_dataset(
     """Turn bags into a dataset of the m4sam layout."""
     from rich.progress import track
 
-    from m4sam_training.bag_convert import CUTS, SPLITS, ConvertConfig
-    from m4sam_training.bag_jobs import ENGINES, convert_bags
-    from m4sam_training.bag_source import find_bags
-    from m4sam_training.cli.choices import one_of
-    from m4sam_training.whole_file import write_json
+    from m4sam_core.cli.choices import one_of
+    from m4sam_core.host.files import write_json
+    from m4sam_core.rgbd.bags.source import find_bags
+    from m4sam_training.bags.convert import CUTS, SPLITS, ConvertConfig
+    from m4sam_training.bags.jobs import ENGINES, convert_bags
 
     cfg = ConvertConfig(
         rgb_topic=rgb_topic,
@@ -137,8 +137,8 @@ def predict(
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
 ) -> None:
     """Write a copy of a bag with the masks added."""
-    from m4sam_training.bag_export import predict_bag
-    from m4sam_training.bag_write import storage_of
+    from m4sam_core.rgbd.bags.write import storage_of
+    from m4sam_training.bags.export import predict_bag
 
     report = predict_bag(bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage))
     print(f"{out}: {report.masks} masks on {mask_topic}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
-    from m4sam_training.scene_bench import SceneScore
+    from m4sam_training.bench.scenes import SceneScore
 
 
 def command(
@@ -30,12 +30,12 @@ def command(
     from rich.progress import Progress
     from rich.table import Table
 
+    from m4sam_core.bench.model import machine
     from m4sam_core.checkpoint import write_atomically
     from m4sam_core.config import SceneConfig
-    from m4sam_training.bench_model import machine
-    from m4sam_training.image_files import read_depth, read_rgb
-    from m4sam_training.predict_folder import list_frames
-    from m4sam_training.scene_bench import bench_scenes, undisturbed_score
+    from m4sam_core.predict_folder import list_frames
+    from m4sam_core.rgbd.image_files import read_depth, read_rgb
+    from m4sam_training.bench.scenes import bench_scenes, undisturbed_score
 
     cfg, console = SceneConfig(sensitivity=sensitivity), Console()
     rows: dict[str, SceneScore] = {}

@@ -34,12 +34,12 @@ def command(
 
     from rich.console import Console
 
+    from m4sam_core.bench.model import machine
     from m4sam_core.checkpoint import write_atomically
-    from m4sam_training.bench_model import machine
-    from m4sam_training.distributed import choose_device
-    from m4sam_training.generate import generate_dataset
-    from m4sam_training.train_bench import bench_loader, bench_step_apart
-    from m4sam_training.train_config import load_train_config
+    from m4sam_training.bench.training import bench_loader, bench_step_apart
+    from m4sam_training.data.generate import generate_dataset
+    from m4sam_training.train.config import load_train_config
+    from m4sam_training.train.distributed import choose_device
 
     console = Console()
     cfg = load_train_config(config, assignments or [])

@@ -25,7 +25,7 @@ def generate(
     irregular: bool = typer.Option(False, help="Plant one of each irregularity real datasets have."),
 ) -> None:
     """Write a small synthetic dataset in one of the layouts."""
-    from m4sam_training.generate import generate_dataset
+    from m4sam_training.data.generate import generate_dataset
 
     planted = generate_dataset(out, layout, videos, frames, height, width, seed, irregular)
     print(f"{out}: {layout}, {videos} videos of {frames} frames per split, {width}x{height}")
@@ -44,10 +44,10 @@ def check(
     strict: bool = typer.Option(False, help="Exit with 1 when an item is left out."),
 ) -> None:
     """Report every irregular item by path and reason, and count what is usable."""
-    from m4sam_training.check import check_dataset
-    from m4sam_training.cli.choices import one_of
-    from m4sam_training.layouts import DEPTH_KINDS
-    from m4sam_training.whole_file import write_json
+    from m4sam_core.cli.choices import one_of
+    from m4sam_core.host.files import write_json
+    from m4sam_training.data.check import check_dataset
+    from m4sam_training.data.layouts import DEPTH_KINDS
 
     console = Console(soft_wrap=True)
     reports = check_dataset(root, layout, one_of("depth_kind", depth_kind, DEPTH_KINDS), decode)
@@ -84,7 +84,7 @@ def info(
         return
     if layout is None:
         raise typer.BadParameter("expected a layout with a dataset folder, got none; add --layout")
-    from m4sam_training.scan import available_splits, scan_split
+    from m4sam_training.data.scan import available_splits, scan_split
 
     table = Table("split", "video", "frames", "with ground truth", "fps", "depth unit")
     for split in available_splits(root, layout):
@@ -104,16 +104,16 @@ def to_bag(
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
 ) -> None:
     """Write the videos of a split as rosbags with rgb, depth and mask topics."""
-    from m4sam_training.bag_export import export_videos
-    from m4sam_training.bag_write import storage_of
-    from m4sam_training.scan import scan_split
+    from m4sam_core.rgbd.bags.write import storage_of
+    from m4sam_training.bags.export import export_videos
+    from m4sam_training.data.scan import scan_split
 
     written = export_videos(scan_split(root, layout, split), out, storage_of(storage))
     print(f"{len(written)} bags in {out}")
 
 
 def _layout_table() -> Table:
-    from m4sam_training.layouts import LAYOUTS
+    from m4sam_training.data.layouts import LAYOUTS
 
     table = Table("--layout", "dataset", "splits", "rgb / depth / ground truth", "published")
     for layout in LAYOUTS.values():

@@ -17,7 +17,7 @@ THREADS = typer.Option(1, min=1, help="CPU threads.")
 @app.command()
 def assets(folder: Path = ASSETS) -> None:
     """Download the pictures to render with."""
-    from m4sam_training.edge_assets import collect
+    from m4sam_training.edge.assets import collect
 
     typer.echo(", ".join(f"{count} {name}" for name, count in collect(folder).items()))
 
@@ -34,7 +34,7 @@ def render(
     """Render training clips; goes on where it stopped."""
     from rich.progress import track
 
-    from m4sam_training.edge_data import render_clip
+    from m4sam_training.edge.data import render_clip
     from m4sam_training.synth.assets import load_style
 
     style = load_style(folder, "train")
@@ -56,9 +56,9 @@ def train(
 
     import torch
 
-    from m4sam_training.edge import SCHEDULE, EdgeRun
-    from m4sam_training.edge import train as run_training
-    from m4sam_training.edge_assets import trunk_file
+    from m4sam_training.edge.assets import trunk_file
+    from m4sam_training.edge.recipe import SCHEDULE, EdgeRun
+    from m4sam_training.edge.recipe import train as run_training
 
     torch.set_num_threads(threads)
     cycles = tuple(
@@ -79,10 +79,10 @@ def evaluate(
 ) -> None:
     """Score weights on held-out generated clips (memory off, no depth, every depth fault) and on photographs."""
     from m4sam_core.checkpoint import load_checkpoint
-    from m4sam_training.edge_eval import held_out_clips, score_variants
-    from m4sam_training.edge_photos import photographs, score_pictures
+    from m4sam_core.host.files import write_json
+    from m4sam_training.edge.eval import held_out_clips, score_variants
+    from m4sam_training.edge.photos import photographs, score_pictures
     from m4sam_training.synth.assets import load_style
-    from m4sam_training.whole_file import write_json
 
     model = load_checkpoint(checkpoint)
     pictures = score_pictures(model, photographs(), threads)
@@ -112,11 +112,11 @@ def ablate(
     """Train with one thing changed at a time (clip length, faults, trunk) and compare."""
     import torch
 
-    from m4sam_training.edge import EdgeRun
-    from m4sam_training.edge_ablate import ablate as run_ablation
-    from m4sam_training.edge_assets import trunk_file
+    from m4sam_core.host.files import write_json
+    from m4sam_training.edge.ablate import ablate as run_ablation
+    from m4sam_training.edge.assets import trunk_file
+    from m4sam_training.edge.recipe import EdgeRun
     from m4sam_training.synth.assets import load_style
-    from m4sam_training.whole_file import write_json
 
     torch.set_num_threads(threads)
     run = EdgeRun(clips=clips, out=out, trunk=trunk_file())

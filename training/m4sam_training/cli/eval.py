@@ -28,14 +28,14 @@ def command(
     json_path: Optional[Path] = typer.Option(None, "--json", help="Write S, E_mean, F_adaptive, MAE and more here."),
 ) -> None:
     """Score masks against ground truth, beside the paper's numbers."""
+    from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.errors import ConfigError
-    from m4sam_training.cli.choices import load_for_evaluation, one_of
-    from m4sam_training.eval_report import score_table
-    from m4sam_training.evaluate import counted, evaluate
-    from m4sam_training.layouts import DEPTH_KINDS
-    from m4sam_training.predict_dataset import PredictConfig, predict_scan, read_mask_folder
-    from m4sam_training.scan import Irregularity, scan_split
-    from m4sam_training.whole_file import write_json
+    from m4sam_core.host.files import write_json
+    from m4sam_training.data.layouts import DEPTH_KINDS
+    from m4sam_training.data.scan import Irregularity, scan_split
+    from m4sam_training.eval.evaluate import counted, evaluate
+    from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan, read_mask_folder
+    from m4sam_training.eval.report import score_table
 
     if (checkpoint is None) == (masks is None):
         got = "neither" if masks is None else "both"

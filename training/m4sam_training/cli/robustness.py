@@ -35,14 +35,14 @@ def command(
         TimeRemainingColumn,
     )
 
+    from m4sam_core.cli.choices import load_for_evaluation, one_of
+    from m4sam_core.download import sha256_of
+    from m4sam_core.host.files import write_json
     from m4sam_core.weights import resolve_model
-    from m4sam_training.cli.choices import load_for_evaluation, one_of
-    from m4sam_training.download import sha256_of
-    from m4sam_training.predict_dataset import PredictConfig
-    from m4sam_training.robustness import plan, run_robustness
-    from m4sam_training.robustness_report import robustness_table, write_chart
-    from m4sam_training.scan import scan_split
-    from m4sam_training.whole_file import write_json
+    from m4sam_training.data.scan import scan_split
+    from m4sam_training.eval.predict_dataset import PredictConfig
+    from m4sam_training.eval.robustness import plan, run_robustness
+    from m4sam_training.eval.robustness_report import robustness_table, write_chart
 
     scan = scan_split(data, dataset, split)
     steps = plan(corruption or (), severity or ())

@@ -21,16 +21,16 @@ def command(
 ) -> None:
     """Train a model.
 
-    Several GPUs: torchrun --nproc-per-node 2 -m m4sam_training.cli.main train ... SIGTERM and Ctrl-C save and stop.
+    Several GPUs: torchrun --nproc-per-node 2 -m m4sam_core.cli.main train ... SIGTERM and Ctrl-C save and stop.
     """
     import torch
 
-    from m4sam_training.distributed import world
-    from m4sam_training.resuming import choose_checkpoint
-    from m4sam_training.starting_model import check_trunk
-    from m4sam_training.train_config import load_train_config
-    from m4sam_training.trainer import Trainer
-    from m4sam_training.training_clips import training_clips
+    from m4sam_training.data.training_clips import training_clips
+    from m4sam_training.train.config import load_train_config
+    from m4sam_training.train.distributed import world
+    from m4sam_training.train.resuming import choose_checkpoint
+    from m4sam_training.train.starting_model import check_trunk
+    from m4sam_training.train.trainer import Trainer
 
     cfg = load_train_config(config, assignments)
     if cfg.run.threads:

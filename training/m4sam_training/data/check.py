@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_training.image_files import read_depth, read_grey, read_rgb
-from m4sam_training.layouts import DepthKind
-from m4sam_training.scan import Frame, Irregularity, Scan, available_splits, scan_split
+from m4sam_core.rgbd.image_files import read_depth, read_grey, read_rgb
+from m4sam_training.data.layouts import DepthKind
+from m4sam_training.data.scan import Frame, Irregularity, Scan, available_splits, scan_split
 
 _SOFT_SHARE = 0.02
 

@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.frames import Clip, clip_tensors, read_clip
-from m4sam_training.layouts import DepthKind
-from m4sam_training.scan import Frame, Scan, Video, scan_split
+from m4sam_training.data.frames import Clip, clip_tensors, read_clip
+from m4sam_training.data.layouts import DepthKind
+from m4sam_training.data.scan import Frame, Scan, Video, scan_split
 
 log = logging.getLogger(__name__)
 ClipTransform = Callable[[Clip, np.random.Generator], Clip]
@@ -46,7 +46,7 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
 
         Args:
             root: the dataset's folder.
-            layout: a key of `m4sam_training.layouts.LAYOUTS`.
+            layout: a key of `m4sam_training.data.layouts.LAYOUTS`.
             split: train, val or test.
             clip_length: frames T of a clip.
             size_px: side S of the square the frames are resized to.

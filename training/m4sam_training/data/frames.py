@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.depth import prepare_depth
-from m4sam_core.images import resize_depth, resize_rgb, to_unit
-from m4sam_training.image_files import read_depth, read_mask, read_rgb
-from m4sam_training.layouts import DepthKind
-from m4sam_training.scan import Frame, Video
+from m4sam_core.rgbd.image_files import read_depth, read_mask, read_rgb
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.images import resize_depth, resize_rgb, to_unit
+from m4sam_training.data.layouts import DepthKind
+from m4sam_training.data.scan import Frame, Video
 
 # 8-bit datasets carry relative depth. Where a length is needed (corruptions), 1..255 stand for this range in metres.
 RELATIVE_NEAR_M, RELATIVE_FAR_M = 0.5, 5.0
@@ -80,8 +80,8 @@ def rgb_tensor(rgb: np.ndarray, size_px: int) -> Tensor:
 def depth_tensor(depth: np.ndarray, size_px: int, unit_m: float | None) -> Tensor:
     """(1, S, S) float in [0, 1], larger = farther, holes 0.
 
-    8-bit maps are resized as the published model's were; metric maps go the robot's way (m4sam_core.depth), so that a
-    model trained from bags sees what it will see on the robot.
+    8-bit maps are resized as the published model's were; metric maps go the robot's way (m4sam_core.vision.depth), so
+    that a model trained from bags sees what it will see on the robot.
 
     Args:
         depth (H, W): uint8 relative, uint16 counts, or float32 metres.

@@ -11,10 +11,10 @@ import numpy as np
 import yaml
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.image_files import read_depth, write_png
-from m4sam_training.layouts import Layout, get_layout
+from m4sam_core.host.files import whole_folder
+from m4sam_core.rgbd.image_files import read_depth, write_png
+from m4sam_training.data.layouts import Layout, get_layout
 from m4sam_training.synth.clip import SynthFrame, generate_clip
-from m4sam_training.whole_file import whole_folder
 
 FPS = 15.0
 _START_NS = 1_700_000_000_000_000_000

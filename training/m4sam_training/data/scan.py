@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.image_files import IMAGE_SUFFIXES
-from m4sam_training.layouts import DepthKind, Layout, get_layout
-from m4sam_training.scan_checks import files_agree, read_metadata
-from m4sam_training.stems import match_diverging, safe_name
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
+from m4sam_training.data.layouts import DepthKind, Layout, get_layout
+from m4sam_training.data.scan_checks import files_agree, read_metadata
+from m4sam_training.data.stems import match_diverging, safe_name
 
 
 @dataclass(frozen=True)

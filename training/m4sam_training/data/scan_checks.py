@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.image_files import image_size
-from m4sam_training.plain_yaml import load_yaml
+from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.image_files import image_size
 
 if TYPE_CHECKING:
-    from m4sam_training.scan import Frame
+    from m4sam_training.data.scan import Frame
 
 Note = Callable[[Path, str, bool], None]
 """Takes an irregular item's path, the reason, and whether it is used all the same."""

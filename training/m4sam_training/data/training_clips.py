@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m4sam_training.datasets import VideoClipDataset
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.transforms import ClipAugmentation
+from m4sam_training.data.datasets import VideoClipDataset
+from m4sam_training.data.transforms import ClipAugmentation
+from m4sam_training.train.config import TrainConfig
 
 
 def training_clips(cfg: TrainConfig, data: Path) -> VideoClipDataset:

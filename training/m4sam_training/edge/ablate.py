@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 
 from m4sam_core.checkpoint import load_checkpoint
-from m4sam_training.edge import EdgeRun, Stage, train
-from m4sam_training.edge_data import Faults
-from m4sam_training.edge_eval import held_out_clips, score_variants
+from m4sam_core.host.files import write_json
+from m4sam_training.edge.data import Faults
+from m4sam_training.edge.eval import held_out_clips, score_variants
+from m4sam_training.edge.recipe import EdgeRun, Stage, train
 from m4sam_training.synth.scene import SceneStyle
-from m4sam_training.whole_file import write_json
 
 _SIZE_PX, _FRAMES_PER_STEP = 128, 16
 

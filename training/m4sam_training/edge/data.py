@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.depth import prepare_depth
 from m4sam_core.errors import InputError
-from m4sam_core.images import resize_depth, resize_rgb
+from m4sam_core.host.files import whole_file
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.images import resize_depth, resize_rgb
 from m4sam_training.synth.clip import generate_clip
 from m4sam_training.synth.scene import SceneStyle
-from m4sam_training.whole_file import whole_file
 
 _RENDER = (240, 320)
 

@@ -14,8 +14,8 @@ from m4sam_core.build import build_model
 from m4sam_core.config import PipelineConfig
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
-from m4sam_training.corruptions import DEPTH_CORRUPTIONS, corrupt_clip
-from m4sam_training.scoring import FrameScorer, summary, to_uint8
+from m4sam_training.data.corruptions import DEPTH_CORRUPTIONS, corrupt_clip
+from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
 from m4sam_training.synth.clip import SynthFrame, generate_clip
 from m4sam_training.synth.scene import SceneStyle
 

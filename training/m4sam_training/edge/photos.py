@@ -11,8 +11,8 @@ import numpy.typing as npt
 from m4sam_core.config import PipelineConfig
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
-from m4sam_training.edge_assets import package_folder
-from m4sam_training.image_files import read_rgb
+from m4sam_core.rgbd.image_files import read_rgb
+from m4sam_training.edge.assets import package_folder
 
 Picture = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 

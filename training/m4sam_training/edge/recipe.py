@@ -25,10 +25,10 @@ from m4sam_core.config import MODEL_PRESETS, ModelConfig
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
-from m4sam_training.edge_data import ALL_FAULTS, ClipStore, Faults
-from m4sam_training.edge_trunk import load_imagenet_trunk
-from m4sam_training.losses import clip_losses
-from m4sam_training.train_config import EdgeWeightConfig, LossConfig
+from m4sam_training.edge.data import ALL_FAULTS, ClipStore, Faults
+from m4sam_training.edge.trunk import load_imagenet_trunk
+from m4sam_training.train.config import EdgeWeightConfig, LossConfig
+from m4sam_training.train.losses import clip_losses
 
 # The final mask's losses take its logit, and edges stay a side task: little can be learned in so few steps.
 LOSS = LossConfig(final_input="logit", edge=EdgeWeightConfig(start=0.2))

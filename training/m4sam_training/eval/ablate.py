@@ -16,12 +16,12 @@ from rich.table import Column, Table
 
 from m4sam_core.checkpoint import load_checkpoint, write_atomically
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_training.evaluate import evaluate
-from m4sam_training.predict_dataset import PredictConfig, predict_scan
-from m4sam_training.protocols import PUBLISHED
-from m4sam_training.scan import scan_split
-from m4sam_training.train_config import TrainConfig, load_train_config
-from m4sam_training.train_log import read_metrics
+from m4sam_training.data.scan import scan_split
+from m4sam_training.eval.evaluate import evaluate
+from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
+from m4sam_training.eval.protocols import PUBLISHED
+from m4sam_training.train.config import TrainConfig, load_train_config
+from m4sam_training.train.log import read_metrics
 
 FULL = "M4-SAM"
 SCORES = ("E_mean", "S", "F_adaptive", "MAE")
@@ -115,7 +115,7 @@ class AblationJob:
         words += ["--config", str(self.config)] if self.config is not None else []
         for setting in (*self.settings, *variant.settings):
             words += ["--set", setting]
-        return [*launcher, "m4sam_training.cli.main", *words]
+        return [*launcher, "m4sam_core.cli.main", *words]
 
 
 def choose_variants(groups: Sequence[str]) -> tuple[Variant, ...]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import InputError
-from m4sam_training.eval_report import WorstFrames, write_csv, write_curves
-from m4sam_training.image_files import write_png
-from m4sam_training.predict_dataset import Prediction
-from m4sam_training.protocols import Protocol, get_protocols
-from m4sam_training.scan import Irregularity, Scan
-from m4sam_training.scoring import FrameScore, FrameScorer, row, summary, to_uint8
-from m4sam_training.stems import safe_name
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_training.data.scan import Irregularity, Scan
+from m4sam_training.data.stems import safe_name
+from m4sam_training.eval.predict_dataset import Prediction
+from m4sam_training.eval.protocols import Protocol, get_protocols
+from m4sam_training.eval.report import WorstFrames, write_csv, write_curves
+from m4sam_training.eval.scoring import FrameScore, FrameScorer, row, summary, to_uint8
 
 
 @dataclass

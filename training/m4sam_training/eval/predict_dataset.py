@@ -12,11 +12,11 @@ import torch
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
-from m4sam_core.images import resize_prob
-from m4sam_training.frames import Clip, clip_tensors, read_clip
-from m4sam_training.image_files import image_size, read_grey
-from m4sam_training.layouts import DepthKind
-from m4sam_training.scan import Frame, Irregularity, Scan, Video
+from m4sam_core.rgbd.image_files import image_size, read_grey
+from m4sam_core.vision.images import resize_prob
+from m4sam_training.data.frames import Clip, clip_tensors, read_clip
+from m4sam_training.data.layouts import DepthKind
+from m4sam_training.data.scan import Frame, Irregularity, Scan, Video
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM

@@ -16,7 +16,7 @@ class Protocol:
         name: what `--protocol` takes.
         minmax: stretch each predicted frame to [0, 1] first.
         average: over all frames, or over each video's mean.
-        columns: the scores it prints; names of `m4sam_training.scoring.summary`.
+        columns: the scores it prints; names of `m4sam_training.eval.scoring.summary`.
     """
 
     name: str

@@ -10,11 +10,11 @@ import numpy as np
 from rich.table import Column, Table
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.overlay import contact_sheet, draw_overlay, fit_picture
-from m4sam_training.image_files import write_png
-from m4sam_training.protocols import PUBLISHED
-from m4sam_training.scoring import FrameScore, by_video, summary
-from m4sam_training.whole_file import whole_file
+from m4sam_core.host.files import whole_file
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.pictures import contact_sheet, draw_overlay, fit_picture
+from m4sam_training.eval.protocols import PUBLISHED
+from m4sam_training.eval.scoring import FrameScore, by_video, summary
 
 _TILE_PX = (320, 240)
 _LABELS = {"E_mean": "E mean", "E_max": "E max", "E_adaptive": "E adaptive", "F_mean": "F mean", "F_max": "F max"}

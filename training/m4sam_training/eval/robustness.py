@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.corruptions import (
+from m4sam_core.host.journal import Journal, differing, read_journal
+from m4sam_training.data.corruptions import (
     DEPTH_CORRUPTIONS,
     DEPTH_SEVERITIES,
     RGB_CORRUPTIONS,
@@ -24,11 +25,10 @@ from m4sam_training.corruptions import (
     CorruptedStream,
     corrupt_rgb,
 )
-from m4sam_training.frames import Clip, from_metres, to_metres, with_depth
-from m4sam_training.journal import Journal, differing, read_journal
-from m4sam_training.predict_dataset import Fault, PredictConfig, predict_scan
-from m4sam_training.scan import Scan, Video
-from m4sam_training.scoring import FrameScorer, summary, to_uint8
+from m4sam_training.data.frames import Clip, from_metres, to_metres, with_depth
+from m4sam_training.data.scan import Scan, Video
+from m4sam_training.eval.predict_dataset import Fault, PredictConfig, predict_scan
+from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM

@@ -8,8 +8,8 @@ import numpy as np
 from rich.table import Column, Table
 
 from m4sam_core.errors import ConfigError
-from m4sam_training.robustness import BLACK, CLEAN, RobustnessResult
-from m4sam_training.whole_file import whole_file
+from m4sam_core.host.files import whole_file
+from m4sam_training.eval.robustness import BLACK, CLEAN, RobustnessResult
 
 
 def robustness_table(result: RobustnessResult, title: str) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_training.protocols import Protocol
+from m4sam_training.eval.protocols import Protocol
 
 BETA_SQUARED = 0.3
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
-from m4sam_training.plain_yaml import load_yaml, parse_yaml
+from m4sam_core.host.plain_yaml import load_yaml, parse_yaml
 
 
 class DataConfig(Config):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from m4sam_core.types import ClipOutput
-    from m4sam_training.train_config import LossConfig
+    from m4sam_training.train.config import LossConfig
 
 BceKind = Literal["scalar", "weighted"]
 

@@ -9,7 +9,7 @@ import torch
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
-    from m4sam_training.train_config import OptimConfig
+    from m4sam_training.train.config import OptimConfig
 
 
 def make_optimizer(model: M4SAM, cfg: OptimConfig) -> torch.optim.AdamW:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from m4sam_core.errors import CheckpointError, ConfigError
-from m4sam_training.checkpointing import list_checkpoints
-from m4sam_training.train_config import TrainConfig, differences
+from m4sam_training.train.checkpointing import list_checkpoints
+from m4sam_training.train.config import TrainConfig, differences
 
 FREE_TO_CHANGE = ("run", "init", "data.workers")
 

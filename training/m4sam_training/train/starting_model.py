@@ -9,14 +9,14 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import HieraConfig
+from m4sam_core.download import FILES
 from m4sam_core.errors import CheckpointError, ConfigError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
 from m4sam_core.weights import cache_dir, resolve_model
-from m4sam_training.checkpointing import load_adapter
-from m4sam_training.download import FILES
-from m4sam_training.train_config import TrainConfig, differences
-from m4sam_training.train_data import mix_seed
+from m4sam_training.train.checkpointing import load_adapter
+from m4sam_training.train.config import TrainConfig, differences
+from m4sam_training.train.loading import mix_seed
 
 _WEIGHTS = 3
 

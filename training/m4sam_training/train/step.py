@@ -15,12 +15,12 @@ from m4sam_core.errors import M4SamError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_core.types import ClipOutput
-from m4sam_training.distributed import World
-from m4sam_training.losses import clip_losses
-from m4sam_training.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
-from m4sam_training.sync_bn import synchronise_batch_norm
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_data import mix_seed
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import World
+from m4sam_training.train.loading import mix_seed
+from m4sam_training.train.losses import clip_losses
+from m4sam_training.train.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
+from m4sam_training.train.sync_bn import synchronise_batch_norm
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _GATE_NOISE, _DEEP_UPDATE = 1, 2

@@ -18,20 +18,20 @@ import torch
 
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError
-from m4sam_training.checkpointing import (
+from m4sam_training.train.checkpointing import (
     Progress,
     load_training_state,
     save_adapter,
     save_training_checkpoint,
 )
-from m4sam_training.distributed import World
-from m4sam_training.expert_load import ExpertLoad
-from m4sam_training.resuming import check_same
-from m4sam_training.starting_model import starting_model
-from m4sam_training.train_config import TrainConfig
-from m4sam_training.train_data import Clips, ClipSampler, make_loader
-from m4sam_training.train_log import LOGGER, RunLog
-from m4sam_training.train_step import StepReport, TrainStep
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.distributed import World
+from m4sam_training.train.expert_load import ExpertLoad
+from m4sam_training.train.loading import Clips, ClipSampler, make_loader
+from m4sam_training.train.log import LOGGER, RunLog
+from m4sam_training.train.resuming import check_same
+from m4sam_training.train.starting_model import starting_model
+from m4sam_training.train.step import StepReport, TrainStep
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""This machine: files, processes, optional packages. Knows nothing of images or models."""

@@ -1,0 +1,1 @@
+"""Rosbags: one reader, one choice of topics, one writer, for every tool that meets a recording."""

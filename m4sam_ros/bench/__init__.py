@@ -1,0 +1,1 @@
+"""Cost of the node: latency, loss, processor time, long runs."""

@@ -1,0 +1,1 @@
+"""The whole graph without a camera; `make demo`."""

@@ -1,0 +1,1 @@
+"""Numpy arrays to ROS image messages and back."""

@@ -1,0 +1,7 @@
+"""`python -m m4sam_ros.node`."""
+
+import sys
+
+from m4sam_ros.node.saliency_node import main
+
+sys.exit(main())

@@ -1,0 +1,277 @@
+"""The saliency node: RGB-D topics in, masks out. A lifecycle node that brings itself up (docs/node.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+
+from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_ros.node.backends import Backend, load_backend
+from m4sam_ros.node.diagnostics import diagnostics, status
+from m4sam_ros.node.metrics import Metrics
+from m4sam_ros.node.outputs import Outputs
+from m4sam_ros.node.session import ActiveSession
+from m4sam_ros.node.watchdog import Watch
+from m4sam_ros.parameters import NodeParameters
+from m4sam_ros.qos import latched
+from m4sam_ros.runner import run_node
+
+NODE_NAME = "m4sam"
+# `ros2 run` without a namespace publishes /saliency/mask; `-r __ns:=/front/saliency` puts it elsewhere.
+NAMESPACE = "saliency"
+WARM_UP_SIZE = (480, 640)
+_STOP_TIMEOUT_S = 60.0
+_EXIT_TIMEOUT_S = 0.2
+# A model may be loading, which nothing can interrupt.
+LEAVE_AFTER_S = 0.8
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class SaliencyNode(LifecycleNode):
+    """The lifecycle, the parameters, the services and the reports; frames flow in `ActiveSession`.
+
+    Args:
+        load: makes the backend from the model's name and the pipeline's settings.
+
+    Raises:
+        ConfigError: a parameter given at start-up is not allowed.
+    """
+
+    def __init__(self, load: Callable[[str, Any], Backend] = load_backend) -> None:
+        # rclpy destroys a half-made node too, so this must be there first.
+        self._session: ActiveSession | None = None
+        super().__init__(NODE_NAME, namespace=NAMESPACE)
+        self._load = load
+        self._settings = NodeParameters(self)
+        self._metrics = Metrics()
+        self._backend: Backend | None = None
+        self._outputs: Outputs | None = None
+        self._last_state: dict[str, object] | None = None
+        self._last_result: Any = None
+        self._scene_began: dict[str, object] = {}
+        self._state_lock = threading.Lock()
+        self._state_publisher = self.create_publisher(DiagnosticStatus, "state", latched())
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        # A steady clock: reports must come also while simulated time stands still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._watch: Watch | None = None
+        self._report_timer = self.create_timer(1.0, self._report, clock=self._steady)
+        self._start_timer = self.create_timer(0.01, self._autostart, clock=self._steady)
+        self._publish_state()
+
+    @property
+    def config(self) -> Any:
+        """The settings in force, a `NodeConfig`."""
+        return self._settings.config
+
+    @property
+    def lifecycle_state(self) -> str:
+        """unconfigured, inactive, active, ..."""
+        return str(self._state_machine.current_state[1])
+
+    # ------------------------------------------------------------------------------------ lifecycle
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and warm it up, announce the outputs."""
+        return self._transition("configure", self._configure, undo=self._cleanup)
+
+    def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe."""
+        return self._transition("activate", self._activate, undo=self._deactivate)
+
+    def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; the model stays loaded."""
+        return self._transition("deactivate", self._deactivate)
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        return self._transition("cleanup", self._cleanup)
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate and free the model, from any state."""
+        return self._transition("shutdown", self._cleanup)
+
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, so that a manager may try again."""
+        return self._transition("recover", self._cleanup)
+
+    def _transition(
+        self, name: str, step: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        """Run a step; rclpy would swallow what it raises."""
+        try:
+            step()
+        except M4SamError as error:
+            self.get_logger().error(f"{name} failed: {error}")
+        except Exception:  # noqa: BLE001 - whatever a driver or a model raises, the node must live to report it
+            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+        else:
+            return SUCCESS
+        if undo is not None:
+            undo()
+        return FAILURE
+
+    def _configure(self) -> None:
+        cfg = self.config
+        started = time.monotonic()
+        self._backend = self._load(cfg.model, cfg.pipeline_config())
+        self._backend.warm_up(*WARM_UP_SIZE)
+        self._outputs = Outputs(self, cfg, self._on_output_incompatible)
+        self.get_logger().info(f"model {cfg.model} ready after {time.monotonic() - started:.1f} s")
+
+    def _activate(self) -> None:
+        if self._backend is None or self._outputs is None:
+            raise ConfigError("activate: expected a configured node, got none; configure it first")
+        self._session = ActiveSession(self, self.config, self._backend, self._outputs, self._metrics, self._on_result)
+        self._watch = Watch(self._session, self._metrics)
+        topics = f"{self._session.rgb.topic} and {self._session.depth.topic}"
+        self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name('mask')}")
+
+    def _deactivate(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and not session.close(_STOP_TIMEOUT_S):
+            raise ConfigError(f"deactivate: expected the model to finish within {_STOP_TIMEOUT_S} s, got a stuck one")
+
+    def _cleanup(self) -> None:
+        self._deactivate()
+        if self._outputs is not None:
+            self._outputs.destroy()
+        if self._backend is not None:
+            self._backend.close()
+        self._outputs = self._backend = self._last_result = None
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._start_timer)
+        if self.config.autostart and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+        self._publish_state()
+
+    def destroy_node(self) -> None:
+        """Stop at once; a frame that is being inferred is abandoned."""
+        if self._session is not None:
+            self._session.close(_EXIT_TIMEOUT_S)
+            self._session = None
+        super().destroy_node()
+
+    # --------------------------------------------------------------------- parameters and services
+
+    def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
+        changes = self._settings.ours({parameter.name: parameter.value for parameter in parameters})
+        if not changes:
+            return SetParametersResult(successful=True)
+        try:
+            config = self._settings.check(changes, self.lifecycle_state)
+            if self._session is not None:
+                self._session.reconfigure(config)
+            if self._backend is not None:
+                self._backend.configure(config.pipeline_config())
+        except M4SamError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if self._outputs is not None:
+            self._outputs.cfg = config
+        self._settings.accept(changes, config)
+        return SetParametersResult(successful=True)
+
+    def _on_reset(self, _request: Any, response: Any) -> Any:
+        response.success = self._backend is not None
+        if self._backend is None:
+            response.message = f"nothing to reset, the node is {self.lifecycle_state}"
+            return response
+        self._backend.reset("requested")
+        response.message = "a new scene begins with the next frame"
+        return response
+
+    def _on_enable(self, request: Any, response: Any) -> Any:
+        (result,) = self.set_parameters([Parameter("enabled", value=bool(request.data))])
+        response.success = result.successful
+        response.message = result.reason or ("enabled" if request.data else "disabled")
+        self._publish_state()
+        return response
+
+    # ---------------------------------------------------------------------------------------- reports
+
+    def _on_result(self, result: Any) -> None:
+        """Worker's thread: after each mask."""
+        if result.reset_reason is not None and result.scene_id > 0:
+            self._metrics.count("resets")
+            self.get_logger().info(f"scene {result.scene_id}: {result.reset_reason}")
+        if result.frame_index == 0:
+            self._scene_began = {"reset_reason": result.reset_reason or "", "reset_stamp": result.stamp}
+        self._last_result = result
+        self._publish_state()
+
+    def _on_output_incompatible(self, name: str, policy: str) -> None:
+        text = f"{self.resolve_topic_name(name)}: a subscriber asks for a {policy} that the node does not offer"
+        throttled = self._metrics.problem("output_qos_incompatible", text)
+        if throttled is not None:
+            self.get_logger().warning(throttled)
+
+    def _publish_state(self) -> None:
+        """Latched `state`, when something in it changed. Either thread."""
+        with self._state_lock:
+            result = self._last_result
+            values: dict[str, object] = {"lifecycle": self.lifecycle_state, "enabled": self.config.enabled}
+            if result is not None:
+                values |= {"scene_id": result.scene_id, **self._scene_began}
+                values |= {"rgb_only": result.rgb_only, "depth_note": result.depth_note or ""}
+            # The note may hold a number that differs from frame to frame.
+            key = {name: value for name, value in values.items() if name != "depth_note"}
+            if key == self._last_state:
+                return
+            self._last_state = key
+            message = f"scene {result.scene_id}" if result is not None else self.lifecycle_state
+            name = f"{self.get_fully_qualified_name()}: stream"
+            self._state_publisher.publish(status(name, DiagnosticStatus.OK, message, values))
+
+    def _report(self) -> None:
+        """Once a second: follow the publishers, the watchdog's line, diagnostics."""
+        session, problem = self._session, None
+        if session is not None and self._watch is not None:
+            session.follow_publishers()
+            problem = self._look(self._watch)
+        elif self.lifecycle_state != "active":
+            problem = f"the node is {self.lifecycle_state}"
+        extra: dict[str, object] = {"lifecycle": self.lifecycle_state, "model": self.config.model}
+        if session is not None:
+            for name, image in (("rgb", session.rgb), ("depth", session.depth)):
+                reliability = image.subscription.reliability.name.lower()
+                extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
+        if self._backend is not None:
+            extra["stream_memory_bytes"] = self._backend.memory_bytes
+        if self._last_result is not None:
+            extra["scene_id"] = self._last_result.scene_id
+            extra["memory_entries"] = self._last_result.memory_entries
+        synchronizer = session.synchronizer if session is not None else None
+        now = self.get_clock().now().to_msg()
+        name = self.get_fully_qualified_name()
+        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra))
+        self._publish_state()
+
+    def _look(self, watch: Watch) -> str | None:
+        note = (self._last_result.depth_note or "") if self._last_result is not None else ""
+        simulated = bool(self.get_parameter("use_sim_time").value)
+        waiting = simulated and self.get_clock().now().nanoseconds == 0
+        problem, line = watch.look(self.config, note, waiting)
+        if line is not None:
+            self.get_logger().warning(line)
+        return problem
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Console entry point `saliency_node`."""
+    return run_node(SaliencyNode, args, LEAVE_AFTER_S)

@@ -1,0 +1,250 @@
+"""One activation of the node: frames flow from the inputs through the pairing and the worker to the outputs.
+
+The executor's thread runs the callbacks here and never waits for the model; the worker's thread decodes, infers and
+publishes. Both take messages from DDS and pair them, under a lock that is never held while inferring: on a busy machine
+the executor's thread may be late, so the worker looks for newer frames itself before it begins one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo
+
+from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.rgbd.pairing import Pair
+from m4sam_ros.node.backends import Backend
+from m4sam_ros.node.inputs import CAMERA_INFO, DEPTH, RGB, Arrived, CalibrationWatch, ImageInput
+from m4sam_ros.node.metrics import Metrics
+from m4sam_ros.node.outputs import Outputs
+from m4sam_ros.node.sync import make_synchronizer
+from m4sam_ros.node.worker import Worker
+from m4sam_ros.qos import BEST_EFFORT, volatile
+from m4sam_ros.settings import NodeConfig
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the worker gets.
+
+    Attributes:
+        rgb_msg: the rgb message.
+        depth_msg: the depth message, None without.
+        stamp: of the rgb message, seconds.
+        arrived: when the rgb message came, monotonic seconds.
+    """
+
+    rgb_msg: Any
+    depth_msg: Any
+    stamp: float
+    arrived: float
+
+
+class ActiveSession:
+    """Everything that exists only while the node is active.
+
+    Args:
+        node: the rclpy node.
+        cfg: settings; `reconfigure` changes them.
+        backend: the model.
+        outputs: the publishers.
+        metrics: counters.
+        on_result: called in the worker's thread with each result.
+
+    Raises:
+        ConfigError: see `make_synchronizer`.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        cfg: NodeConfig,
+        backend: Backend,
+        outputs: Outputs,
+        metrics: Metrics,
+        on_result: Callable[[Any], None],
+    ) -> None:
+        self._node = node
+        self._cfg = cfg
+        self._backend = backend
+        self._outputs = outputs
+        self._metrics = metrics
+        self._on_result = on_result
+        self._log = node.get_logger()
+        self._closing = False
+        self._pairing = threading.Lock()
+        self._overtook: dict[str, int] = {}
+        self._calibration = CalibrationWatch()
+        self.busy_since: float | None = None
+        self.synchronizer = make_synchronizer(cfg.sync)
+        self.worker = Worker(self._process, self._on_worker_error)
+        self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
+        self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
+        self._info = node.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
+
+    def reconfigure(self, cfg: NodeConfig) -> None:
+        """Apply live settings.
+
+        Raises:
+            ConfigError: see `make_synchronizer`; nothing has changed then.
+        """
+        if cfg.sync != self._cfg.sync:
+            successor = make_synchronizer(cfg.sync)
+            with self._pairing:
+                self._retire_synchronizer()
+                self.synchronizer = successor
+        self._cfg = cfg
+
+    def follow_publishers(self) -> None:
+        """Adapt the inputs to publishers that came or went."""
+        for image in (self.rgb, self.depth):
+            changed = image.subscription.follow()
+            if changed is not None:
+                self._log.info(f"{image.topic}: its publishers changed; now subscribed {changed.name.lower()}")
+
+    def close(self, timeout_s: float) -> bool:
+        """Unsubscribe and end the worker; returns whether it ended in time."""
+        self._closing = True
+        self.rgb.subscription.destroy()
+        self.depth.subscription.destroy()
+        self._node.destroy_subscription(self._info)
+        with self._pairing:
+            self._retire_synchronizer()
+        return self.worker.stop(timeout_s)
+
+    def _retire_synchronizer(self) -> None:
+        """Its counters end with it; the drops go on counting in the metrics."""
+        self.synchronizer.clear()
+        self._metrics.absorb(self.synchronizer.drops)
+
+    # ---------------------------------------------------------------------------- executor's thread
+
+    def _on_image(self, first: Arrived) -> None:
+        """Pair it and everything else that has come meanwhile, so that a late thread still hands over the newest."""
+        with self._pairing:
+            # The worker may have taken what came after it.
+            batch = [] if first.order < self._overtook.pop(first.base, first.order) else [first]
+            if not batch and first.base == RGB:
+                self._metrics.count("rgb")
+                self._metrics.drop("busy")
+            frames = self._pair([*batch, *self.rgb.take_waiting(), *self.depth.take_waiting()])
+            if frames:
+                displaced = self.worker.post(frames[-1])
+                self._metrics.drop("busy", len(frames) - 1 + displaced)
+
+    def _pair(self, batch: list[Arrived]) -> list[Frame]:
+        """The frames that these messages complete, oldest first."""
+        pairs: list[Pair[Arrived, Arrived]] = []
+        for arrived in sorted(batch, key=lambda arrived: arrived.order):
+            pairs += self._take_rgb(arrived) if arrived.base == RGB else self._take_depth(arrived)
+        return [
+            Frame(pair.rgb.msg, pair.depth.msg if pair.depth is not None else None, pair.rgb_stamp, pair.rgb.at)
+            for pair in pairs
+        ]
+
+    def _take_rgb(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
+        self._metrics.count("rgb")
+        if not self._cfg.enabled:
+            self._metrics.drop("disabled")
+            return []
+        try:
+            self.rgb.check(arrived.msg)
+        except InputError as error:
+            self._metrics.drop("bad_rgb")
+            self._warn("bad_rgb", str(error))
+            return []
+        return self.synchronizer.add_rgb(_seconds(arrived.msg), arrived)
+
+    def _take_depth(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
+        self._metrics.count("depth")
+        if not self._cfg.enabled:
+            return []
+        try:
+            self.depth.check(arrived.msg)
+        except InputError as error:
+            self._warn("bad_depth", str(error))
+            return []
+        return self.synchronizer.add_depth(_seconds(arrived.msg), arrived)
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        if self._calibration.changed(msg):
+            self._backend.reset("camera calibration changed")
+
+    def _on_incompatible(self, topic: str, policy: str) -> None:
+        self._warn("qos_incompatible", f"{topic}: a publisher's {policy} does not satisfy the node's QoS")
+        self.follow_publishers()
+
+    # ------------------------------------------------------------------------------ worker's thread
+
+    def _newest(self, frame: Frame) -> Frame:
+        """This frame, or the newest of those that came since it was handed over."""
+        with self._pairing:
+            batch = [*self.rgb.take_waiting(), *self.depth.take_waiting()]
+            self._overtook |= {arrived.base: arrived.order for arrived in batch}
+            frames = [frame, *self.worker.withdraw(), *self._pair(batch)]
+        self._metrics.drop("busy", len(frames) - 1)
+        return frames[-1]
+
+    def _process(self, frame: Frame) -> None:
+        frame = self._newest(frame)
+        started = time.monotonic()
+        if 0 < self._cfg.max_frame_age_s < started - frame.arrived:
+            self._metrics.drop("too_old")
+            return
+        try:
+            rgb = self.rgb.decode(frame.rgb_msg)
+        except InputError as error:
+            self._metrics.drop("bad_rgb")
+            self._warn("bad_rgb", str(error))
+            return
+        depth = self._decode_depth(frame.depth_msg)
+        self.busy_since = started
+        try:
+            result = self._backend.process(rgb, depth, frame.stamp, frame.rgb_msg.header.frame_id)
+        finally:
+            self.busy_since = None
+        model_ms = (time.monotonic() - started) * 1000
+        if self._closing:
+            self._metrics.drop("inactive")
+            return
+        if depth is not None and result.rgb_only:
+            self._warn("depth_unusable", f"{self.depth.topic}: {result.depth_note}; going on from rgb alone")
+        self._outputs.publish(frame, rgb, depth, result)
+        self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
+        self._on_result(result)
+
+    def _decode_depth(self, msg: Any) -> Any:
+        if msg is None:
+            return None
+        try:
+            return self.depth.decode(msg)
+        except InputError as error:
+            self._warn("bad_depth", str(error))
+            return None
+
+    def _on_worker_error(self, error: Exception) -> None:
+        if self._closing:
+            # Publishers vanish under a frame that is still being finished when the process is told to stop.
+            return
+        self._metrics.drop("model_error")
+        what = f"{type(error).__name__}: {error}" if not isinstance(error, M4SamError) else str(error)
+        text = self._metrics.problem("model_errors", what)
+        if text is not None:
+            trace = "" if isinstance(error, M4SamError) else "\n" + "".join(traceback.format_exception(error))
+            self._log.error(f"frame lost, the model failed: {text}{trace}")
+        self._backend.reset("the model failed")
+
+    def _warn(self, kind: str, text: str) -> None:
+        throttled = self._metrics.problem(kind, text)
+        if throttled is not None:
+            self._log.warning(throttled)
+
+
+def _seconds(msg: Any) -> float:
+    stamp = msg.header.stamp
+    return float(stamp.sec) + stamp.nanosec * 1e-9

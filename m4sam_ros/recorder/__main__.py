@@ -1,0 +1,7 @@
+"""`python -m m4sam_ros.recorder`."""
+
+import sys
+
+from m4sam_ros.recorder.recorder import main
+
+sys.exit(main())

@@ -1,0 +1,289 @@
+"""Executable `record`: masks, overlay video, contact sheet and figures of what a saliency node publishes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from m4sam_core.errors import InputError
+from m4sam_ros.messages.compressed import compressed_to_rgb
+from m4sam_ros.messages.convert import image_to_numpy, image_to_rgb
+from m4sam_ros.parameters import declare_fixed
+from m4sam_ros.qos import MatchedSubscription, latched
+from m4sam_ros.recorder.recording import RecordedFrame, Recording
+from m4sam_ros.recorder.settings import RecordConfig
+from m4sam_ros.runner import EXIT_FAILED, EXIT_OK, run_node
+
+NAMESPACE = "saliency"
+DROP_PREFIX = "drops."
+WAITING_IMAGES = 64
+WRITE_QUEUE = 128
+WRITE_TIMEOUT_S = 30.0
+CHECK_PERIOD_S = 0.1
+_WRITER_NICENESS = 10
+IMAGE_PATIENCE_S = 1.0
+#: A stamp further than this from the arrival is no reading of the same clock, so there is no latency to speak of.
+MAX_LATENCY_MS = 600_000.0
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A mask, when it came (monotonic seconds), how late that was, and what the node said of its scene."""
+
+    mask_msg: Any
+    at: float
+    latency_ms: float
+    scene: str
+
+
+class Recorder(Node):
+    """Callbacks only hand over; one thread draws and writes.
+
+    Raises:
+        ConfigError: a parameter is not allowed.
+        InputError: the output folder cannot be written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("record", namespace=NAMESPACE)
+        self.exit_code: int | None = None
+        self._writer: threading.Thread | None = None
+        self._cfg = declare_fixed(self, RecordConfig)
+        self._recording = _new_recording(self._cfg)
+        self.figures = Figures()
+        self._images: OrderedDict[int, Any] = OrderedDict()
+        self._masks_before_image: OrderedDict[int, _Arrival] = OrderedDict()
+        self._scene = ""
+        self._queue: queue.Queue[tuple[_Arrival, Any] | None] = queue.Queue(WRITE_QUEUE)
+        self._began = self._last_message = time.monotonic()
+        compressed = self._cfg.image_transport == "compressed"
+        rgb_topic = f"{self.resolve_topic_name('rgb/image')}/compressed" if compressed else "rgb/image"
+        self._inputs = [
+            self._listen(CompressedImage if compressed else Image, rgb_topic, self._on_rgb),
+            self._listen(Image, "mask", self._on_mask),
+        ]
+        self.create_subscription(DiagnosticStatus, "state", self._on_state, latched())
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_timer(CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._writer = threading.Thread(target=self._write, name="record", daemon=True)
+        self._writer.start()
+
+    def destroy_node(self) -> None:
+        """Write what has arrived, finish the files, leave the graph."""
+        if self._writer is not None:
+            self._give_up_on_images(patience_s=0.0)
+            self._queue.put(None)
+            self._writer.join(WRITE_TIMEOUT_S)
+            if not self.figures.write_error:
+                summary = self.figures.summary(self._recording)
+                self._recording.close(summary)
+                sys.stdout.write(json.dumps(summary) + "\n")
+                sys.stdout.flush()
+        super().destroy_node()
+
+    # ---------------------------------------------------------------------------- executor's thread
+
+    def _listen(self, kind: Any, topic: str, callback: Any) -> MatchedSubscription:
+        return MatchedSubscription(
+            self,
+            kind,
+            topic,
+            callback,
+            depth=self._cfg.qos_depth,
+            reliability="auto",
+            on_incompatible=lambda policy: self.get_logger().warning(f"{topic}: a publisher's {policy} does not match"),
+        )
+
+    def _on_rgb(self, msg: Any) -> None:
+        self._last_message = time.monotonic()
+        self.figures.frames_in += 1
+        self._images[stamp_ns(msg)] = msg
+        while len(self._images) > WAITING_IMAGES:
+            self._images.popitem(last=False)
+        waiting = self._masks_before_image.pop(stamp_ns(msg), None)
+        if waiting is not None:
+            self._hand_over(waiting, msg)
+
+    def _on_mask(self, msg: Any) -> None:
+        if self._is_full():
+            return
+        self._last_message = time.monotonic()
+        latency_ms = (self.get_clock().now().nanoseconds - stamp_ns(msg)) * 1e-6
+        self.figures.mask_arrived(self._last_message, latency_ms)
+        arrival = _Arrival(msg, self._last_message, latency_ms, self._scene)
+        image = self._images.get(stamp_ns(msg))
+        if image is None:
+            # Two topics: a mask can overtake its image.
+            self._masks_before_image[stamp_ns(msg)] = arrival
+        else:
+            self._hand_over(arrival, image)
+
+    def _is_full(self) -> bool:
+        return 0 < self._cfg.max_frames <= self.figures.frames_out
+
+    def _hand_over(self, arrival: _Arrival, image: Any) -> None:
+        try:
+            self._queue.put_nowait((arrival, image))
+        except queue.Full:
+            self.figures.drops["recorder_busy"] += 1
+
+    def _give_up_on_images(self, patience_s: float) -> None:
+        """Masks whose image has not come for that long are written without it."""
+        now = time.monotonic()
+        for stamp, arrival in list(self._masks_before_image.items()):
+            if now - arrival.at >= patience_s:
+                self._hand_over(self._masks_before_image.pop(stamp), None)
+
+    def _on_state(self, msg: Any) -> None:
+        values = {pair.key: pair.value for pair in msg.values}
+        self._scene = f"   scene {values['scene_id']}" if "scene_id" in values else ""
+        if values.get("rgb_only") == "true":
+            self._scene += "   rgb only"
+
+    def _on_diagnostics(self, msg: Any) -> None:
+        own = f"{self.get_namespace().rstrip('/')}/"
+        for status in msg.status:
+            if status.name.startswith(own) and status.name.endswith(": saliency"):
+                self.figures.node_values = {pair.key: pair.value for pair in status.values}
+
+    def _check(self) -> None:
+        """Follow the publishers; end on time-outs and when writing failed."""
+        for subscription in self._inputs:
+            subscription.follow()
+        self._give_up_on_images(IMAGE_PATIENCE_S)
+        now = time.monotonic()
+        started = self.figures.frames_out > 0
+        full = self._is_full() and not self._masks_before_image
+        idle = started and 0 < self._cfg.idle_timeout_s < now - self._last_message
+        if self.figures.write_error:
+            self.get_logger().error(f"recording stopped: {self.figures.write_error}")
+            self.exit_code = EXIT_FAILED
+        elif full or idle:
+            self.exit_code = EXIT_OK
+        elif not started and 0 < self._cfg.start_timeout_s < now - self._began:
+            topic = self._inputs[1].topic
+            self.get_logger().error(f"no mask on {topic} within {self._cfg.start_timeout_s:g} s; is the node running?")
+            self.exit_code = EXIT_FAILED
+
+    # ------------------------------------------------------------------------------- writer's thread
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # what is recorded goes first; Linux has priorities per thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WRITER_NICENESS)
+        while (job := self._queue.get()) is not None:
+            try:
+                self._recording.add(self._frame(*job))
+            except (OSError, InputError) as error:
+                self.figures.write_error = str(error)
+                return
+
+    def _frame(self, arrival: _Arrival, image: Any) -> RecordedFrame:
+        mask = image_to_numpy(arrival.mask_msg, "mask")
+        rgb = None
+        if image is not None:
+            rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
+        since_s = self.figures.since_first_s(stamp_ns(arrival.mask_msg))
+        latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
+        return RecordedFrame(stamp_ns(arrival.mask_msg), rgb, mask, f"{since_s:6.2f} s{latency}{arrival.scene}")
+
+
+class Figures:
+    """Counts and times of one recording."""
+
+    def __init__(self) -> None:
+        self.frames_in = 0
+        self.frames_out = 0
+        self.drops: Counter[str] = Counter()
+        self.node_values: dict[str, str] = {}
+        self.write_error = ""
+        self._first_stamp_ns: int | None = None
+        self._first_arrival_s = self._last_arrival_s = 0.0
+        self._latencies_ms: list[float] = []
+
+    def mask_arrived(self, arrival_s: float, latency_ms: float) -> None:
+        """Note one mask; `arrival_s` of the monotonic clock."""
+        if self.frames_out == 0:
+            self._first_arrival_s = arrival_s
+        self._last_arrival_s = arrival_s
+        self.frames_out += 1
+        self._latencies_ms.append(latency_ms)
+
+    def since_first_s(self, stamp: int) -> float:
+        """Seconds from the first recorded stamp."""
+        if self._first_stamp_ns is None:
+            self._first_stamp_ns = stamp
+        return (stamp - self._first_stamp_ns) * 1e-9
+
+    def summary(self, recording: Recording) -> dict[str, Any]:
+        """What summary.json holds; latency is null when stamps and arrivals are on different clocks."""
+        span_s = self._last_arrival_s - self._first_arrival_s
+        return {
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "frames_written": recording.frames,
+            "masks_without_rgb": recording.without_rgb,
+            "rate_hz": round((self.frames_out - 1) / span_s, 2) if span_s > 0 else None,
+            "latency_ms": {"p50": self._percentile(50), "p95": self._percentile(95)},
+            "drops": self._drops(),
+        }
+
+    def _percentile(self, percent: int) -> float | None:
+        values = np.asarray(self._latencies_ms)
+        if not values.size or np.abs(values).max() > MAX_LATENCY_MS:
+            return None
+        return round(float(np.percentile(values, percent)), 2)
+
+    def _drops(self) -> dict[str, int]:
+        """Causes told by the node's diagnostics, and the recorder's own."""
+        drops = dict(self.drops)
+        for key, value in self.node_values.items():
+            if key.startswith(DROP_PREFIX) and _is_number(value):
+                drops[key.removeprefix(DROP_PREFIX)] = int(float(value))
+        return {cause: count for cause, count in sorted(drops.items()) if count}
+
+
+def stamp_ns(msg: Any) -> int:
+    """Header stamp in nanoseconds."""
+    return int(msg.header.stamp.sec) * 10**9 + int(msg.header.stamp.nanosec)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _new_recording(cfg: RecordConfig) -> Recording:
+    if not cfg.out:
+        raise InputError("out: expected a folder to write to; give -p out:=DIR")
+    return Recording(
+        Path(cfg.out).expanduser(),
+        masks=cfg.masks,
+        video=cfg.video,
+        sheet_tiles=cfg.sheet_tiles if cfg.sheet else 0,
+        video_fps=cfg.video_fps,
+        alpha=cfg.overlay_alpha,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Console entry point `record`."""
+    return run_node(Recorder, args)

@@ -1,0 +1,7 @@
+"""`python -m m4sam_ros.viewer`."""
+
+import sys
+
+from m4sam_ros.viewer.viewer import main
+
+sys.exit(main())

@@ -1,0 +1,210 @@
+"""What a user sees in Rerun: the layout, and how frames and figures become its entities. No ROS here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m4sam_core.errors import InputError
+from m4sam_core.rgbd.pictures import MASK_COLOR, draw_overlay
+from m4sam_ros.viewer.settings import ViewConfig
+
+APPLICATION = "m4sam"
+OVERLAY, RGB, DEPTH, MASK, CAMERA, LOG = "overlay", "camera/rgb", "camera/depth", "mask", "camera", "log"
+SALIENT_CLASS = 255
+_TIMELINE = "stamp"
+_START_TIMEOUT_S = 20.0
+_MILLIMETRES_PER_METRE = 1000.0
+#: Diagnostics shown as curves: plot, curve, key of the node's report.
+CURVES = (
+    ("latency_ms", "p50", "latency_ms_p50"),
+    ("latency_ms", "p95", "latency_ms_p95"),
+    ("latency_ms", "model_p50", "model_ms_p50"),
+    ("rate_hz", "rgb_in", "rgb_in_hz"),
+    ("rate_hz", "masks_out", "mask_out_hz"),
+)
+DROP_PREFIX = "drops."
+
+
+def import_rerun() -> Any:
+    """The rerun package.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import rerun
+    except ImportError:
+        raise InputError("viewer: expected the package rerun-sdk, got none; run `pip install rerun-sdk`") from None
+    return rerun
+
+
+class RerunStream:
+    """Sends frames and figures to a Rerun viewer, window, page or file.
+
+    Raises:
+        InputError: rerun is not installed, its viewer does not start, or the port is taken.
+    """
+
+    def __init__(self, cfg: ViewConfig) -> None:
+        self._rr = import_rerun()
+        self._quality = cfg.jpeg_quality
+        self._viewer: subprocess.Popen[bytes] | None = None
+        self.where = ""
+        self._rr.init(APPLICATION, spawn=False)
+        mode = _resolved(cfg.mode)
+        if mode == "file":
+            self._rr.save(cfg.file, default_blueprint=self._blueprint())
+            self.where = f"recording to {Path(cfg.file).absolute()}"
+        else:
+            self._viewer, self.where = _start_viewer(cfg, mode)
+            url = f"rerun+http://{_reachable(cfg.bind)}:{cfg.port}/proxy"
+            self._rr.connect_grpc(url, default_blueprint=self._blueprint())
+        classes = [(0, "background", (0, 0, 0, 0)), (SALIENT_CLASS, "salient", MASK_COLOR)]
+        self._rr.log("/", self._rr.AnnotationContext(classes), static=True)
+
+    def frame(self, stamp_s: float, rgb: np.ndarray, mask: np.ndarray, caption: str) -> None:
+        """One image and its mask."""
+        self._at(stamp_s)
+        overlay = draw_overlay(rgb, mask, caption=caption)
+        self._rr.log(OVERLAY, self._rr.Image(overlay).compress(jpeg_quality=self._quality))
+        self._rr.log(RGB, self._rr.Image(rgb).compress(jpeg_quality=self._quality))
+        self._rr.log(MASK, self._rr.SegmentationImage(mask))
+        self._rr.log("plots/area/salient_pct", self._rr.Scalars(100.0 * float(np.count_nonzero(mask)) / mask.size))
+
+    def depth(self, stamp_s: float, depth: np.ndarray) -> None:
+        """Depth (H, W), uint16 millimetres or float32 metres."""
+        self._at(stamp_s)
+        meter = _MILLIMETRES_PER_METRE if depth.dtype == np.uint16 else 1.0
+        holes = depth if depth.dtype == np.uint16 else np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0)
+        self._rr.log(DEPTH, self._rr.DepthImage(holes, meter=meter, colormap=self._rr.components.Colormap.Turbo))
+
+    def calibration(self, matrix: list[float], width: int, height: int) -> None:
+        """Pinhole of the camera, row-major 3x3; makes the 3D view."""
+        pinhole = self._rr.Pinhole(image_from_camera=np.reshape(matrix, (3, 3)), resolution=(width, height))
+        self._rr.log(CAMERA, pinhole, static=True)
+
+    def report(self, stamp_s: float, values: Mapping[str, str], problem: str) -> None:
+        """One of the node's diagnostic reports."""
+        self._at(stamp_s)
+        for plot, curve, key in CURVES:
+            number = _number(values.get(key, ""))
+            if number is not None:
+                self._rr.log(f"plots/{plot}/{curve}", self._rr.Scalars(number))
+        for key, value in values.items():
+            number = _number(value)
+            if key.startswith(DROP_PREFIX) and number is not None:
+                self._rr.log(f"plots/drops/{key.removeprefix(DROP_PREFIX)}", self._rr.Scalars(number))
+        if problem:
+            self.note(stamp_s, problem, warning=True)
+
+    def note(self, stamp_s: float, text: str, warning: bool = False) -> None:
+        """A line of the log."""
+        self._at(stamp_s)
+        self._rr.log(LOG, self._rr.TextLog(text, level="WARN" if warning else "INFO"))
+
+    def check_alive(self) -> bool:
+        """Whether the viewer still runs; a file always does."""
+        return self._viewer is None or self._viewer.poll() is None
+
+    def close(self) -> None:
+        """Send what is left and end the viewer's server (the window, too)."""
+        self._rr.disconnect()
+        if self._viewer is not None:
+            _end(self._viewer)
+
+    def _at(self, stamp_s: float) -> None:
+        self._rr.set_time(_TIMELINE, timestamp=stamp_s)
+
+    def _blueprint(self) -> Any:
+        """Large overlay; rgb, depth, 3D and mask beside it; curves and the log below."""
+        import rerun.blueprint as rrb
+
+        images = rrb.Vertical(
+            rrb.Spatial2DView(origin=RGB, name="rgb"),
+            rrb.Tabs(
+                rrb.Spatial2DView(origin=DEPTH, name="depth"),
+                rrb.Spatial3DView(origin=CAMERA, name="3D"),
+                rrb.Spatial2DView(origin=MASK, name="mask"),
+                active_tab=0,
+            ),
+        )
+        latency = rrb.TimeSeriesView(origin="plots/latency_ms", name="latency, ms")
+        rate = rrb.TimeSeriesView(origin="plots/rate_hz", name="rate, Hz")
+        drops = rrb.TimeSeriesView(origin="plots/drops", name="dropped frames by cause")
+        area = rrb.TimeSeriesView(origin="plots/area", name="salient area, %")
+        figures = rrb.Horizontal(
+            latency, rate, rrb.Tabs(drops, area, active_tab=0), rrb.TextLogView(origin=LOG, name="events")
+        )
+        top = rrb.Horizontal(rrb.Spatial2DView(origin=OVERLAY, name="overlay"), images, column_shares=[2, 1])
+        return rrb.Blueprint(
+            rrb.Vertical(top, figures, row_shares=[3, 1]), rrb.TimePanel(state="collapsed"), collapse_panels=True
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _resolved(mode: str) -> str:
+    if mode != "auto":
+        return mode
+    return "window" if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") else "web"
+
+
+def _reachable(bind: str) -> str:
+    """Where this process finds a server that listens on `bind`."""
+    return "127.0.0.1" if bind in ("0.0.0.0", "::") else bind
+
+
+def _start_viewer(cfg: ViewConfig, mode: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Rerun's own program: only it can be told which address to listen on, its SDK opens its port to the network."""
+    beside = Path(sys.executable).with_name("rerun")
+    program = str(beside) if beside.is_file() else shutil.which("rerun")
+    if program is None:
+        raise InputError("viewer: expected the program `rerun` of rerun-sdk, got none; run `pip install rerun-sdk`")
+    if _listens(_reachable(cfg.bind), cfg.port):
+        raise InputError(f"viewer: expected port {cfg.port} to be free, got it taken; give another -p port:=...")
+    command = [program, "--bind", cfg.bind, "--port", str(cfg.port), "--memory-limit", cfg.memory_limit]
+    if mode == "web":
+        command += ["--serve-web", "--web-viewer-port", str(cfg.web_port), "--server-memory-limit", cfg.memory_limit]
+    viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not _listens(_reachable(cfg.bind), cfg.port):
+        if viewer.poll() is not None or time.monotonic() > deadline:
+            _end(viewer)
+            raise InputError(f"viewer: rerun did not come up on {cfg.bind}:{cfg.port}; its output is above")
+        time.sleep(0.05)
+    data = f"rerun%2Bhttp%3A%2F%2F{_reachable(cfg.bind)}%3A{cfg.port}%2Fproxy"
+    page = f"http://{_reachable(cfg.bind)}:{cfg.web_port}/?url={data}"
+    return viewer, f"open {page}" if mode == "web" else "in Rerun's window"
+
+
+def _end(viewer: subprocess.Popen[bytes]) -> None:
+    """End the viewer's whole session: `rerun` of the wheel is a script that starts the real program."""
+    for number, patience_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(viewer.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            viewer.wait(patience_s)
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0

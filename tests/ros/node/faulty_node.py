@@ -1,0 +1,109 @@
+"""The real node with a model that misbehaves as the first argument says; run as a process by the tests."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from m4sam_core.errors import DeviceError
+from m4sam_ros.node.backends import NearHalf
+from m4sam_ros.node.saliency_node import SaliencyNode
+from m4sam_ros.runner import run_node
+
+
+class Sleepy(NearHalf):
+    """Waits half a minute in every frame."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print("inferring", flush=True)
+        time.sleep(30)
+        return super().process(rgb, depth, stamp, camera)
+
+
+class Computing(NearHalf):
+    """Computes for half a minute in one native call after the other, as a model does."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print("inferring", flush=True)
+        end = time.monotonic() + 30
+        matrix = np.random.default_rng(0).random((1200, 1200))
+        while time.monotonic() < end:
+            matrix = np.clip(matrix @ matrix, 0, 1)
+        return super().process(rgb, depth, stamp, camera)
+
+
+class Slow(NearHalf):
+    """Takes a fifth of a second, like a large model on a small machine."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        time.sleep(0.2)
+        return super().process(rgb, depth, stamp, camera)
+
+
+class Hogging(NearHalf):
+    """Computes in Python for a fifth of a second, which starves the other threads, and says when it begins."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print(f"inferring {stamp} at {time.time()}", flush=True)
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            sum(range(1000))
+        return super().process(rgb, depth, stamp, camera)
+
+
+class Second(NearHalf):
+    """Takes a second and says when it begins."""
+
+    def process(self, rgb, depth, stamp, camera=None):
+        print(f"inferring {stamp}", flush=True)
+        time.sleep(1.0)
+        return super().process(rgb, depth, stamp, camera)
+
+
+class Raising(NearHalf):
+    """Fails on frames 3, 4 and 5."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def failure(self):
+        return RuntimeError("the convolution went wrong")
+
+    def process(self, rgb, depth, stamp, camera=None):
+        self.calls += 1
+        if self.calls in (3, 4, 5):
+            raise self.failure()
+        return super().process(rgb, depth, stamp, camera)
+
+
+class OutOfMemory(Raising):
+    """Runs out of memory on frames 3, 4 and 5, as the pipeline reports it."""
+
+    def failure(self):
+        return DeviceError("cuda:0: out of memory; use a smaller model, lower stream.bank.capacity")
+
+
+class Unloadable(NearHalf):
+    """Cannot be made ready."""
+
+    def warm_up(self, height, width):
+        raise ValueError("weights of another world")
+
+
+BACKENDS = {
+    "sleepy": Sleepy,
+    "computing": Computing,
+    "slow": Slow,
+    "hogging": Hogging,
+    "second": Second,
+    "raising": Raising,
+    "out_of_memory": OutOfMemory,
+    "unloadable": Unloadable,
+}
+
+if __name__ == "__main__":
+    backend = BACKENDS[sys.argv.pop(1)]
+    sys.exit(run_node(lambda: SaliencyNode(load=lambda _model, _cfg: backend())))

@@ -1,0 +1,79 @@
+"""The one line that says why nothing comes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from m4sam_ros.node.watchdog import Facts, InputFacts, why_no_depth, why_no_mask, why_unsteady
+
+
+def facts(rgb=None, depth=None, **changes):
+    inputs = {
+        "rgb": {"topic": "/cam/rgb", "publishers": 1, "received": 150} | (rgb or {}),
+        "depth": {"topic": "/cam/depth", "publishers": 1, "received": 150} | (depth or {}),
+    }
+    return Facts(rgb=InputFacts(**inputs["rgb"]), depth=InputFacts(**inputs["depth"]), **changes)
+
+
+CASES = {
+    "no publisher": ({"rgb": {"publishers": 0, "received": 0}}, "no publisher on /cam/rgb; start the camera or remap"),
+    "no message": ({"rgb": {"received": 0}}, r"1 publisher\(s\) on /cam/rgb but no message; is the camera streaming"),
+    "no clock": ({"rgb": {"received": 0}, "waiting_for_clock": True}, "/clock is silent while use_sim_time is set"),
+    "qos": (
+        {"rgb": {"received": 0, "incompatible_policy": "reliability"}},
+        "QoS mismatch on /cam/rgb: its publisher's reliability .* set qos.reliability:=auto",
+    ),
+    "unusable": (
+        {"rgb": {"bad": 150, "last_error": "encoding: expected x"}},
+        "every message on /cam/rgb .* encoding: expected x",
+    ),
+    "frozen stamps": ({"rgb": {"late": 150}}, "stamps of /cam/rgb do not advance"),
+    "model fails": ({"model_error": "cuda:0: out of memory"}, "the model fails: cuda:0: out of memory"),
+    "slow model": ({"busy_s": 6.2}, "busy with one frame for 6.2 s"),
+    "depth silent": (
+        {"depth": {"publishers": 0, "received": 0}, "missing_depth": "drop"},
+        "no publisher on /cam/depth",
+    ),
+    "tolerance": (
+        {"missing_depth": "drop", "tolerance_s": 0.0166, "nearest_miss_s": 0.031},
+        "no pairs within the tolerance of 17 ms, the nearest depth is 31 ms away; set sync.tolerance_s",
+    ),
+    "two clocks": (
+        {"missing_depth": "drop", "tolerance_s": 0.02, "nearest_miss_s": 1.7e9},
+        "the nearest depth is 1700000000 s away; are both stamped by the same clock",
+    ),
+    "no pairs yet": ({"missing_depth": "drop"}, "no depth message has come near"),
+    "dropped": ({"drops": {"too_old": 140, "busy": 10}}, r"every frame was dropped \(10 busy, 140 too_old\)"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_silence_is_explained_in_one_line(case):
+    changes, pattern = CASES[case]
+    line = why_no_mask(facts(**changes))
+    assert line.startswith("no mask: ")
+    assert "\n" not in line
+
+    assert re.search(pattern, line), line
+
+
+def test_nothing_to_say_while_masks_come_or_are_not_wanted():
+    assert why_no_mask(facts(masks=1)) is None
+    assert why_no_mask(facts(enabled=False)) is None
+    assert why_no_depth(facts(masks=1)) is None
+    assert why_no_depth(facts(masks=0)) is None
+
+
+def test_masks_without_depth_are_explained():
+    assert "no publisher on /cam/depth" in why_no_depth(facts(masks=9, depth={"publishers": 0, "received": 0}))
+    line = why_no_depth(facts(masks=9, depth_note="depth is 320x240, rgb 640x480"))
+    assert "depth is 320x240, rgb 640x480" in line
+    assert "every message on /cam/depth is unusable" in why_no_depth(facts(masks=9, depth={"bad": 150}))
+
+
+def test_two_cameras_under_one_name_are_suspected():
+    line = why_unsteady(facts(masks=9, time_jumps=40, rgb={"publishers": 2}))
+    assert "jumped 40 times; /cam/rgb has 2 publisher(s), /cam/depth 1; do two cameras share a name?" in line
+    assert why_unsteady(facts(masks=9, time_jumps=2)) is None

@@ -1,0 +1,233 @@
+"""What the player makes of folders and bags, without a graph."""
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from m4sam_core.errors import InputError
+from m4sam_core.rgbd.clip_folder import read_depth
+from m4sam_ros.player.player import Faults
+from m4sam_ros.player.settings import FaultConfig, PlayConfig
+from m4sam_ros.player.sources import DEPTH, INFO, RGB, open_source
+
+pytestmark = pytest.mark.ros
+
+
+def write_clip(folder: Path, stems, rgb="rgb", depth="depth") -> Path:
+    for name in (rgb, depth):
+        (folder / name).mkdir(parents=True)
+    for index, stem in enumerate(stems):
+        cv2.imwrite(str(folder / rgb / f"{stem}.png"), np.full((6, 8, 3), (index, 10, 200), np.uint8))
+        cv2.imwrite(str(folder / depth / f"{stem}.png"), np.full((6, 8), 1000 + index, np.uint16))
+    return folder
+
+
+def opened(folder: Path, **settings):
+    return open_source(PlayConfig(source=str(folder), **settings))
+
+
+def items(source, channel):
+    return [item for item in source.items() if item.channel == channel]
+
+
+def test_numbers_are_ordered_by_value(tmp_path):
+    source = opened(write_clip(tmp_path, ["10", "9", "100"]), fps=10)
+    assert [item.key for item in items(source, RGB)] == ["9", "10", "100"]
+    assert [item.offset_ns for item in items(source, DEPTH)] == [0, 100_000_000, 200_000_000]
+    assert source.period_ns == 300_000_000
+
+
+def test_images_become_messages(tmp_path):
+    source = opened(write_clip(tmp_path, ["a", "b"]), frame_id="eye")
+    rgb = source.message(items(source, RGB)[1], 5_000_000_007)
+    assert (rgb.encoding, rgb.height, rgb.width, rgb.step, rgb.header.frame_id) == ("rgb8", 6, 8, 24, "eye")
+    assert (rgb.header.stamp.sec, rgb.header.stamp.nanosec) == (5, 7)
+    assert list(rgb.data[:3]) == [200, 10, 1]
+    depth = source.message(items(source, DEPTH)[1], 0)
+    assert depth.encoding == "16UC1"
+    assert (np.frombuffer(depth.data, np.uint16) == 1001).all()
+    bgr = opened(tmp_path, rgb_encoding="bgr8")
+    assert list(bgr.message(items(bgr, RGB)[1], 0).data[:3]) == [1, 10, 200]
+
+
+def test_compressed_messages_decode_to_the_same(tmp_path):
+    from m4sam_core.rgbd.compressed import compressed_to_rgb
+    from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
+
+    source = opened(write_clip(tmp_path, ["a"]), transport="compressed")
+    assert {channel: suffix for channel, (_, suffix) in source.kinds().items()} == {
+        RGB: "/compressed",
+        DEPTH: "/compressedDepth",
+        INFO: "",
+    }
+    rgb = compressed_to_rgb(source.message(items(source, RGB)[0], 0))
+    assert np.abs(rgb.astype(int) - (200, 10, 0)).max() < 6
+    assert (compressed_depth_to_numpy(source.message(items(source, DEPTH)[0], 0)) == 1000).all()
+
+
+@pytest.mark.parametrize(("rgb", "depth"), [("RGB", "Depth"), ("color", "depth"), ("rgb", "SyntheticDepth")])
+def test_folder_names_of_the_datasets(tmp_path, rgb, depth):
+    assert len(items(opened(write_clip(tmp_path, "ab", rgb, depth)), RGB)) == 2
+
+
+def test_frame_rate_comes_from_the_clip_unless_told(tmp_path):
+    write_clip(tmp_path, "ab")
+    assert opened(tmp_path).period_ns == pytest.approx(2e9 / 15, abs=2)
+    (tmp_path / "video.yaml").write_text("fps: 30.0\n")
+    assert opened(tmp_path).period_ns == pytest.approx(2e9 / 30, abs=2)
+    assert opened(tmp_path, fps=5).period_ns == pytest.approx(2e9 / 5, abs=2)
+
+
+def test_stems_that_are_stamps_give_the_timing(tmp_path):
+    first = 1_700_000_000_000_000_000
+    source = opened(write_clip(tmp_path, [str(first), str(first + 40_000_000), str(first + 110_000_000)]))
+    assert [item.offset_ns for item in items(source, RGB)] == [0, 40_000_000, 110_000_000]
+    assert [item.stamp_ns for item in items(source, RGB)] == [first, first + 40_000_000, first + 110_000_000]
+
+
+def test_rgb_without_depth_is_played(tmp_path):
+    write_clip(tmp_path, "abc")
+    (tmp_path / "depth" / "b.png").unlink()
+    (tmp_path / "rgb" / ".hidden.png").write_bytes(b"")
+    source = opened(tmp_path)
+    assert len(items(source, RGB)) == 3
+    assert [item.key for item in items(source, DEPTH)] == ["a", "c"]
+
+
+def test_max_frames(tmp_path):
+    assert len(items(opened(write_clip(tmp_path, "abcd"), max_frames=3), RGB)) == 3
+
+
+def test_intrinsics_of_the_clip_and_the_ideal_pinhole(tmp_path):
+    write_clip(tmp_path, "a")
+    source = opened(tmp_path, horizontal_fov_deg=90)
+    info = source.message(items(source, INFO)[0], 0)
+    assert (info.width, info.height, info.k[0], info.k[2]) == (8, 6, pytest.approx(4), 4)
+    (tmp_path / "video.yaml").write_text("intrinsics: {k: [5, 0, 3, 0, 5, 2, 0, 0, 1], d: [0.1, 0, 0, 0, 0]}\n")
+    source = opened(tmp_path)
+    info = source.message(items(source, INFO)[0], 0)
+    assert (info.k[0], info.d[0], info.p[2]) == (5, 0.1, 3)
+
+
+def test_depth_files_of_every_kind(tmp_path):
+    cv2.imwrite(str(tmp_path / "eight.png"), np.array([[0, 255]], np.uint8))
+    assert read_depth(tmp_path / "eight.png").tolist() == [[0, 10_000]]
+    np.save(tmp_path / "metres.npy", np.array([[0.5, np.nan]]))
+    assert read_depth(tmp_path / "metres.npy").dtype == np.float32
+    assert read_depth(tmp_path / "metres.npy", "16UC1").tolist() == [[500, 0]]
+    cv2.imwrite(str(tmp_path / "metres.tiff"), np.array([[1.25, 2.5]], np.float32))
+    assert read_depth(tmp_path / "metres.tiff").tolist() == [[1.25, 2.5]]
+    cv2.imwrite(str(tmp_path / "mm.png"), np.array([[0, 1500]], np.uint16))
+    metres = read_depth(tmp_path / "mm.png", "32FC1")
+    assert np.isnan(metres[0, 0])
+    assert metres[0, 1] == np.float32(1.5)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    write_clip(tmp_path, "ab")
+    (tmp_path / "depth" / "b.png").write_bytes(b"no image")
+    source = opened(tmp_path)
+    with pytest.raises(InputError, match=r"b\.png: expected a depth image"):
+        source.message(items(source, DEPTH)[1], 0)
+    (tmp_path / "x.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"x\.npy: expected"):
+        read_depth(tmp_path / "x.npy")
+
+
+def test_unusable_folders_say_what_was_expected(tmp_path):
+    with pytest.raises(InputError, match="source:="):
+        open_source(PlayConfig())
+    with pytest.raises(InputError, match="does not exist"):
+        opened(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="expected a folder rgb"):
+        opened(tmp_path)
+    write_clip(tmp_path, [])
+    with pytest.raises(InputError, match="got none"):
+        opened(tmp_path)
+    cv2.imwrite(str(tmp_path / "rgb" / "a.png"), np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(InputError, match="equal stem"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["- 1", "fps: [", "fps: \xff"])
+def test_broken_video_yaml(tmp_path, text):
+    write_clip(tmp_path, "a")
+    (tmp_path / "video.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"video\.yaml"):
+        opened(tmp_path)
+
+
+def test_faults_are_the_same_for_the_same_seed():
+    def decisions(seed):
+        faults = Faults(FaultConfig(seed=seed, drop_rgb=0.3, drop_depth=0.1, jitter_s=0.01, stamp_jitter_s=0.002))
+        order = [INFO, RGB, DEPTH] * 2000
+        return [(faults.drops(c), faults.delay_ns(c), faults.stamp_shift_ns(c)) for c in order]
+
+    first = decisions(1)
+    assert first == decisions(1)
+    assert first != decisions(2)
+    assert set(first[::3]) == {(False, 0, 0)}
+    dropped = Counter(drop for drop, _, _ in first[1::3])[True]
+    assert 520 < dropped < 680
+    assert max(delay for _, delay, _ in first) <= 10_000_000
+    assert max(abs(shift) for _, _, shift in first) <= 2_000_000
+
+
+def test_slower_depth_camera():
+    faults = Faults(FaultConfig(depth_every=3))
+    assert [faults.drops(DEPTH) for _ in range(6)] == [False, True, True, False, True, True]
+
+
+def test_ros1_bag_becomes_ros2_messages(tmp_path):
+    from rclpy.serialization import deserialize_message
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+    from sensor_msgs.msg import CameraInfo, Image
+
+    store = get_typestore(Stores.ROS1_NOETIC)
+    kinds = store.types
+    with Writer(tmp_path / "tum.bag") as writer:
+        for topic, encoding, width in (("/camera/rgb/image_color", "bgr8", 3), ("/camera/depth/image", "32FC1", 4)):
+            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
+            for index in range(3):
+                stamp = kinds["builtin_interfaces/msg/Time"](100 + index, 5)
+                header = kinds["std_msgs/msg/Header"](index, stamp, "eye")
+                data = np.full(2 * 4 * width, index, np.uint8)
+                message = kinds["sensor_msgs/msg/Image"](header, 2, 4, encoding, 0, 4 * width, data)
+                raw = store.serialize_ros1(message, "sensor_msgs/msg/Image")
+                writer.write(connection, (100 + index) * 10**9, raw)
+        name = "sensor_msgs/msg/CameraInfo"
+        connection = writer.add_connection("/camera/rgb/camera_info", name, typestore=store)
+        region = kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        matrices = {"D": np.zeros(5), "K": np.arange(9.0), "R": np.eye(3).ravel(), "P": np.zeros(12)}
+        info = kinds[name](
+            header=header,
+            height=2,
+            width=4,
+            distortion_model="plumb_bob",
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+            **matrices,
+        )
+        writer.write(connection, 101 * 10**9, store.serialize_ros1(info, name))
+    source = opened(tmp_path / "tum.bag")
+    (calibration,) = items(source, INFO)
+    assert list(deserialize_message(source.message(calibration, 0), CameraInfo).k) == list(range(9))
+    assert source.period_ns == pytest.approx(3e9, abs=10)
+    played = [deserialize_message(source.message(item, 7), Image) for item in items(source, RGB)]
+    assert [(msg.encoding, msg.width, msg.data[0], msg.header.frame_id) for msg in played] == [
+        ("bgr8", 4, index, "eye") for index in range(3)
+    ]
+    assert (played[0].header.stamp.sec, played[0].header.stamp.nanosec) == (0, 7)
+    assert [item.stamp_ns for item in items(source, DEPTH)] == [(100 + index) * 10**9 + 5 for index in range(3)]
+
+
+@pytest.mark.parametrize("name", ["broken.bag", "broken.mcap", "broken.db3"])
+def test_file_that_is_no_bag(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no bag at all")
+    with pytest.raises(InputError, match="expected a rosbag"):
+        opened(tmp_path / name)

@@ -1,0 +1,147 @@
+"""The recorder as a process over DDS."""
+
+import json
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.ros
+
+RECORDER = "m4sam_ros.recorder"
+
+
+class Graph:
+    """Stands in for camera and node: rgb, mask and diagnostics on their topics."""
+
+    def __init__(self, bench) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import Image
+
+        self.bench = bench
+        self.rgb = bench.ros.create_publisher(Image, "/saliency/rgb/image", QoSProfile(depth=100))
+        self.mask = bench.ros.create_publisher(Image, "/saliency/mask", QoSProfile(depth=100))
+        self.diagnostics = bench.ros.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def record(self, *parameters: str):
+        recorder = self.bench.execute(RECORDER, *parameters)
+        publishers = (self.rgb, self.mask, self.diagnostics)
+        self.bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the recorder")
+        self.bench.spin(0.3)
+        return recorder
+
+    def shoot(self, stamp_ns: int, mask_first: bool = False, rgb: bool = True) -> None:
+        from builtin_interfaces.msg import Time
+        from std_msgs.msg import Header
+
+        from m4sam_ros.messages.convert import numpy_to_image
+
+        header = Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id="eye")
+        mask = np.zeros((48, 64), np.uint8)
+        mask[10:30, 10:30] = 255
+        messages = [(self.mask, numpy_to_image(mask, "mono8", header))]
+        if rgb:
+            pair = (self.rgb, numpy_to_image(np.full((48, 64, 3), 90, np.uint8), "rgb8", header))
+            messages.insert(1 if mask_first else 0, pair)
+        for publisher, message in messages:
+            publisher.publish(message)
+            self.bench.spin(0.01)
+
+    def diagnose(self, name: str, **values: int) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+        pairs = [KeyValue(key=key.replace("__", "."), value=str(value)) for key, value in values.items()]
+        self.diagnostics.publish(DiagnosticArray(status=[DiagnosticStatus(name=name, values=pairs)]))
+
+
+@pytest.fixture
+def graph(bench):
+    return Graph(bench)
+
+
+def finished(bench, recorder, out) -> dict:
+    bench.until(lambda: not recorder.alive, "the recorder to end")
+    assert recorder.popen.returncode == 0, recorder.log
+    assert "Traceback" not in recorder.log
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_recording_of_n_frames(bench, graph, tmp_path):
+    out = tmp_path / "out"
+    recorder = graph.record(f"out:={out}", "max_frames:=10")
+    sent = []
+    for index in range(10):
+        if index == 5:
+            graph.diagnose("/saliency/m4sam: saliency", drops__busy=3, drops__bad_rgb=0, rgb_in=13)
+            graph.diagnose("/other/m4sam: saliency", drops__busy=99)
+            bench.spin(0.2)
+        sent.append(time.time_ns())
+        graph.shoot(sent[-1], mask_first=index % 2 == 1)
+    summary = finished(bench, recorder, out)
+    assert summary["frames_in"] == summary["frames_out"] == summary["frames_written"] == 10
+    assert summary["masks_without_rgb"] == 0
+    assert summary["drops"] == {"busy": 3}
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] < 5000
+    assert summary["rate_hz"] > 0
+    assert sorted(int(path.stem) for path in (out / "masks").iterdir()) == sent
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 10
+    assert cv2.imread(str(out / "contact_sheet.png")) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_finishes_every_file(bench, graph, tmp_path, number):
+    out = tmp_path / "out"
+    recorder = graph.record(f"out:={out}")
+    for index in range(12):
+        graph.shoot(index * 33_000_000)
+    bench.until(lambda: len(list((out / "masks").glob("[0-9]*.png"))) == 12, "the masks")
+    code, seconds = recorder.stop(number)
+    assert (code, seconds < 3) == (0, True), recorder.log
+    summary = finished(bench, recorder, out)
+    assert summary["latency_ms"] == {"p50": None, "p95": None}, "stamps of 1970 are no wall clock"
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    assert not list(out.rglob("*partial*"))
+
+
+def test_idle_timeout_and_masks_without_image(bench, graph, tmp_path):
+    out = tmp_path / "out"
+    recorder = graph.record(f"out:={out}", "idle_timeout_s:=1.5", "video:=false")
+    for index in range(3):
+        graph.shoot(index * 33_000_000, rgb=index != 1)
+    summary = finished(bench, recorder, out)
+    assert (summary["frames_in"], summary["frames_out"], summary["masks_without_rgb"]) == (2, 3, 1)
+    assert not (out / "overlay.mp4").exists()
+
+
+def test_nothing_comes(bench, tmp_path):
+    recorder = bench.execute(RECORDER, f"out:={tmp_path / 'out'}", "start_timeout_s:=0.5")
+    bench.until(lambda: not recorder.alive, "it to give up")
+    assert recorder.popen.returncode == 1
+    assert "no mask on /saliency/mask" in recorder.log
+
+
+def test_output_is_required(bench):
+    recorder = bench.execute(RECORDER)
+    bench.until(lambda: not recorder.alive, "the error")
+    assert recorder.popen.returncode == 2
+    assert "out:=DIR" in recorder.log
+
+
+def test_player_node_and_recorder_lose_nothing(bench, tmp_path):
+    """The demo's graph, with the node's model-free backend: every frame becomes a mask."""
+    clip = tmp_path / "clip"
+    for name, pixels in (("rgb", np.zeros((48, 64, 3), np.uint8)), ("depth", np.full((48, 64), 900, np.uint16))):
+        (clip / name).mkdir(parents=True)
+        for index in range(30):
+            cv2.imwrite(str(clip / name / f"{index}.png"), pixels)
+    out = tmp_path / "out"
+    bench.start()
+    recorder = bench.execute(RECORDER, f"out:={out}", "idle_timeout_s:=2.0")
+    player = bench.execute("m4sam_ros.player", f"source:={clip}", "wait_for_subscribers:=2", "fps:=20.0")
+    bench.until(lambda: not player.alive, "the end of the clip")
+    assert player.popen.returncode == 0, player.log
+    summary = finished(bench, recorder, out)
+    assert (summary["frames_in"], summary["frames_out"], summary["drops"]) == (30, 30, {})

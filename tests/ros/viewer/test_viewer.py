@@ -1,0 +1,105 @@
+"""The Rerun viewer and the configurations of RViz and Foxglove."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from m4sam_core.errors import InputError
+
+pytestmark = pytest.mark.ros
+
+REPO = Path(__file__).resolve().parents[3]
+VIEWER = "m4sam_ros.viewer"
+OUTPUTS = {"mask", "probability", "overlay", "depth_masked", "detections", "state"}
+
+
+@pytest.fixture
+def clip(tmp_path):
+    for name, pixels in (("rgb", np.zeros((48, 64, 3), np.uint8)), ("depth", np.full((48, 64), 900, np.uint16))):
+        (tmp_path / "clip" / name).mkdir(parents=True)
+        for index in range(30):
+            cv2.imwrite(str(tmp_path / "clip" / name / f"{index}.png"), pixels)
+    return tmp_path / "clip"
+
+
+def listening(port: int) -> set[str]:
+    """Local addresses, in the kernel's hexadecimal, on which something listens at `port`."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            address, _, number = line.split()[1].rpartition(":")
+            if line.split()[3] == "0A" and int(number, 16) == port:
+                found.add(address)
+    return found
+
+
+def test_recording_holds_images_masks_and_figures(bench, clip, tmp_path):
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
+    file = tmp_path / "run.rrd"
+    bench.start()
+    viewer = bench.execute(VIEWER, "mode:=file", f"file:={file}")
+    player = bench.execute("m4sam_ros.player", f"source:={clip}", "wait_for_subscribers:=2", "fps:=15.0")
+    bench.until(lambda: not player.alive, "the end of the clip")
+    code, _ = viewer.stop()
+    assert code == 0, viewer.log
+    assert "Traceback" not in viewer.log
+    rerun = Path(sys.executable).with_name("rerun")
+    printed = subprocess.run([rerun, "rrd", "print", "-v", file], capture_output=True, text=True, check=True).stdout
+    for entity in ("/overlay", "/camera/rgb", "/camera/depth", "/mask", "/plots/rate_hz/masks_out", "/log"):
+        assert entity in printed, entity
+
+
+def test_page_is_served_to_this_machine_only(bench, unused_ports):
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
+    port, web_port = unused_ports
+    viewer = bench.execute(VIEWER, "mode:=web", f"port:={port}", f"web_port:={web_port}")
+    bench.until(lambda: "open http://127.0.0.1" in viewer.log, "the viewer")
+    bench.until(lambda: listening(web_port), "the page")
+    assert listening(port) == listening(web_port) == {"0100007F"}
+    assert viewer.stop()[0] == 0, viewer.log
+    bench.until(lambda: not listening(port), "Rerun to end")
+
+
+@pytest.fixture
+def unused_ports():
+    import socket
+
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def test_rerun_is_optional(monkeypatch):
+    from m4sam_ros.viewer.rerun_stream import import_rerun
+
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(InputError, match="pip install rerun-sdk"):
+        import_rerun()
+
+
+def test_rviz_shows_topics_the_node_publishes():
+    config = yaml.safe_load((REPO / "config/rviz/saliency.rviz").read_text())
+    displays = config["Visualization Manager"]["Displays"]
+    topics = set(re.findall(r"/saliency/(\w+)", str(displays)))
+    assert {"overlay", "mask"} <= topics <= OUTPUTS
+    assert len({display["Name"] for display in displays}) == len(displays)
+
+
+def test_foxglove_layout_is_whole():
+    layout = json.loads((REPO / "config/foxglove/saliency.json").read_text())
+    panels = layout["configById"]
+    assert set(re.findall(r"'([\w ]+!\w+)'", str(layout["layout"]))) == set(panels)
+    topics = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
+    assert topics <= {f"/saliency/{name}" for name in OUTPUTS}
+    node = REPO / "m4sam_ros" / "node"
+    known = (node / "diagnostics.py").read_text() + (node / "session.py").read_text()
+    for key in re.findall(r'key==\\"(?:drops\.)?(\w+)', json.dumps(panels)):
+        assert f'"{key}"' in known, key

@@ -1,0 +1,1 @@
+"""Datasets: one table of layouts, one reader, clips as tensors."""

@@ -1,0 +1,1 @@
+"""What is particular to the packaged weights: their pictures, clips and measurements."""
