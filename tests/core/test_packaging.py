@@ -71,8 +71,9 @@ def test_wheel_declares_the_executables(wheel):
     for target in scripts.values():
         module, function = target.split(":")
         package, *rest = module.split(".")
-        source = (REPO / PACKAGES[package]).joinpath(*rest).with_suffix(".py").read_text()
-        assert re.search(rf"^def {function}\(", source, re.MULTILINE)
+        place = (REPO / PACKAGES[package]).joinpath(*rest)
+        source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        assert re.search(rf"^def {function}\(", source.read_text(), re.MULTILINE)
 
 
 def test_versions_agree():
