@@ -204,8 +204,9 @@ def _coerce(leaf: Leaf, given: Any) -> Any:
         raise ConfigError(
             f"{leaf.name}: expected {leaf.kind.__name__} {leaf.range_text}, got {given!r}; mend the parameter file"
         )
-    too_low = leaf.low is not None and (given <= leaf.low if leaf.low_open else given < leaf.low)
-    too_high = leaf.high is not None and (given >= leaf.high if leaf.high_open else given > leaf.high)
+    value: Any = given  # of the leaf's kind, which only has bounds where it is a number
+    too_low = leaf.low is not None and (value <= leaf.low if leaf.low_open else value < leaf.low)
+    too_high = leaf.high is not None and (value >= leaf.high if leaf.high_open else value > leaf.high)
     if too_low or too_high or (leaf.choices and given not in leaf.choices) or given != given:
         raise ConfigError(f"{leaf.name}: expected {leaf.range_text}, got {given!r}; mend the parameter file")
     return given

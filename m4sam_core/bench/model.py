@@ -26,7 +26,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 class StageClock:
     """Collects the milliseconds spent in named parts of a model, while attached."""
 
-    def __init__(self, synchronise: Callable[[], None]) -> None:
+    def __init__(self, synchronise: Callable[[], object]) -> None:
         self.spent_ms: dict[str, float] = defaultdict(float)
         self._synchronise = synchronise
         self._started: dict[str, float] = {}
@@ -98,7 +98,7 @@ def bench_model(
     dtype: DType = "float32",
     device: str = "cpu",
     side_px: int | None = None,
-    on_frame: Callable[[], None] = lambda: None,
+    on_frame: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Time single frames of a stream whose memory holds `entries` frames already.
 

@@ -71,7 +71,7 @@ def bench_stream(
     frames: int,
     height: int,
     width: int,
-    on_frame: Callable[[], None] | None = None,
+    on_frame: Callable[[], object] | None = None,
 ) -> StreamFigures:
     """Run a long stream through the whole pipeline, camera size in, mask out.
 

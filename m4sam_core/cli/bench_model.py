@@ -55,7 +55,7 @@ def command(
         dtype=dtype,  # type: ignore[arg-type]  # checked above
         device=device,
         side_px=side or None,
-        on_frame=lambda: next(ticks, None),  # type: ignore[arg-type, return-value]  # only the bar moves
+        on_frame=lambda: next(ticks, None),
     )
     result["model"] = str(checkpoint) if checkpoint else size
     _show(console, result)
@@ -69,8 +69,8 @@ def _show(console: Any, result: dict[str, Any]) -> None:
     frame = result["ms_per_frame"]
     settings = result["settings"]
     table = Table(title=f"{result['model']}, {settings['dtype']}, {settings['entries']} memory entries")
-    for heading, justify in (("stage", "left"), ("ms", "right"), ("share", "right")):
-        table.add_column(heading, justify=justify)
+    for heading in ("stage", "ms", "share"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, ms in sorted(result["stages_ms"].items(), key=lambda item: -item[1]):
         table.add_row(name, f"{ms:.1f}", f"{100 * ms / frame['mean']:.0f}%")
     console.print(table)

@@ -40,7 +40,7 @@ def command(
         pipeline = SaliencyPipeline.from_name(model, cfg)
     console = Console()
     ticks = iter(track(range(frames), description="frames", console=console, transient=True))
-    figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None) and None)
+    figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None))
     table = Table(title=f"{model}, {width}x{height}, {figures.scenes} scenes")
     for heading in ("frames", "ms per frame (p50)", "ms (mean)", "CPU ms (p50)", "resident MB", "memory bank MB"):
         table.add_column(heading, justify="right")

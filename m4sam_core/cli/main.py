@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -52,12 +52,14 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command named by args[0], imported, and the arguments left for it."""
-        name, stand_in, rest = super().resolve_command(ctx, args)
-        return (name, _load(name, self.table[name]), rest) if name in self.table else (name, stand_in, rest)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and name in self.table:
+            command = _load(name, self.table[name])
+        return name, command, rest
 
 
-def _load(name: str, entry: Entry | dict[str, Entry]) -> Any:
-    if isinstance(entry, dict):
+def _load(name: str, entry: Entry | Mapping[str, Entry]) -> Any:
+    if not isinstance(entry, Entry):
         group_class = type(f"{name.title()}Group", (LazyGroup,), {"table": entry})
         group = typer.Typer(
             cls=group_class, name=name, help=GROUP_SUMMARIES[name], no_args_is_help=True, add_completion=False

@@ -17,7 +17,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's parser has no stubs
             raise yaml.YAMLError(f"aliases are not accepted (line {event.start_mark.line + 1})")
         return super().compose_node(parent, index)
 

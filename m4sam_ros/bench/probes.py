@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,11 @@ def convert(repeats: int) -> dict[str, float]:
     for name, encoding in ENCODINGS.items():
         message = _image(name, VGA)
         if encoding.to_rgb is not None:
-            timed[f"{name} to rgb"] = _median_us(lambda m=message: image_to_rgb(m), repeats)
+            timed[f"{name} to rgb"] = _median_us(partial(image_to_rgb, message), repeats)
         if encoding.is_depth:
-            timed[f"{name} to depth"] = _median_us(lambda m=message: image_to_depth(m), repeats)
+            timed[f"{name} to depth"] = _median_us(partial(image_to_depth, message), repeats)
     for name in ("rgb8", "bgr8"):
-        timed[f"{name} to rgb, 1280x720"] = _median_us(lambda m=_image(name, HD): image_to_rgb(m), repeats)
+        timed[f"{name} to rgb, 1280x720"] = _median_us(partial(image_to_rgb, _image(name, HD)), repeats)
     for name, channels, size, label in (
         ("mono8", 1, VGA, "mask to mono8"),
         ("mono8", 1, HD, "mask to mono8, 1280x720"),
@@ -52,7 +53,7 @@ def convert(repeats: int) -> dict[str, float]:
         ("16UC1", 1, VGA, "depth to 16UC1"),
     ):
         pixels = _pixels(ENCODINGS[name].dtype, channels, size)
-        timed[label] = _median_us(lambda p=pixels, n=name: numpy_to_image(p, n), repeats)
+        timed[label] = _median_us(partial(numpy_to_image, pixels, name), repeats)
     few = max(3, repeats // 10)
     jpeg = rgb_to_compressed(_pixels("u1", 3, VGA))
     png = numpy_to_compressed_depth(_pixels("u2", 1, VGA))

@@ -52,8 +52,8 @@ def _show(console: Any, result: dict[str, Any], fps: float) -> None:
         table.add_row(case["size"], profile, *cells, f"{case['loss_pct']:.1f}", f"{case['cpu_pct']:.0f}")
     console.print(table)
     conversions = Table(title="Conversions, median microseconds (640x480 unless named)")
-    for heading, justify in (("conversion", "left"), ("µs", "right")):
-        conversions.add_column(heading, justify=justify)
+    conversions.add_column("conversion")
+    conversions.add_column("µs", justify="right")
     for name, took in result["convert_us"].items():
         conversions.add_row(name, f"{took:.0f}")
     console.print(conversions)

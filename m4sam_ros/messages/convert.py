@@ -133,5 +133,5 @@ def _checked_step(pixels: np.ndarray, encoding: str) -> int:
 def to_ros_bytes(pixels: np.ndarray) -> array.array[int]:
     """The array's bytes as `array.array('B')`, the one type rclpy takes without walking every element."""
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     return data

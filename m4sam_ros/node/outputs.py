@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -57,7 +58,7 @@ class Outputs:
                 kind,
                 name,
                 volatile(cfg.qos.output_depth),
-                lambda policy, name=name: on_incompatible(name, policy),
+                partial(on_incompatible, name),
             )
             for name, kind in kinds.items()
         }

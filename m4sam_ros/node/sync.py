@@ -85,6 +85,7 @@ class MessageFiltersPairer:
         self.skews_s: deque[float] = deque(maxlen=100)
         self.nearest_miss_s: float | None = None
         self._waiting: deque[tuple[float, Any]] = deque()
+        self._last_depth: tuple[float, Any] | None = None
         self.clear()
 
     @property
@@ -125,7 +126,7 @@ class MessageFiltersPairer:
         self._waiting.clear()
         self.rgb_stream = StampedStream()
         self.depth_stream = StampedStream()
-        self._last_depth: tuple[float, Any] | None = None
+        self._last_depth = None
         self._rebuild()
 
     def _restart(self) -> None:

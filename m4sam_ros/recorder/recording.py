@@ -197,7 +197,7 @@ class _Video:
         height, width = self._early[0][1].shape[:2]
         self._size = (width + width % 2, height + height % 2)  # the codec halves the chroma
         fps = self._fps or self._estimated_fps()
-        self._writer = cv2.VideoWriter(str(self._scratch), cv2.VideoWriter_fourcc(*_CODEC), fps, self._size)
+        self._writer = cv2.VideoWriter(str(self._scratch), cv2.VideoWriter.fourcc(*_CODEC), fps, self._size)
         if not self._writer.isOpened():
             raise InputError(
                 f"{self._path}: expected OpenCV to write {_CODEC} video, got a build that cannot; set video:=false or "

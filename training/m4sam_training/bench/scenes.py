@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -105,7 +106,7 @@ def score_recording(frames: Sequence[BenchFrame] | Iterator[BenchFrame], cfg: Sc
         hard = hard_events.check(frame.stamp_s, frame.rgb.shape)
         if hard is not None:
             detector.clear()
-        depth = prepare_depth(frame.depth, *frame.rgb.shape[:2], DepthConfig())
+        depth = prepare_depth(frame.depth, frame.rgb.shape[0], frame.rgb.shape[1], DepthConfig())
         if not (detector.update(describe_frame(frame.rgb, depth), frame.stamp_s).changed or hard):
             continue
         if open_cut is None:
@@ -149,7 +150,7 @@ def disturbed_shot(
     count = len(clip)
     path = _camera_path(count, rng, panning=kind == "cut+pan")
     gain = float(rng.choice([0.5, 1.8])) if kind == "cut+exposure" else 1.0
-    effects: dict[int, tuple[str, Callable[[View, float], View]]] = {}
+    effects: dict[int, tuple[str, Callable[[View], View]]] = {}
     for half in (0, 1):
         name = str(rng.choice(list(EFFECTS)))
         low, high = EFFECTS[name].seconds
@@ -159,14 +160,22 @@ def disturbed_shot(
             path = _sweep(path, begin, length, rng)
         apply = EFFECTS[name].make(rng)
         for step in range(length):
-            effects[begin + step] = (name, lambda view, at=step / max(1, length - 1), f=apply: f(view, at))
+            effects[begin + step] = (name, partial(_at, apply, step / max(1, length - 1)))
     for index, view in enumerate(clip):
         seen = _look(view, path[index])
         if gain != 1.0:
             seen = (expose(seen[0], gain), seen[1])
-        name, effect = effects.get(index, ("plain", None))
-        rgb, depth = effect(seen) if effect else seen
+        name, effect = effects.get(index, ("plain", _unchanged))
+        rgb, depth = effect(seen)
         yield _sensor_noise(rgb, rng), None if name == "depth lost" else depth, name
+
+
+def _unchanged(view: View) -> View:
+    return view
+
+
+def _at(effect: Callable[[View, float], View], progress: float, view: View) -> View:
+    return effect(view, progress)
 
 
 def _camera_path(count: int, rng: np.random.Generator, panning: bool) -> np.ndarray:

@@ -116,10 +116,14 @@ def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None
     with np.load(path) as archive:
         rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
     window = _window(rgb.shape[1], rng)
-    rgb = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb]).astype(np.float32) / 255
-    depth = np.stack([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth]).astype(np.float32) / 65535
-    mask = np.stack([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask]).astype(np.float32) / 255
+    rgb = _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb], 255)
+    depth = _unit([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth], 65535)
+    mask = _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask], 255)
     return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng, faults)
+
+
+def _unit(frames: list[npt.NDArray[np.generic]], full_scale: int) -> npt.NDArray[np.float32]:
+    return np.stack(frames).astype(np.float32) / np.float32(full_scale)
 
 
 def _window(side: int, rng: np.random.Generator | None) -> tuple[slice, slice]:

@@ -143,7 +143,8 @@ def train(run: EdgeRun, stop_after: int | None = None) -> Path:
         stop_after: leave off after this step, to go on later; the schedule stays the same.
     """
     run.out.mkdir(parents=True, exist_ok=True)
-    model = fresh_model(run).to(memory_format=torch.channels_last)
+    model = fresh_model(run)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     model.train()
     optimizer = torch.optim.AdamW(_groups(model), lr=run.learning_rate, betas=(0.9, 0.98), fused=True)
     resume = run.out / "resume.pt"

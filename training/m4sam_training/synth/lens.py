@@ -82,5 +82,5 @@ def expose(rgb: FloatImage, lens: Lens, time_s: float, rng: np.random.Generator)
     picture = np.clip(np.round(seen), 0, 255).astype(np.uint8)
     if lens.jpeg_quality:
         _, code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, lens.jpeg_quality])
-        picture = np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+        picture = np.ascontiguousarray(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1])
     return picture

@@ -56,8 +56,8 @@ def _vessel(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.35:
         knots[-1] = rng.uniform(0.08, 0.2)
     rows = np.linspace(0, 1, 24)
-    radius = np.interp(rows, np.linspace(0, 1, len(knots)), knots)
-    radius = np.convolve(np.pad(radius, 3, mode="edge"), np.ones(7) / 7, mode="valid")
+    profile = np.interp(rows, np.linspace(0, 1, len(knots)), knots)
+    radius = np.convolve(np.pad(profile, 3, mode="edge"), np.ones(7) / 7, mode="valid")
     wall = np.stack([radius, rows * height], axis=1)
     parts = [_turned(np.vstack([[0, 0], wall, [0, height * 0.999]]), 0)]
     if rng.random() < 0.4:

@@ -89,7 +89,7 @@ def _print(rng: np.random.Generator, size_px: int) -> FloatImage:
         text = "".join(chr(int(code)) for code in rng.integers(65, 91, int(rng.integers(2, 7))))
         origin = tuple(int(v) for v in (rng.integers(0, size_px // 2), rng.integers(size_px // 5, size_px)))
         cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_DUPLEX, rng.uniform(0.8, 2.4), 255, int(rng.integers(2, 6)))
-    return canvas.astype(np.float32) / 255
+    return canvas.astype(np.float32) / np.float32(255)
 
 
 def _planks(rng: np.random.Generator, size_px: int) -> FloatImage:

@@ -199,8 +199,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -224,7 +223,8 @@ def parse_assignment(text: str) -> dict[str, Any]:
     nested: Any = parse_yaml(value, f"--set {key.strip()}")
     for part in reversed(parts):
         nested = {part: nested}
-    return nested  # type: ignore[no-any-return]  # at least one part, hence a dict
+    assert isinstance(nested, dict)  # of at least one part
+    return nested
 
 
 def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> TrainConfig:

@@ -99,7 +99,7 @@ def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
 def make_loader(clips: Clips, sampler: ClipSampler, *, workers: int, pin_memory: bool) -> DataLoader[dict[str, Any]]:
     """A loader of batches {rgb (B,T,3,H,W), depth (B,T,1,H,W), mask (B,T,1,H,W), name [B], stems [B][T]}."""
     return DataLoader(
-        clips,
+        clips,  # type: ignore[arg-type]  # any sequence will do, says torch's documentation
         batch_sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,

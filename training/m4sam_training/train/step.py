@@ -143,7 +143,7 @@ class TrainStep:
         torch.manual_seed(mix_seed(seed, *place, _GATE_NOISE, self.world.rank))
         coin = torch.Generator().manual_seed(mix_seed(seed, *place, _DEEP_UPDATE))
         rgb, depth, mask = (batch[key].to(device, non_blocking=True) for key in ("rgb", "depth", "mask"))
-        hold = nullcontext() if last or self.world.size == 1 else self._module.no_sync()
+        hold = nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]  # DistributedDataParallel's
         with hold:
             terms, output = self._module(rgb, depth, mask, epoch, coin)
             self.scaler.scale(terms["total"] / of).backward()

@@ -32,6 +32,11 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
+def _sum_over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]  # torch types no Function.apply
+    return total
+
+
 class SyncedBatchNorm2d(RoutedBatchNorm2d):
     """`RoutedBatchNorm2d` whose training statistics cover the samples of every process.
 
@@ -47,11 +52,11 @@ class SyncedBatchNorm2d(RoutedBatchNorm2d):
         weight = x.new_ones(x.shape[0]) if active is None else active.to(x.dtype)
         weight = weight.view(-1, 1, 1, 1)
         local = torch.cat([(x * weight).sum(dim=(0, 2, 3)), (weight.sum() * x.shape[2] * x.shape[3]).view(1)])
-        total = _SumOverProcesses.apply(local)
+        total = _sum_over_processes(local)
         count = total[-1].detach()
         mean = total[:-1] / count.clamp(min=1.0)
         centred = x - mean.view(1, -1, 1, 1)
-        squares = _SumOverProcesses.apply((centred.square() * weight).sum(dim=(0, 2, 3)))
+        squares = _sum_over_processes((centred.square() * weight).sum(dim=(0, 2, 3)))
         variance = squares / count.clamp(min=1.0)
         if self.track_running_stats:
             self.follow(mean, variance, count)
