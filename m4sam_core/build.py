@@ -1,4 +1,4 @@
-"""THE screen where a model is wired from its config: modules take numbers and sub-modules, only this file reads it."""
+"""THE screen where a model is wired from its config: modules take numbers and sub-modules, the config travels along."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _build_efficientnet(cfg: EfficientNetLiteConfig, adapter: AdapterConfig) -> 
 
 
 def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:
-    # SAM2's trunk is imported here, not above: `import m4sam_core` must not set up hydra (spec/environment.md).
+    # SAM2's trunk is imported here, not above: `import sam2` sets hydra's global state.
     from sam2.modeling.backbones.hieradet import Hiera
 
     hiera = Hiera(**HIERA_SIZES[cfg.size])

@@ -73,7 +73,7 @@ TrunkConfig = Annotated[Union[HieraConfig, EfficientNetLiteConfig], Field(discri
 
 
 class AdapterConfig(Config):
-    """Parameter-efficient tuning of the frozen trunk (spec/model.md 2)."""
+    """Parameter-efficient tuning of the frozen trunk (docs/model.md#encoder)."""
 
     kind: Literal["moe_lora", "conv_lora", "lora", "bottleneck", "none"] = Field(
         "moe_lora",
@@ -105,7 +105,7 @@ class AdapterConfig(Config):
 
 
 class FusionConfig(Config):
-    """Cross-modal fusion and decoder width (spec/model.md 3-5)."""
+    """Cross-modal fusion and decoder width (docs/model.md#fusion)."""
 
     kind: Literal["uim", "uim_lite"] = Field(
         "uim", description="uim: as published; uim_lite: both modalities reduced by 1x1 convolutions first."
@@ -114,7 +114,7 @@ class FusionConfig(Config):
 
 
 class MemoryConfig(Config):
-    """The memory's architecture (spec/model.md 6). What is stored when is StreamConfig's business."""
+    """The memory's architecture (docs/model.md#memory). What is stored when is StreamConfig's business."""
 
     enabled: bool = Field(True, description="Off: the final mask is the decoder's coarse mask.")
     feature: Literal["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"] = Field(
@@ -191,7 +191,7 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
 
 
 class BankConfig(Config):
-    """Which frames the memory keeps (spec/stream.md, Memory bank)."""
+    """Which frames the memory keeps (docs/stream.md#memory)."""
 
     policy: Literal["sampled", "clip16", "sliding"] = Field(
         "sampled",
@@ -221,7 +221,7 @@ class BankConfig(Config):
 
 
 class WriteGateConfig(Config):
-    """When a frame is too poor to remember; it is still read and segmented (spec/stream.md)."""
+    """When a frame is too poor to remember; it is still read and segmented (docs/stream.md#memory)."""
 
     enabled: bool = Field(True, description="Off: every frame the policy asks for is written.")
     min_agreement: float = Field(0.3, ge=0, le=1, description="Least IoU of coarse and final mask.")
@@ -243,7 +243,7 @@ class WriteGateConfig(Config):
 
 
 class SceneConfig(Config):
-    """Scene-change detection (spec/stream.md, Scene changes)."""
+    """Scene-change detection (docs/stream.md#scene-changes)."""
 
     enabled: bool = Field(True, description="Off: only hard events (time jump, size change, request) reset the memory.")
     sensitivity: float = Field(0.5, ge=0, le=1, description="0: never, 1: on any change.")
@@ -272,7 +272,7 @@ class StreamConfig(Config):
 
 
 class DepthConfig(Config):
-    """From a sensor's depth map to the model's [0, 1], larger = farther, holes 0 (spec/stream.md)."""
+    """From a sensor's depth map to the model's [0, 1], larger = farther, holes 0 (docs/stream.md#depth)."""
 
     unit_m: float = Field(
         0.001, gt=0, le=1000, description="Length of one count of an integer depth map. Metres. Float maps are metres."

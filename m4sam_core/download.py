@@ -1,4 +1,4 @@
-"""`m4sam download`: named weights into the cache, checked, resumable, never without the licence being accepted."""
+"""Named weights fetched into the cache: checked, resumable, never without the licence being accepted."""
 
 from __future__ import annotations
 

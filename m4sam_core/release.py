@@ -80,7 +80,7 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
     (r"mask_decoder\.", r"\.head\.", ".final_conv."),
 )
 
-# Weights the release carries but never uses; outputs are bit-identical without them (spec/model.md 8).
+# Weights the release carries but never uses; outputs are bit-identical without them (docs/model.md#parity).
 _DEAD = re.compile(r"\.lora_[qv]\.(weight|bias)$|^up4\.|_gate\.(mean|std)$")
 
 

@@ -19,7 +19,7 @@ class Modality(enum.Enum):
 
 @dataclass
 class FrameFeatures:
-    """What the memory needs of N frames, and the decoder's coarse outputs (spec/model.md 4-6).
+    """What the memory needs of N frames, and the decoder's coarse outputs (docs/model.md).
 
     N is B*T when a clip is encoded at once, B for a single time step. h = H/8, w = W/8.
 

@@ -1,4 +1,4 @@
-"""Does an endless stream stay as fast and as small as it began? (spec/stream.md, Contract)."""
+"""Does an endless stream stay as fast and as small as it began? (docs/stream.md#memory)."""
 
 from __future__ import annotations
 

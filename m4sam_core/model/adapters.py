@@ -1,4 +1,4 @@
-"""Adapters at their place: beside q and v of an attention layer, or before a block (spec/model.md 2)."""
+"""Adapters at their place: beside q and v of an attention layer, or before a block (docs/model.md#encoder)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hierarchical decoder and gated multi-level fusion (spec/model.md 4 and 5)."""
+"""Hierarchical decoder and gated multi-level fusion (docs/model.md#decoder)."""
 
 from __future__ import annotations
 

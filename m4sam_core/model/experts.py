@@ -1,4 +1,4 @@
-"""Convolution experts and their gates (spec/model.md 2).
+"""Convolution experts and their gates (docs/model.md#encoder).
 
 An expert is a short stack of convolutions on the r channels of a low-rank adapter, laid out as an image of one
 attention window. Training runs each expert with batch statistics of the windows routed to it; evaluation folds all
@@ -103,7 +103,7 @@ class Routing:
 
     Attributes:
         gates (N, ..., 3): gate values, zero for experts not selected, the selected ones sum to 1.
-        load (..., 3): expected number of windows per expert (spec/model.md 2, "Load-balancing loss").
+        load (..., 3): expected number of windows per expert.
     """
 
     gates: Tensor

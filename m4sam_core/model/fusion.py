@@ -1,4 +1,4 @@
-"""Cross-modal fusion of one pyramid level (spec/model.md 3)."""
+"""Cross-modal fusion of one pyramid level (docs/model.md#fusion)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UIM(nn.Module):
 
 
 class LiteUIM(nn.Module):
-    """The same interaction after both inputs were narrowed by 1x1 convolutions (spec/performance.md, uim=lite).
+    """The same interaction after both inputs were narrowed by 1x1 convolutions (`fusion.kind: uim_lite`).
 
     Args:
         in_channels: channels of each input.

@@ -1,4 +1,4 @@
-"""SAM2.1's Hiera with adapters (spec/model.md 2).
+"""SAM2.1's Hiera with adapters (docs/model.md#encoder).
 
 The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens
 only (windows are padded after them: a padding token's q, k, v are the bias plus the adapter's update, nothing else)

@@ -53,7 +53,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A linear layer over the last axis of x (N, h, w, in) -> (N, h, w, out).
 
     On a CPU in float32 it is computed as a 1x1 convolution on the channels-last view of the same memory, which oneDNN
-    runs up to twice as fast as the matrix product (spec/performance.md, measured); torch gives convolutions to oneDNN
+    runs up to twice as fast as the matrix product (measured on AVX-512); torch gives convolutions to oneDNN
     only when it has more than one thread.
     """
     on_cpu = x.device.type == "cpu" and x.dtype == torch.float32

@@ -45,7 +45,7 @@ class MemoryModules:
 
 
 class M4SAM(nn.Module):
-    """RGB-D saliency network with a memory (paper section 3; spec/model.md).
+    """RGB-D saliency network with a memory (paper section 3; docs/model.md).
 
     Args:
         cfg: the settings it was built from; they travel with the weights.
@@ -127,7 +127,7 @@ class M4SAM(nn.Module):
         return _minmax(rgb, dims=(1, 2, 3))
 
     def _memory_feature(self, fused: list[Tensor], decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """X_F (N, C, h, w): what the memory sees (spec/model.md 5)."""
+        """X_F (N, C, h, w): what the memory sees (docs/model.md#gated-fusion)."""
         _, d2, d1 = decoded
         parts = []
         if self.gated_fusion is not None:
@@ -141,7 +141,7 @@ class M4SAM(nn.Module):
     # --------------------------------------------------------------------------------------- memory
 
     def prior(self, features: FrameFeatures) -> Tensor:
-        """Pseudo-guided prior (N, 1, H, W) in [0, 1]: the stretched finest coarse mask (spec/model.md 6, step 1)."""
+        """Pseudo-guided prior (N, 1, H, W) in [0, 1]: the stretched finest coarse mask (docs/model.md#recurrence)."""
         prob = torch.sigmoid(features.coarse_logits[-1])
         if self.prior_norm == "batch":
             low, high = prob.amin(), prob.amax()

@@ -1,4 +1,4 @@
-"""Memory modules: key path, value path, read, fuser and mask decoder (spec/model.md 6). None of them keeps state."""
+"""Memory modules: key path, value path, read, fuser and mask decoder (docs/model.md#memory). None keeps state."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ValuePath(nn.Module):
 
 
 def memory_key(key: Tensor, shrinkage: Tensor, width: int = 0) -> Tensor:
-    """Keys extended so that XMem's anisotropic similarity is a dot product (spec/performance.md 5).
+    """Keys extended so that XMem's anisotropic similarity is a dot product (docs/model.md#memory).
 
     sim(n, p) = shrinkage_n / sqrt(C) * (-sum_c sel_cp (key_cn - q_cp)^2) = memory_key_n . memory_query_p
 

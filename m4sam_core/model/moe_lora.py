@@ -1,4 +1,4 @@
-"""Modality-aware MoE-LoRA (paper section 3.2; spec/model.md 2).
+"""Modality-aware MoE-LoRA (paper section 3.2; docs/model.md#encoder).
 
 delta = alpha/r * B(a + D(a)), a = A x, where D sums the combined outputs of the stream's own expert group and of the
 shared fusion group.

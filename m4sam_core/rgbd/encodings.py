@@ -1,4 +1,4 @@
-"""ROS image messages to numpy arrays: the only module that knows pixel encodings. Needs no ROS.
+"""ROS image messages to numpy arrays, encoding by encoding. Needs no ROS.
 
 One table, `ENCODINGS`, names every encoding with its pixel layout and how it becomes rgb. Reading makes no copy of the
 message (a read-only view on `msg.data`, any `step`, either endianness); only a change of colour or byte order does.

@@ -1,6 +1,6 @@
 """Which frames the memory keeps. Storage (bank.py) knows nothing of time; this knows nothing of tensors.
 
-Three small objects behind one Protocol (spec/stream.md, Memory bank; docs/decisions/0010-memory-policy.md).
+Three small objects behind one Protocol (docs/stream.md#memory; docs/decisions/0010-memory-policy.md).
 """
 
 from __future__ import annotations

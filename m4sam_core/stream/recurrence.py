@@ -1,4 +1,4 @@
-"""The recurrence: one step in time, used by training, evaluation and the robot alike (spec/model.md 6).
+"""The recurrence: one step in time, used by training, evaluation and the robot alike (docs/model.md#recurrence).
 
 An empty bank means a new scene: the memory is pseudo-initialised from the frame's own coarse mask, no prompt needed.
 """

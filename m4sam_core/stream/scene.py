@@ -1,7 +1,8 @@
-"""When the camera has begun to look at something else (spec/stream.md, Scene changes).
+"""When the camera has begun to look at something else (docs/stream.md#scene-changes).
 
 Two judges. `HardEvents` knows facts that always start a new scene: time going backwards, a long gap, another image
-size or camera. `SceneDetector` looks at the pictures; it is small and replaceable, see docs/decisions/0011.
+size or camera. `SceneDetector` looks at the pictures; it is small and replaceable
+(docs/decisions/0011-scene-detector.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One camera's endless stream: one frame in, one mask out, at constant cost (spec/stream.md).
+"""One camera's endless stream: one frame in, one mask out, at constant cost (docs/stream.md).
 
 The session owns everything that lives in time: the memory, the scene, the clock. The model stays stateless, and each
 frame goes through the one recurrence (recurrence.py) that training uses.

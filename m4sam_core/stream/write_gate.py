@@ -1,4 +1,4 @@
-"""Whether a frame is good enough to remember (spec/stream.md, Memory bank: write gate).
+"""Whether a frame is good enough to remember (docs/stream.md#memory).
 
 A remembered mistake is read by every later frame, a frame left out costs nothing: when in doubt, read only. All
 inputs have been computed already; "nothing salient" is a good answer, not a bad frame.

@@ -1,7 +1,7 @@
-"""Between camera images and the model's square: the only place that resizes.
+"""Between camera images and the model's square, there and back.
 
 Downscaling is bilinear with antialiasing on 8-bit values, the filter the published model was trained with
-(spec/model.md 1); probabilities go back to the camera's size bilinearly.
+(docs/model.md#input); probabilities go back to the camera's size bilinearly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Why does no mask come? One line, from what the node has seen since the last look. No ROS in here."""
+"""Why does no mask come? One line, from what the node has seen since the last look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model against measured outputs of the published one (spec/model.md 8), float32 on a CPU."""
+"""The model against measured outputs of the published one (docs/model.md#parity), float32 on a CPU."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from m4sam_ros.cameras import known_cameras, load_camera, markdown_table
 
 REPO = Path(__file__).resolve().parents[2]
 CAMERAS = ("azure_kinect", "gazebo", "oak", "orbbec", "realsense", "tum", "zed")
-# What the drivers' own documentation says (spec/ros.md).
+# What the drivers' own documentation says (docs/cameras.md).
 TOPICS = {
     "realsense": ("/camera/camera/color/image_raw", "/camera/camera/aligned_depth_to_color/image_raw"),
     "orbbec": ("/camera/color/image_raw", "/camera/depth/image_raw"),

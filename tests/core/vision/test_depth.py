@@ -1,4 +1,4 @@
-"""Depth reality: units, holes, ranges and the degraded frame (spec/stream.md)."""
+"""Depth reality: units, holes, ranges and the degraded frame (docs/stream.md#depth)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step of the release preset against the published model's measured one (spec/model.md 8).
+"""One training step of the release preset against the published model's measured one (docs/model.md#parity).
 
 Six minutes and 13 GB of memory on two cores. The step is made twice: in float32, as training does, and in float64,
 which leaves the published float32 run's own rounding as the only difference. Measured, that one is up to 1.9e-3 off

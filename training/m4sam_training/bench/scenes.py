@@ -1,4 +1,4 @@
-"""Generated recordings with known cuts, and with everything that looks like one but is not (spec/stream.md).
+"""Generated recordings with known cuts, and with what looks like one but is not (docs/stream.md#scene-changes).
 
 A recording is a chain of shots of generated clips. Where two shots meet is a true cut; inside a shot the picture is
 disturbed by exposure ramps, flashes, blur, pans, a hand, a light switch or depth failures, none of which may reset.

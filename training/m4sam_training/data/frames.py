@@ -73,7 +73,7 @@ def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind) -> np
 
 
 def rgb_tensor(rgb: np.ndarray, size_px: int) -> Tensor:
-    """(3, S, S) float in [0, 1] of an image (H, W, 3) uint8: antialiased bilinear on 8-bit values (spec/model.md 1)."""
+    """(3, S, S) float in [0, 1] of rgb (H, W, 3) uint8: antialiased bilinear on 8-bit values (docs/model.md#input)."""
     return to_unit(resize_rgb(rgb, size_px))[0]
 
 
@@ -96,7 +96,7 @@ def depth_tensor(depth: np.ndarray, size_px: int, unit_m: float | None) -> Tenso
 
 
 def mask_tensor(mask: np.ndarray, size_px: int) -> Tensor:
-    """(1, S, S) float in [0, 1] of a mask (H, W) uint8; soft at the edges, as the losses expect (spec/model.md 7)."""
+    """(1, S, S) float in [0, 1] of a mask (H, W) uint8; soft edges, as the losses expect (docs/model.md#losses)."""
     return _resize_8bit(mask, size_px)
 
 

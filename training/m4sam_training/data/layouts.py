@@ -1,6 +1,6 @@
 """The one table of dataset layouts: every folder name, split name and habit of a dataset is here.
 
-A new dataset is one more `Layout` in `LAYOUTS`; `m4sam_training.data.scan` reads them all (spec/training.md, Datasets).
+A new dataset is one more `Layout` in `LAYOUTS`; `m4sam_training.data.scan` reads them all (docs/datasets.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random changes to a training clip, the same for all its frames (spec/model.md 7)."""
+"""Random changes to a training clip, the same for all its frames (docs/model.md#recipe)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`m4sam eval`: masks of a model or a folder, scored by a protocol."""
+"""Masks of a model or a folder, scored by a protocol (docs/evaluation.md)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from m4sam_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way of turning masks into a row of numbers (spec/training.md, Evaluation).
+    """One way of turning masks into a row of numbers (docs/evaluation.md).
 
     Attributes:
         name: what `--protocol` takes.

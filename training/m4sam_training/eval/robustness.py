@@ -1,4 +1,4 @@
-"""`m4sam robustness`: how a model's masks suffer from what goes wrong with cameras (spec/training.md, Evaluation).
+"""How a model's masks suffer from what goes wrong with cameras (docs/evaluation.md#robustness).
 
 For every corruption and severity: score, resilience = score / clean score, and harm = score - score with no depth at
 all. Negative harm says that a broken depth camera is worse for this model than none.

@@ -1,4 +1,4 @@
-"""Every setting of a training run; one schema for YAML files, `--set key=value` and presets (spec/model.md 7)."""
+"""Every setting of a training run; one schema for YAML files, `--set key=value` and presets (docs/training.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of the release and of the paper (spec/model.md 7), one function a term.
+"""Losses of the release and of the paper (docs/model.md#losses), one function a term.
 
 Every map is (N, 1, H, W) with one sample a frame; ground truth stays soft, in [0, 1].
 """

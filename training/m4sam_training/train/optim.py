@@ -1,4 +1,4 @@
-"""AdamW's parameter groups and the cosine over epochs (spec/model.md 7)."""
+"""AdamW's parameter groups and the cosine over epochs (docs/model.md#recipe)."""
 
 from __future__ import annotations
 
