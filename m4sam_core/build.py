@@ -11,6 +11,7 @@ from m4sam_core.config import (
     ModelConfig,
 )
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.optional import SAM2_COMMAND, require
 from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
 from m4sam_core.model.decoder import Decoder, GatedFusion
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk, block_dims
@@ -76,6 +77,7 @@ def _build_efficientnet(cfg: EfficientNetLiteConfig, adapter: AdapterConfig) -> 
 
 def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:
     # SAM2's trunk is imported here, not above: `import sam2` sets hydra's global state.
+    require("sam2.modeling.backbones.hieradet", "sam2", command=SAM2_COMMAND)
     from sam2.modeling.backbones.hieradet import Hiera
 
     hiera = Hiera(**HIERA_SIZES[cfg.size])

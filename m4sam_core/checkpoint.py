@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.host.files import write_bytes
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
@@ -48,30 +47,10 @@ def save_checkpoint(
         for name, value in model.state_dict().items()
     }
     header = {**(metadata or {}), "format": FORMAT, "config": model.cfg.model_dump_json()}
-    write_atomically(path, save(tensors, metadata=header))
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old content or the new, never a part.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes(Path(path), save(tensors, metadata=header))
     except OSError as error:
-        raise CheckpointError(f"{target}: cannot write: {error}") from error
+        raise CheckpointError(f"{path}: cannot write: {error}") from error
 
 
 def read_header(path: str | Path) -> dict[str, str]:

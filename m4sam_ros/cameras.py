@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.plain_yaml import load_yaml, nest
 from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, RGB_ENCODINGS
-from m4sam_ros.parameters import nest
 from m4sam_ros.settings import NodeConfig
 from m4sam_ros.share import shared_folder
 
@@ -121,12 +120,7 @@ def load_camera(name: str, folder: Path | None = None) -> CameraPreset:
         raise ConfigError(
             f"camera: expected one of {', '.join(known_cameras(folder))}, got {name!r}; see docs/cameras.md"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: expected YAML, got {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping, got {type(values).__name__}; see docs/cameras.md")
+    values = load_yaml(path)
     try:
         return CameraPreset.parse(values)
     except ConfigError as error:

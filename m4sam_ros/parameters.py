@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.plain_yaml import nest
 from m4sam_ros.settings import NodeConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -106,18 +107,6 @@ def _leaf(name: str, field: FieldInfo) -> Leaf:
         choices=choices,
         description=field.description or "",
     )
-
-
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} -> {"a": {"b": 1}}."""
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *parents, last = name.split(".")
-        inner = nested
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return nested
 
 
 # ----------------------------------------------------------------------------------------------- ROS

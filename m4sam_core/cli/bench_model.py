@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -33,9 +32,10 @@ def command(
 
     from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
-    from m4sam_core.checkpoint import load_checkpoint, write_atomically
+    from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
+    from m4sam_core.host.files import write_json
 
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"--dtype: expected float32, bfloat16 or float16, got {dtype!r}")
@@ -60,7 +60,7 @@ def command(
     result["model"] = str(checkpoint) if checkpoint else size
     _show(console, result)
     if json_file:
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)
 
 
 def _show(console: Any, result: dict[str, Any]) -> None:

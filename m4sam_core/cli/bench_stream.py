@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -29,8 +28,8 @@ def command(
     from m4sam_core.bench.model import machine
     from m4sam_core.bench.stream import bench_stream
     from m4sam_core.build import build_model
-    from m4sam_core.checkpoint import write_atomically
     from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
+    from m4sam_core.host.files import write_json
     from m4sam_core.pipeline import SaliencyPipeline
 
     cfg = PipelineConfig(device=device, threads=threads)
@@ -54,4 +53,4 @@ def command(
     )
     if json_file:
         result = {**figures.as_dict(), "model": model, "frames": frames, "machine": machine(str(pipeline.device))}
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)

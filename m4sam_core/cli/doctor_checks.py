@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from m4sam_core.host.optional import SAM2_COMMAND
+
 MIB = 1 << 20
 LEAST_SEGMENT_BYTES = 16 * MIB
 LEAST_SHM_BYTES = 256 * MIB
-SAM2_COMMAND = (
-    "pip install hydra-core iopath tqdm pillow && "
-    "SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps sam2==1.1.0"
-)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import typer
 
@@ -32,12 +32,13 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from m4sam_core.config import PipelineConfig
+    from m4sam_core.host.plain_yaml import parse_assignments
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
     from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.weights import resolve_model
 
-    cfg = PipelineConfig.parse(nested_settings([*settings, f"device={device}"]))
+    cfg = PipelineConfig.parse(parse_assignments([*settings, f"device={device}"]))
     frames = list_frames(rgb_dir, depth_dir)
     rate = fps or recorded_fps(rgb_dir.parent / "video.yaml") or 15.0
     model_file = resolve_model(model)
@@ -66,34 +67,6 @@ def command(
     if overlay is not None:
         pairs = ((frame.rgb, out / f"{frame.stem}.png") for frame in frames)
         typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, rate)} frames")
-
-
-def nested_settings(pairs: list[str]) -> dict[str, Any]:
-    """["a.b=1"] to {"a": {"b": 1}}; values are read as YAML.
-
-    Raises:
-        ConfigError: a pair without "=", a value that is not YAML, or a name that is both a setting and a group.
-    """
-    import yaml
-
-    from m4sam_core.errors import ConfigError
-
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, text = pair.partition("=")
-        if not sign or not all(name.split(".")):
-            raise ConfigError(f"--set: expected NAME=VALUE, got {pair!r}; e.g. --set threshold=0.4")
-        *groups, last = name.strip().split(".")
-        place = values
-        for group in groups:
-            place = place.setdefault(group, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"--set: {name} and {group} were both given; keep one")
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {name}: expected a number, a word or true/false, got {text!r}") from None
-    return values
 
 
 def recorded_fps(metadata: Path) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from m4sam_core.host.files import whole_file
+from m4sam_core.host.files import write_text
 
 
 class Journal:
@@ -21,9 +21,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any], done: Sequence[Mapping[str, Any]] = ()) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in (about, *done)), encoding="utf-8")
+        write_text(path, "".join(json.dumps(line) + "\n" for line in (about, *done)))
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,39 @@ def parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{source}: expected plain YAML, got {' '.join(str(error).split())}") from None
+
+
+def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """["a.b=1", "c=x"] to {"a": {"b": 1}, "c": "x"}; values are read as YAML, of one name the last one counts.
+
+    Raises:
+        ConfigError: a pair without "=", a value that is no plain YAML, or a name that is both a setting and a group.
+    """
+    flat: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        name = name.strip()
+        if not sign or not all(name.split(".")):
+            raise ConfigError(f"--set: expected NAME=VALUE, got {pair!r}; e.g. --set threshold=0.4")
+        flat[name] = parse_yaml(text, f"--set {name}")
+    return nest(flat)
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} to {"a": {"b": 1}}.
+
+    Raises:
+        ConfigError: a name is both a setting and a group of settings.
+    """
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{name}: expected one of {group} and {name}, got both; keep one")
+        if isinstance(inner.get(last), dict):
+            raise ConfigError(f"{name}: expected a group of settings, got one value beside others of it; keep one")
+        inner[last] = value
+    return nested

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import whole_file
+from m4sam_core.host.files import write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Read in this order of preference when one frame has several files; lossless first."""
@@ -113,8 +113,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     if not ok:
         raise InputError(f"{path}: the png encoder refused {image.dtype} {image.shape}")
     try:
-        with whole_file(path) as draft:
-            draft.write_bytes(data.tobytes())
+        write_bytes(path, data.data)
     except OSError as error:
         raise InputError(f"{path}: cannot write ({error}); check the folder and the free space") from None
 

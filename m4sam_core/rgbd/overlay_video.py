@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import whole_file
 from m4sam_core.rgbd.image_files import read_grey, read_rgb
 from m4sam_core.rgbd.pictures import draw_overlay
+from m4sam_core.rgbd.video_file import VideoFile
 
 
 def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: float) -> int:
-    """Write a video of overlays; frames of another size than the first are scaled to it. It appears when it is whole.
+    """Write a video of overlays; frames of another size than the first are fitted into it. It appears when it is whole.
 
     Args:
         path: the video, .mp4 or .avi.
@@ -29,35 +29,15 @@ def write_overlay_video(path: Path, frames: Iterable[tuple[Path, Path]], fps: fl
         InputError: no frame, a file that cannot be read, or a video that cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as draft:
-        count = _write_frames(draft, frames, fps)
-        if count == 0:
-            raise InputError(f"{path}: expected frames for a video, got none")
-    return count
+    pictures = (_overlay(rgb, mask) for rgb, mask in frames)
+    first = next(pictures, None)
+    if first is None:
+        raise InputError(f"{path}: expected frames for a video, got none")
+    with VideoFile(path, fps, first.shape[1], first.shape[0]) as video:
+        for picture in chain((first,), pictures):
+            video.add(picture)
+    return video.frames
 
 
-def _write_frames(path: Path, frames: Iterable[tuple[Path, Path]], fps: float) -> int:
-    writer, size, count = None, (0, 0), 0
-    try:
-        for rgb_path, mask_path in frames:
-            rgb, grey = read_rgb(rgb_path), read_grey(mask_path)
-            tinted = draw_overlay(rgb, np.where(grey > 127, np.uint8(255), np.uint8(0)))
-            if writer is None:
-                size = (rgb.shape[1] // 2 * 2, rgb.shape[0] // 2 * 2)  # codecs want even sides
-                writer = _open(path, fps, size)
-            if (tinted.shape[1], tinted.shape[0]) != size:
-                tinted = cv2.resize(tinted, size, interpolation=cv2.INTER_AREA)
-            writer.write(np.ascontiguousarray(tinted[..., ::-1]))
-            count += 1
-    finally:
-        if writer is not None:
-            writer.release()
-    return count
-
-
-def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    codec = "MJPG" if path.suffix.lower() == ".avi" else "mp4v"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
-    if not writer.isOpened():
-        raise InputError(f"{path}: expected a video file that can be written (.mp4 or .avi); check folder and suffix")
-    return writer
+def _overlay(rgb: Path, mask: Path) -> np.ndarray:
+    return draw_overlay(read_rgb(rgb), np.where(read_grey(mask) > 127, np.uint8(255), np.uint8(0)))

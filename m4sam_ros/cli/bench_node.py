@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -22,7 +21,7 @@ def command(
     from rich.console import Console
 
     from m4sam_core.bench.model import machine
-    from m4sam_core.checkpoint import write_atomically
+    from m4sam_core.host.files import write_json
     from m4sam_ros.bench.node import bench_node
 
     console = Console()
@@ -36,7 +35,7 @@ def command(
     }
     _show(console, result, fps)
     if json_file:
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)
 
 
 def _show(console: Any, result: dict[str, Any], fps: float) -> None:

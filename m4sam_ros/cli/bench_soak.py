@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Optional
@@ -30,7 +29,7 @@ def command(
     from rich.progress import Progress
 
     from m4sam_core.bench.model import machine
-    from m4sam_core.checkpoint import write_atomically
+    from m4sam_core.host.files import write_json
     from m4sam_ros.bench.soak import soak
 
     console = Console()
@@ -49,4 +48,4 @@ def command(
         f"latency p50 {first['latency_ms_p50']} -> {last['latency_ms_p50']} ms ({result['latency_p50_growth_pct']}%)"
     )
     if json_file:
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)

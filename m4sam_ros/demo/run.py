@@ -6,7 +6,6 @@ Writes overlay.mp4, contact_sheet.png and summary.json; the processes' output go
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.host.files import write_json
 from m4sam_core.host.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
 from m4sam_ros.generated import generate_clip
 from m4sam_ros.share import shared_folder
@@ -107,7 +107,7 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     recorder.check_succeeded()
     run = {"clip": str(clip), "model": model, "started_by": started_by, "ready_s": ready_s}
     summary = make_summary(read_json(out / "summary.json"), read_json(played_path), observer, run)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     return summary
 
 

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMsg
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_text
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
 from m4sam_ros.player.sources import DEPTH, INFO, RGB, Item, open_source, ros_header
@@ -230,7 +231,7 @@ class Player(Node):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         if self._cfg.summary:
-            Path(self._cfg.summary).write_text(line + "\n", encoding="utf-8")
+            write_text(Path(self._cfg.summary), line + "\n")
 
 
 _COUNTED = ("published", "dropped", "unreadable")

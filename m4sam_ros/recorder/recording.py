@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_json
+from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.pictures import contact_sheet, draw_overlay, fit_picture
+from m4sam_core.rgbd.video_file import VideoFile
 
 VIDEO_NAME = "overlay.mp4"
 SHEET_NAME = "contact_sheet.png"
 SUMMARY_NAME = "summary.json"
 MASK_FOLDER = "masks"
-_CODEC = "mp4v"
 _FPS_SAMPLE = 8
 _FPS_RANGE = (1.0, 120.0)
 _DEFAULT_FPS = 15.0
@@ -91,8 +88,7 @@ class Recording:
         """Write one frame.
 
         Raises:
-            OSError: the disk is full or gone.
-            InputError: image and mask differ in size.
+            InputError: image and mask differ in size, or the disk is full or gone.
         """
         self.frames += 1
         if self._masks:
@@ -109,7 +105,12 @@ class Recording:
             self._tiles.add(overlay)
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Finish every file; the summary comes last, so where it is the recording is complete."""
+        """Finish every file; the summary comes last, so where it is the recording is complete.
+
+        Raises:
+            InputError: a file cannot be finished.
+            ConfigError: the summary cannot be written.
+        """
         if self._video is not None:
             self._video.close()
         if self._tiles is not None and self._tiles.pictures:
@@ -117,31 +118,7 @@ class Recording:
             height = max(1, round(_TILE_WIDTH_PX * tile.shape[0] / tile.shape[1]))
             tiles = [fit_picture(picture, _TILE_WIDTH_PX, height) for picture in self._tiles.pictures]
             write_png(self._folder / SHEET_NAME, contact_sheet(tiles, _SHEET_COLUMNS))
-        with replacing(self._folder / SUMMARY_NAME) as scratch:
-            scratch.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """(H, W) uint8 or (H, W, 3) uint8 RGB to a png, atomically.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    _, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    with replacing(path) as scratch:
-        scratch.write_bytes(data.tobytes())
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path` that takes its place when the block ends well, and goes away when it does not."""
-    scratch = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield scratch
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        write_json(self._folder / SUMMARY_NAME, summary)
 
 
 class _EvenSample:
@@ -172,48 +149,35 @@ class _Video:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path = path
-        self._scratch = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._fps = fps
         self._early: list[tuple[int, np.ndarray]] = []
-        self._writer: Any = None
-        self._size = (0, 0)
+        self._file: VideoFile | None = None
 
     def add(self, picture: np.ndarray, stamp_ns: int) -> None:
-        if self._writer is not None:
-            self._write(picture)
+        if self._file is not None:
+            self._file.add(picture)
             return
         self._early.append((stamp_ns, picture))
         if self._fps or len(self._early) == _FPS_SAMPLE:
             self._open()
 
     def close(self) -> None:
-        if self._writer is None and self._early:
+        """Finish the file.
+
+        Raises:
+            InputError: it cannot be finished; it is not there then.
+        """
+        if self._file is None and self._early:
             self._open()
-        if self._writer is not None:
-            self._writer.release()
-            os.replace(self._scratch, self._path)
+        if self._file is not None:
+            self._file.__exit__(None, None, None)
 
     def _open(self) -> None:
         height, width = self._early[0][1].shape[:2]
-        self._size = (width + width % 2, height + height % 2)  # the codec halves the chroma
-        fps = self._fps or self._estimated_fps()
-        self._writer = cv2.VideoWriter(str(self._scratch), cv2.VideoWriter.fourcc(*_CODEC), fps, self._size)
-        if not self._writer.isOpened():
-            raise InputError(
-                f"{self._path}: expected OpenCV to write {_CODEC} video, got a build that cannot; set video:=false or "
-                "install opencv-python-headless"
-            )
+        self._file = VideoFile(self._path, self._fps or self._estimated_fps(), width, height)
         for _, picture in self._early:
-            self._write(picture)
+            self._file.add(picture)
         self._early.clear()
-
-    def _write(self, picture: np.ndarray) -> None:
-        width, height = self._size
-        if picture.shape[:2] != (height, width):
-            fitted = fit_picture(picture, width, height)
-            picture = np.zeros((height, width, 3), np.uint8)
-            picture[: fitted.shape[0], : fitted.shape[1]] = fitted
-        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def _estimated_fps(self) -> float:
         steps = np.diff([stamp for stamp, _ in self._early])

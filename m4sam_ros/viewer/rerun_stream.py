@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.optional import require
 from m4sam_core.rgbd.pictures import MASK_COLOR, draw_overlay
 from m4sam_ros.viewer.settings import ViewConfig
 
@@ -37,28 +38,19 @@ CURVES = (
 DROP_PREFIX = "drops."
 
 
-def import_rerun() -> Any:
-    """The rerun package.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import rerun
-    except ImportError:
-        raise InputError("viewer: expected the package rerun-sdk, got none; run `pip install rerun-sdk`") from None
-    return rerun
-
-
 class RerunStream:
     """Sends frames and figures to a Rerun viewer, window, page or file.
 
     Raises:
-        InputError: rerun is not installed, its viewer does not start, or the port is taken.
+        ConfigError: rerun is not installed.
+        InputError: its viewer does not start, or the port is taken.
     """
 
     def __init__(self, cfg: ViewConfig) -> None:
-        self._rr = import_rerun()
+        require("rerun", "viewer", "rerun-sdk")
+        import rerun
+
+        self._rr = rerun
         self._quality = cfg.jpeg_quality
         self._viewer: subprocess.Popen[bytes] | None = None
         self.where = ""

@@ -9,7 +9,8 @@ import pytest
 
 from m4sam_core.config import PipelineConfig
 from m4sam_core.errors import ConfigError
-from m4sam_ros.parameters import INACTIVE, LIVE, UNCONFIGURED, NodeParameters, leaves, markdown, nest
+from m4sam_core.host.plain_yaml import nest
+from m4sam_ros.parameters import INACTIVE, LIVE, UNCONFIGURED, NodeParameters, leaves, markdown
 from m4sam_ros.settings import NodeConfig
 
 REPO = Path(__file__).resolve().parents[2]

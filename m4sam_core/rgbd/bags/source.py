@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import InputError
+from m4sam_core.host.optional import require
 from m4sam_core.rgbd.bags.salvage import salvage, sqlite_is_short
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
@@ -181,11 +182,10 @@ class BagSource:
     # -------------------------------------------------------------------------------------- opening
 
     def _open(self, paths: list[Path]) -> Any:
-        try:
-            from rosbags.highlevel import AnyReader
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError as error:
-            raise ConfigError(f"bags: expected the rosbags package, got {error}; run `pip install rosbags`") from None
+        require("rosbags", "bags")
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+
         for file in (p for path in paths for p in ([*path.glob("*.db3")] if path.is_dir() else [path])):
             if file.suffix == ".db3" and sqlite_is_short(file):
                 raise InputError(f"{file}: expected a whole database, got a truncated one")

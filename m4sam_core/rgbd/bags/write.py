@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.host.optional import require
 from m4sam_core.rgbd.encodings import ENCODINGS
 
 Storage = Literal["mcap", "sqlite3"]
@@ -38,11 +39,10 @@ class ImageBagWriter:
         Raises:
             ConfigError: the path exists already, or rosbags is missing.
         """
-        try:
-            from rosbags.rosbag2 import StoragePlugin, Writer
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError as error:
-            raise ConfigError(f"bags: expected the rosbags package, got {error}; run `pip install rosbags`") from None
+        require("rosbags", "bags")
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.typesys import Stores, get_typestore
+
         if path.exists():
             raise ConfigError(f"{path}: expected a new bag, got something that exists; nothing is ever overwritten")
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3

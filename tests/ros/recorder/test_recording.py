@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_ros.recorder.recording import RecordedFrame, Recording, replacing, write_png
+from m4sam_ros.recorder.recording import RecordedFrame, Recording
 
 pytestmark = pytest.mark.ros
 PERIOD_NS = 50_000_000
@@ -87,13 +87,3 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="out: expected a folder"):
         Recording(tmp_path / "file" / "out")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    write_png(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    before = (tmp_path / "a.png").read_bytes()
-    with pytest.raises(OSError, match="full"), replacing(tmp_path / "a.png") as scratch:
-        scratch.write_bytes(b"half")
-        raise OSError("disk full")
-    assert (tmp_path / "a.png").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

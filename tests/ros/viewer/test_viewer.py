@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from m4sam_core.errors import InputError
+from m4sam_core.errors import ConfigError
 
 pytestmark = pytest.mark.ros
 
@@ -78,11 +78,12 @@ def unused_ports():
 
 
 def test_rerun_is_optional(monkeypatch):
-    from m4sam_ros.viewer.rerun_stream import import_rerun
+    from m4sam_ros.viewer.rerun_stream import RerunStream
+    from m4sam_ros.viewer.settings import ViewConfig
 
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(InputError, match="pip install rerun-sdk"):
-        import_rerun()
+    with pytest.raises(ConfigError, match="pip install rerun-sdk"):
+        RerunStream(ViewConfig())
 
 
 def test_rviz_shows_topics_the_node_publishes():

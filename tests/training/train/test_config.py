@@ -93,9 +93,9 @@ def test_off_may_be_written_without_quotes():
         ("optim.amp=fp8", "optim.amp"),
         ("preset=arxiv", "preset: expected one of release, paper, got 'arxiv'"),
         ("model.preset=huge", "model.preset: expected one of release, large"),
-        ("optim.lr", "--set: expected key=value"),
-        ("=3", "--set: expected key=value"),
-        ("optim..lr=3", "--set: expected key=value"),
+        ("optim.lr", "--set: expected NAME=VALUE"),
+        ("=3", "--set: expected NAME=VALUE"),
+        ("optim..lr=3", "--set: expected NAME=VALUE"),
         ("optim=[1", "--set optim: expected plain YAML"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_core.host.optional import require
 from m4sam_training.bags.convert import BagReport, ConvertConfig, convert_bag
 
 Engine = Literal["local", "ray"]
@@ -85,12 +86,9 @@ def _run_on_ray(
 ) -> Iterator[BagReport]:
     """A task per bag; a worker that dies costs its task a retry, `RETRIES` times."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            f"--engine ray: expected Ray, got {error}; run `pip install ray` or use --engine local"
-        ) from None
+    require("ray", "cluster")
+    import ray
+
     started = not ray.is_initialized()
     if started:
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -31,8 +30,8 @@ def command(
     from rich.table import Table
 
     from m4sam_core.bench.model import machine
-    from m4sam_core.checkpoint import write_atomically
     from m4sam_core.config import SceneConfig
+    from m4sam_core.host.files import write_json
     from m4sam_core.predict_folder import list_frames
     from m4sam_core.rgbd.image_files import read_depth, read_rgb
     from m4sam_training.bench.scenes import bench_scenes, undisturbed_score
@@ -66,4 +65,4 @@ def command(
     if json_file:
         figures = {name: row.as_dict() for name, row in rows.items()}
         result = {"recordings": figures, "settings": cfg.model_dump(), "seed": seed, "machine": machine("cpu")}
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +34,7 @@ def command(
     from rich.console import Console
 
     from m4sam_core.bench.model import machine
-    from m4sam_core.checkpoint import write_atomically
+    from m4sam_core.host.files import write_json
     from m4sam_training.bench.training import bench_loader, bench_step_apart
     from m4sam_training.data.generate import generate_dataset
     from m4sam_training.train.config import load_train_config
@@ -62,7 +61,7 @@ def command(
     }
     _show(console, result)
     if json_file:
-        write_atomically(json_file, json.dumps(result, indent=2).encode())
+        write_json(json_file, result)
 
 
 def _show(console: Any, result: dict[str, Any]) -> None:

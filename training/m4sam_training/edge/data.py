@@ -83,7 +83,7 @@ class ClipStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.paths = sorted(path for path in self.folder.glob("*.npz") if not path.name.endswith(".part.npz"))
+        self.paths = sorted(path for path in self.folder.glob("*.npz") if not path.name.startswith("."))
         if not self.paths:
             raise InputError(f"{self.folder}: expected rendered clips, found none; run `m4sam edge render` first")
 

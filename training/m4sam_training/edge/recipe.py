@@ -20,8 +20,9 @@ from rich.progress import track
 from torch import nn
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import save_checkpoint, write_atomically
+from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import MODEL_PRESETS, ModelConfig
+from m4sam_core.host.files import write_bytes
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
@@ -199,7 +200,7 @@ def _step(
 def _save(model: M4SAM, optimizer: torch.optim.Optimizer, run: EdgeRun, step: int) -> None:
     buffer = io.BytesIO()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, buffer)
-    write_atomically(run.out / "resume.pt", buffer.getvalue())
+    write_bytes(run.out / "resume.pt", buffer.getvalue())
     save_checkpoint(run.out / "edge.safetensors", decided(model), {**CARD, "steps": str(step)}, dtype=torch.float16)
 
 

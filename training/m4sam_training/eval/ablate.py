@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from rich.table import Column, Table
 
-from m4sam_core.checkpoint import load_checkpoint, write_atomically
+from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_core.host.files import write_json
 from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
@@ -153,7 +154,7 @@ def run_variant(job: AblationJob, variant: Variant) -> dict[str, Any]:
     if code != 0:
         raise M4SamError(f"ablation {variant.group} {variant.name}: training ended with code {code}; see above")
     result = {**_score(job, cfg, folder), **_cost(folder), "config": wanted}
-    write_atomically(done, (json.dumps(result, indent=1) + "\n").encode())
+    write_json(done, result)
     return result
 
 

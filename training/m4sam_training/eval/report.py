@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from rich.table import Column, Table
 
-from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_file
+from m4sam_core.host.optional import require
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.pictures import contact_sheet, draw_overlay, fit_picture
 from m4sam_training.eval.protocols import PUBLISHED
@@ -56,11 +56,10 @@ def write_curves(path: Path, scores: Sequence[FrameScore], label: str) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"plots: expected matplotlib, got {error}; run `pip install matplotlib`") from None
+    require("matplotlib", "eval")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     thresholds = np.arange(255, -1, -1)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

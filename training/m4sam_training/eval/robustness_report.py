@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from rich.table import Column, Table
 
-from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_file
+from m4sam_core.host.optional import require
 from m4sam_training.eval.robustness import BLACK, CLEAN, RobustnessResult
 
 
@@ -41,11 +41,10 @@ def write_chart(path: Path, result: RobustnessResult) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(f"plots: expected matplotlib, got {error}; run `pip install matplotlib`") from None
+    require("matplotlib", "eval")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys(cell.corruption for cell in result.cells))
     columns = min(5, len(names))
     rows = -(-len(names) // columns)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import InputError
+from m4sam_core.host.optional import require
 from m4sam_training.eval.protocols import Protocol
 
 BETA_SQUARED = 0.3
@@ -55,12 +56,9 @@ class FrameScorer:
         Raises:
             ConfigError: PySODMetrics is not installed.
         """
-        try:
-            import py_sod_metrics
-        except ImportError as error:
-            raise ConfigError(
-                f"evaluation: expected PySODMetrics, got {error}; run `pip install pysodmetrics`"
-            ) from None
+        require("py_sod_metrics", "eval", "pysodmetrics")
+        import py_sod_metrics
+
         self._metrics: Any = py_sod_metrics
         self._minmax = minmax
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.optional import require
 from m4sam_training.synth.geometry import Canvas, Vector, Wobble
 from m4sam_training.synth.texture import FloatImage
 
@@ -53,14 +54,10 @@ def import_trimesh() -> Any:
     Raises:
         InputError: not installed.
     """
-    try:
-        import embreex  # noqa: F401 (trimesh uses it by itself; without it rays are a hundred times slower)
-        import trimesh
-    except ImportError:
-        raise InputError(
-            "synthetic clip: expected the packages trimesh and embreex for solid objects, found none; "
-            "run `pip install trimesh embreex`"
-        ) from None
+    require("embreex", "synth")  # trimesh uses it by itself; without it rays are a hundred times slower
+    require("trimesh", "synth")
+    import trimesh
+
     return trimesh
 
 

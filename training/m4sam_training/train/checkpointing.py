@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.errors import CheckpointError
+from m4sam_core.host.files import whole_file, write_bytes
 from m4sam_core.model.m4sam import M4SAM
 
 STATE_VERSION = 1
@@ -73,7 +74,7 @@ def save_training_checkpoint(
     save_checkpoint(draft / "weights.safetensors", model, metadata)
     buffer = io.BytesIO()
     torch.save({"version": STATE_VERSION, "progress": vars(progress), **state}, buffer)
-    _write_synced(draft / "state.pt", buffer.getbuffer())
+    write_bytes(draft / "state.pt", buffer.getbuffer())
     draft.chmod(0o755)
     if final.exists():  # the run was taken back to an older checkpoint and comes past here again
         os.rename(final, root / f"{final.name}{_REPLACED}")
@@ -147,10 +148,9 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
 def save_adapter(path: Path, model: M4SAM, metadata: dict[str, str]) -> None:
     """Write `trainable_state` with the architecture in the header, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     header = {"format": "m4sam-adapter-1", "model_config": model.cfg.model_dump_json(), **metadata}
-    save_file(trainable_state(model), draft, metadata=header)
-    os.replace(draft, path)
+    with whole_file(path) as draft:
+        save_file(trainable_state(model), draft, metadata=header)
 
 
 def load_adapter(path: Path, model: M4SAM) -> None:
@@ -202,13 +202,6 @@ def _discard(checkpoint: Path) -> None:
     doomed = checkpoint.with_name(f".unfinished_{checkpoint.name}")
     os.rename(checkpoint, doomed)
     shutil.rmtree(doomed)
-
-
-def _write_synced(path: Path, data: memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
-from m4sam_core.host.plain_yaml import load_yaml, parse_yaml
+from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
 
 
 class DataConfig(Config):
@@ -210,23 +210,6 @@ def differences(a: Any, b: Any, prefix: str = "") -> set[str]:
     return set().union(*(differences(a.get(key), b.get(key), f"{prefix}{key}.") for key in a.keys() | b.keys()))
 
 
-def parse_assignment(text: str) -> dict[str, Any]:
-    """`a.b=value` as a nested mapping; the value is read as YAML.
-
-    Raises:
-        ConfigError: no `=`, an empty key, or a value that is no plain YAML.
-    """
-    key, separator, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise ConfigError(f"--set: expected key=value such as optim.lr=1e-4, got {text!r}")
-    nested: Any = parse_yaml(value, f"--set {key.strip()}")
-    for part in reversed(parts):
-        nested = {part: nested}
-    assert isinstance(nested, dict)  # of at least one part
-    return nested
-
-
 def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> TrainConfig:
     """Read a run's settings: preset, then the file, then each `--set` in order.
 
@@ -241,5 +224,5 @@ def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> Tra
     if path is not None:
         values = load_yaml(path)
     for assignment in assignments:
-        values = merge(values, parse_assignment(assignment))
+        values = merge(values, parse_assignments([assignment]))
     return TrainConfig.parse(values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,10 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
+
+from m4sam_core.errors import ConfigError
+from m4sam_core.host.files import write_text
+from m4sam_core.host.optional import require
 
 LOGGER = logging.getLogger("m4sam.train")
 
@@ -107,16 +110,16 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 def _drop_after(path: Path, step: int) -> bool:
     """Drop entries after `step`; True when entries are left."""
     kept = [entry for entry in read_metrics(path.parent) if entry["step"] <= step]
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
     return bool(kept)
 
 
 def _open_board(folder: Path, first_step: int) -> Any:
     try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        LOGGER.warning("no TensorBoard files: the package is not installed; pip install tensorboard")
+        require("torch.utils.tensorboard", "train", "tensorboard")
+    except ConfigError as error:
+        LOGGER.warning("no TensorBoard files: %s", error)
         return None
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=first_step + 1)

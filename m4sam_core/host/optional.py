@@ -1,0 +1,34 @@
+"""Packages that only some commands need: looked for when they are used, and named with what brings them."""
+
+from __future__ import annotations
+
+import importlib
+
+from m4sam_core.errors import ConfigError
+
+SAM2_COMMAND = (
+    "pip install hydra-core iopath tqdm pillow && "
+    "SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps sam2==1.1.0"
+)
+
+
+def require(module: str, extra: str, package: str = "", command: str = "") -> None:
+    """Complain in one line when an optional package is not there; call it before importing the package.
+
+    Args:
+        module: what is imported, e.g. "rerun".
+        extra: the extra of setup.py that brings it, e.g. "viewer".
+        package: what pip calls it, where that is not the module's name, e.g. "rerun-sdk".
+        command: that installs it, where that is not `pip install <package>`.
+
+    Raises:
+        ConfigError: it is not installed, or what is installed does not load.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        name = package or module.partition(".")[0]
+        raise ConfigError(
+            f"{name}: expected this optional package, got {error}; "
+            f"run `{command or f'pip install {name}'}` (the extra [{extra}] of m4sam_ros)"
+        ) from None
