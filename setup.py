@@ -12,8 +12,8 @@ VERSION = "0.1.0"
 
 # `training` collides with other top-level packages of that name, so the folder is mapped to m4sam_training.
 packages = find_packages(include=["m4sam_core", "m4sam_core.*", "m4sam_ros", "m4sam_ros.*"])
-packages += ["m4sam_training"]
-packages += [f"m4sam_training.{name}" for name in find_packages("training/m4sam_training")]
+if Path("training").is_dir():  # a robot can do without the offline tools
+    packages += ["m4sam_training", *(f"m4sam_training.{name}" for name in find_packages("training/m4sam_training"))]
 
 
 def shared_files(*folders):

@@ -1,49 +1,130 @@
-"""Links in the documentation lead somewhere, and its commands exist."""
+"""What documentation and comments point at exists: links, sections, files, modules, commands."""
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from m4sam_core.cli.main import COMMANDS
 
+# The pages speak of every package, so what they say can be checked only where all are.
+pytest.importorskip("m4sam_training")
+pytest.importorskip("m4sam_ros")
+
 REPO = Path(__file__).resolve().parents[2]
-PAGES = [
-    REPO / "README.md",
-    REPO / "CONTRIBUTING.md",
-    *sorted((REPO / "docs").rglob("*.md")),
-    REPO / "docker/README.md",
-]
-LINK = re.compile(r"\]\(([^)#\s]+)")
+FOLDERS = [".ci", "benchmarks", "config", "docker", "docs", "launch", "m4sam_core", "m4sam_ros", "tests", "training"]
+READ = {"", ".cfg", ".cpu", ".cuda", ".md", ".py", ".rst", ".sh", ".toml", ".txt", ".xml", ".yaml", ".yml"}
+FILES = sorted(
+    path.relative_to(REPO).as_posix()
+    for place in (REPO.glob("[!.]*"), *((REPO / folder).rglob("*") for folder in FOLDERS))
+    for path in place
+    if path.is_file() and "__pycache__" not in path.parts
+)
+SOURCES = [name for name in FILES if name.endswith(".py")]
+PAGES = [name for name in FILES if name.endswith(".md")]
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 M4SAM = re.compile(r"(?:^|`|\$ )m4sam ([a-z]+)", re.MULTILINE)
 MAKE = re.compile(r"(?:^|`|&& )make ([a-z-]+)", re.MULTILINE)
+# A page, with a section or without: docs/stream.md#memory
+PAGE = re.compile(r"\b((?:docs/|decisions/|docker/)[\w./-]+\.md)(?:#([\w-]+))?")
+DECISION = re.compile(r"\bdecisions/(\d{4})")
+# A file of ours by its path or the end of it: model/experts.py, config/train/rdvs.yaml
+SOURCE = re.compile(r"(?<![\w/.*<>{}$-])((?:[\w-]+/)*[\w-]+\.py)\b")
+DATA = re.compile(r"\b((?:benchmarks/results|config|launch|docker|tests|docs)/[\w./-]*\w\.[a-z]+)\b")
+MODULE = re.compile(r"\bm4sam_(?:core|ros|training)(?:\.\w+)+")
+DECISIONS = {Path(name).name[:4] for name in PAGES if name.startswith("docs/decisions/")}
+FOREIGN = {"rs_launch.py"}  # RealSense's own
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(REPO)) for path in paths]
+@cache
+def text_of(name: str) -> str:
+    return (REPO / name).read_text()
 
 
-@pytest.mark.parametrize("page", names(PAGES))
+@cache
+def anchors(page: str) -> frozenset[str]:
+    """The sections of a page as GitHub names them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL), re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)
+
+
+def remarks(name: str) -> Iterator[str]:
+    """Comments and docstrings of a Python file; the whole of any other."""
+    if not name.endswith(".py"):
+        yield text_of(name)
+        return
+    before = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(text_of(name)).readline):
+        is_docstring = token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+        if token.type == tokenize.COMMENT or is_docstring:
+            yield token.string
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            before = token.type
+
+
+def is_file(cited: str) -> bool:
+    return cited in FOREIGN or any(name == cited or name.endswith(f"/{cited}") for name in FILES)
+
+
+def is_name(cited: str) -> bool:
+    """Whether a dotted name is a module, or a module and a word that stands in it."""
+    parts = cited.split(".")
+    for length in range(len(parts), 0, -1):
+        path = "/".join(parts[:length]).replace("m4sam_training", "training/m4sam_training", 1)
+        for source in (f"{path}.py", f"{path}/__init__.py"):
+            if source in FILES:
+                rest = parts[length:]
+                return not rest or re.search(rf"\b{rest[0]}\b", text_of(source)) is not None
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    text = (REPO / page).read_text()
-    targets = [target for target in LINK.findall(text) if not target.startswith(("http:", "https:", "mailto:"))]
-    missing = [target for target in targets if not (REPO / page).parent.joinpath(target).exists()]
+    missing = []
+    for link in LINK.findall(text_of(page)):
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        target, _, section = link.partition("#")
+        path = (REPO / page).parent.joinpath(target).resolve() if target else REPO / page
+        found = path.exists() and (not section or section in anchors(path.relative_to(REPO).as_posix()))
+        missing += [] if found else [link]
     assert missing == []
 
 
-@pytest.mark.parametrize("page", names(PAGES))
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_exist(page):
-    text = (REPO / page).read_text()
-    targets = re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.MULTILINE)
-    assert set(M4SAM.findall(text)) <= set(COMMANDS)
-    assert set(MAKE.findall(text)) <= set(targets)
+    targets = re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)
+    assert set(M4SAM.findall(text_of(page))) <= set(COMMANDS)
+    assert set(MAKE.findall(text_of(page))) <= set(targets)
 
 
-def test_readme_is_short_and_its_python_loop_compiles():
-    text = (REPO / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    compile(code, "README.md", "exec")
-    assert len(code.splitlines()) <= 16
-    assert len(text.splitlines()) <= 100
+def test_pages_sections_and_files_that_are_cited_exist():
+    missing = []
+    for name in (name for name in FILES if Path(name).suffix in READ):
+        for text in remarks(name):
+            for page, section in PAGE.findall(text):
+                page = page if page.startswith("docker/") else f"docs/{page.removeprefix('docs/')}"
+                if page not in FILES or (section and section not in anchors(page)):
+                    missing.append((name, page, section))
+            missing += [(name, file) for file in SOURCE.findall(text) + DATA.findall(text) if not is_file(file)]
+            missing += [(name, number) for number in DECISION.findall(text) if number not in DECISIONS]
+    assert missing == []
+
+
+def test_modules_that_are_named_exist():
+    readers = [name for name in (*SOURCES, *PAGES, "Makefile") if not name.startswith("tests/")]
+    missing = {(name, module) for name in readers for module in MODULE.findall(text_of(name)) if not is_name(module)}
+    assert missing == set()
+
+
+def test_the_project_speaks_only_of_itself():
+    outside = re.compile(r"\bspec/\w|\.\./shared|/work/")
+    readers = [name for name in FILES if Path(name).suffix in READ and name != "tests/core/test_docs.py"]
+    assert [name for name in readers if outside.search(text_of(name))] == []

@@ -17,6 +17,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 NOT_SOURCES = [".git", ".venv*", "build", "install", "log", "__pycache__", "demo_out", "*.egg-info", "tests"]
 PACKAGES = {"m4sam_core": "m4sam_core", "m4sam_ros": "m4sam_ros", "m4sam_training": "training/m4sam_training"}
+PACKAGES = {name: folder for name, folder in PACKAGES.items() if (REPO / folder).is_dir()}
 
 
 @pytest.fixture(scope="module")

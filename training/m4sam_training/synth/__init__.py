@@ -1,1 +1,1 @@
-"""Generated RGB-D video with exact saliency masks; needs only numpy and OpenCV."""
+"""Generated RGB-D video with exact saliency masks; needs numpy and OpenCV, solid objects the extra `synth`."""
