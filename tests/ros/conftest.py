@@ -154,6 +154,13 @@ class Bench:
         self.processes.append(process)
         return process
 
+    def run_script(self, script: str, *arguments: str) -> NodeProcess:
+        """Start a Python file, given from the repository's root."""
+        command = [sys.executable, str(REPO / script), *arguments]
+        process = NodeProcess(command, self._env, self._folder / f"{Path(script).stem}{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
     def spin(self, seconds: float) -> None:
         """Let time pass, e.g. to see that nothing happens."""
         deadline = time.monotonic() + seconds
