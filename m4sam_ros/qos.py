@@ -50,7 +50,9 @@ def matching_reliability(offered: list[QoSReliabilityPolicy], current: QoSReliab
     return RELIABLE if all(reliability == RELIABLE for reliability in offered) else BEST_EFFORT
 
 
-def publish(node: Any, kind: Any, topic: str, profile: QoSProfile, on_incompatible: Callable[[str], None]) -> Any:
+def make_publisher(
+    node: Any, kind: Any, topic: str, profile: QoSProfile, on_incompatible: Callable[[str], None]
+) -> Any:
     """A publisher whose QoS users may override, and which reports subscribers that cannot be matched."""
     overrides = QoSOverridingOptions(overridden(node, node.resolve_topic_name(topic), "publisher"))
     events = PublisherEventCallbacks(incompatible_qos=lambda event: on_incompatible(policy_name(event)))

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from m4sam_core.errors import InputError
 
+DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+_FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
+
 
 def shared_folder() -> Path:
     """Where launch/ and config/ are: the checkout, or share/m4sam_ros of an installation.
@@ -21,3 +24,13 @@ def shared_folder() -> Path:
         if (place / "config" / "saliency.yaml").is_file():
             return place
     raise InputError("config/saliency.yaml: expected in the checkout or in share/m4sam_ros, found nowhere; reinstall")
+
+
+def dds_profile() -> dict[str, str]:
+    """The environment variable that has Fast DDS read config/dds/fastdds_shm.xml, by this distribution's name.
+
+    Raises:
+        InputError: see `shared_folder`.
+    """
+    variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in _FAST_DDS_2]
+    return {variable: str(shared_folder() / "config" / "dds" / "fastdds_shm.xml")}

@@ -63,7 +63,7 @@ def _has_gpu() -> bool:
 @pytest.fixture
 def ros_domain_id() -> Iterator[int]:
     """A DDS domain no other test on this machine uses, also with several test runs at once."""
-    from m4sam_ros.bench.graph import own_domain
+    from m4sam_ros.graph import own_domain
 
     # Another one for each test: a process that outlives its test must not be heard by the next.
     start = os.getpid() + next(_TURN)

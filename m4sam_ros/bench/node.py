@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.rgbd.image_files import write_png
-from m4sam_ros.bench.graph import running_graph
+from m4sam_ros.graph import running_graph
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280)}
 REFERENCE = ("640x480", True)

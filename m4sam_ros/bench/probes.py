@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from m4sam_ros import names
 from m4sam_ros.messages.compressed import compressed_to_rgb, rgb_to_compressed
 from m4sam_ros.messages.compressed_depth import compressed_depth_to_numpy, numpy_to_compressed_depth
 from m4sam_ros.messages.convert import ENCODINGS, image_to_depth, image_to_rgb, image_writer, numpy_to_image
@@ -26,7 +27,7 @@ from m4sam_ros.messages.convert import ENCODINGS, image_to_depth, image_to_rgb, 
 VGA = (480, 640)
 HD = (720, 1280)
 LISTENING = "listening"
-PROBED = ("rgb/image", "depth/image", "mask")
+PROBED = (names.RGB, names.DEPTH, names.MASK)
 _STAMP_AT = 4
 _MATCH_TIMEOUT_S = 30.0
 
@@ -106,8 +107,8 @@ def publish(count: int) -> dict[str, float]:
 
     keep_freed_memory()
     rclpy.init()
-    node = Node("bench_publish", namespace="saliency")
-    publisher = node.create_publisher(Image, "mask", volatile(1))
+    node = Node("bench_publish", namespace=names.NAMESPACE)
+    publisher = node.create_publisher(Image, names.MASK, volatile(1))
     deadline = time.monotonic() + _MATCH_TIMEOUT_S
     while publisher.get_subscription_count() == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -143,7 +144,7 @@ def probe(idle_s: float) -> dict[str, Any]:
     from m4sam_ros.qos import volatile
 
     rclpy.init()
-    node = Node("bench_probe", namespace="saliency")
+    node = Node("bench_probe", namespace=names.NAMESPACE)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     arrivals: dict[str, dict[int, int]] = {topic: {} for topic in PROBED}
@@ -159,11 +160,11 @@ def probe(idle_s: float) -> dict[str, Any]:
     for topic in PROBED:
         listen(topic)
     began = time.monotonic()
-    while not node.count_publishers("mask") and time.monotonic() - began < _MATCH_TIMEOUT_S:
+    while not node.count_publishers(names.MASK) and time.monotonic() - began < _MATCH_TIMEOUT_S:
         executor.spin_once(timeout_sec=0.05)
     sys.stdout.write(f"{LISTENING}\n")
     sys.stdout.flush()
-    while time.monotonic() - (last[0] if arrivals["mask"] else began + _MATCH_TIMEOUT_S) < idle_s:
+    while time.monotonic() - (last[0] if arrivals[names.MASK] else began + _MATCH_TIMEOUT_S) < idle_s:
         executor.spin_once(timeout_sec=0.05)
     node.destroy_node()
     rclpy.try_shutdown()
@@ -175,19 +176,19 @@ def monitor() -> int:
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.node import Node
 
+    from m4sam_ros.report import reports_in
     from m4sam_ros.runner import run_node
 
     class Monitor(Node):
         def __init__(self) -> None:
-            super().__init__("bench_monitor", namespace="saliency")
-            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+            super().__init__("bench_monitor", namespace=names.NAMESPACE)
+            self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 10)
 
         def _on_diagnostics(self, msg: Any) -> None:
-            for status in msg.status:
-                if status.name.endswith(": saliency"):
-                    values = {pair.key: pair.value for pair in status.values}
-                    sys.stdout.write(json.dumps({"at_s": time.time(), "name": status.name, **values}) + "\n")
-                    sys.stdout.flush()
+            for report in reports_in(msg):
+                line = {"at_s": time.time(), "node": report.node, "problem": report.problem, "values": report.values}
+                sys.stdout.write(json.dumps(line) + "\n")
+                sys.stdout.flush()
 
     return run_node(Monitor, [])
 

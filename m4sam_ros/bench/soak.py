@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,12 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from m4sam_ros.bench.graph import Graph, GraphProcess, running_graph
+from m4sam_core.host.processes import ManagedProcess
 from m4sam_ros.generated import generate_clip
+from m4sam_ros.graph import Graph, running_graph
+from m4sam_ros.report import drops_in, finite
 
 _CLIP_FRAMES = 120
 _PATIENCE_S = 120.0
-_DROPS = "drops."
 # Compared are the third tenth of the run, when everything that warms up is warm, and the last one.
 _EARLY, _LATE = (0.2, 0.3), (0.9, 1.0)
 
@@ -44,7 +44,8 @@ def soak(
         `trace`: seconds, frames, masks, drops by cause, rss_mb, latency_ms_p50, latency_ms_p95 per line.
 
     Raises:
-        GraphError: a process died.
+        ProcessError: a process died.
+        GraphError: there is no ROS.
     """
     with tempfile.TemporaryDirectory(prefix="m4sam_soak_") as folder:
         if clip is None:
@@ -72,7 +73,7 @@ def _run(
     player.wait_for("first frame", _PATIENCE_S)
     began = time.time()
     trace: list[dict[str, Any]] = []
-    while player.alive:
+    while player.exit_code is None:
         time.sleep(0.5)
         elapsed_s = time.time() - began
         on_progress(min(1.0, elapsed_s / expected_s))
@@ -98,31 +99,27 @@ def _run(
     }
 
 
-def _line(node: GraphProcess, monitor: GraphProcess, began: float) -> list[dict[str, Any]]:
+def _line(node: ManagedProcess, monitor: ManagedProcess, began: float) -> list[dict[str, Any]]:
     """The newest report as a line of the trace; none before the first report."""
     reports = [text for text in monitor.output.splitlines() if text.startswith("{") and text.endswith("}")]
     if not reports:
         return []
-    report = json.loads(reports[-1])
+    newest = json.loads(reports[-1])
+    report = newest["values"]
     return [
         {
-            "seconds": round(report["at_s"] - began, 1),
+            "seconds": round(newest["at_s"] - began, 1),
             "frames": int(report["rgb_in"]),
             "masks": int(report["masks_out"]),
-            "drops": {key.removeprefix(_DROPS): int(value) for key, value in report.items() if key.startswith(_DROPS)},
+            "drops": drops_in(report),
             "rss_mb": round(node.rss_bytes() / 1e6, 2),
-            "latency_ms_p50": _finite(report["latency_ms_p50"]),
-            "latency_ms_p95": _finite(report["latency_ms_p95"]),
+            "latency_ms_p50": finite(report["latency_ms_p50"]),
+            "latency_ms_p95": finite(report["latency_ms_p95"]),
         }
     ]
 
 
-def _finite(text: str) -> float | None:
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-def _settled(node: GraphProcess, monitor: GraphProcess, began: float) -> dict[str, Any]:
+def _settled(node: ManagedProcess, monitor: ManagedProcess, began: float) -> dict[str, Any]:
     """The first report made after the last frame was through: two in a row with the same counts."""
     deadline = time.monotonic() + _PATIENCE_S
     before: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-MASK_TOPIC = "/saliency/mask"
-RGB_TOPIC = "/saliency/rgb/image"
-DROP_PREFIX = "drops."
+from m4sam_ros import names
+from m4sam_ros.report import Report, reports_in
+
+MASK_TOPIC = f"/{names.NAMESPACE}/{names.MASK}"
+RGB_TOPIC = f"/{names.NAMESPACE}/{names.RGB}"
 
 
 class Observer:
@@ -26,9 +27,9 @@ class Observer:
         self.node = Node("m4sam_demo")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.node.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 10)
         self.reports = 0
-        self.values: dict[str, float] = {}
+        self._last: Report | None = None
 
     def spin(self) -> None:
         """Handle what has arrived, waiting a moment for the first thing."""
@@ -46,12 +47,11 @@ class Observer:
 
     def count(self, key: str) -> int:
         """A counter of the latest report, 0 before the first."""
-        return int(self.values.get(key, 0))
+        return self._last.count(key) if self._last is not None else 0
 
     def drops(self) -> dict[str, int]:
         """The node's drops by cause, without the causes that did not happen."""
-        found = {key.removeprefix(DROP_PREFIX): int(value) for key, value in self.values.items() if DROP_PREFIX in key}
-        return {cause: count for cause, count in sorted(found.items()) if count}
+        return self._last.drops if self._last is not None else {}
 
     def close(self) -> None:
         """Leave the graph."""
@@ -60,12 +60,9 @@ class Observer:
         rclpy.try_shutdown()
 
     def _on_diagnostics(self, message: Any) -> None:
-        for status in message.status:
-            if status.name.endswith(": saliency"):
-                self.reports += 1
-                for pair in status.values:
-                    with contextlib.suppress(ValueError):
-                        self.values[pair.key] = float(pair.value)
+        for report in reports_in(message):
+            self.reports += 1
+            self._last = report
 
 
 def make_summary(

@@ -22,7 +22,8 @@ from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.host.files import write_json
 from m4sam_core.host.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
 from m4sam_ros.generated import generate_clip
-from m4sam_ros.share import shared_folder
+from m4sam_ros.graph import own_domain, ros_arguments
+from m4sam_ros.share import DDS_VARIABLES, dds_profile, shared_folder
 
 if TYPE_CHECKING:
     from m4sam_ros.demo.report import Observer
@@ -34,7 +35,6 @@ DISCOVERY_S = 2.5  # the player waits for one listener; this is for the other on
 FIRST_MASK_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 20.0
 RECORDER_STOP = ((signal.SIGINT, 60.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))  # it finishes the video
-DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
@@ -67,16 +67,17 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     share = shared_folder()
-    os.environ.update(private_network(share))
     clip = checked_clip(settings.clip) if settings.clip is not None else generated_clip(settings)
-    with running(os.environ, settings.out / "logs") as group:
-        from m4sam_ros.demo.report import Observer
+    with own_domain() as domain:
+        os.environ.update(private_network(domain))
+        with running(os.environ, settings.out / "logs") as group:
+            from m4sam_ros.demo.report import Observer
 
-        observer = Observer()
-        try:
-            return _play_through(group, observer, replace(settings, clip=clip), share)
-        finally:
-            observer.close()
+            observer = Observer()
+            try:
+                return _play_through(group, observer, replace(settings, clip=clip), share)
+            finally:
+                observer.close()
 
 
 def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSettings, share: Path) -> dict[str, Any]:
@@ -87,12 +88,12 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     started_by, node = start_node(group, share, model)
     group.wait_until(lambda: _is_active(node, observer, MASK_TOPIC), "the node becomes active", START_TIMEOUT_S)
     ready_s = round(time.monotonic() - launched, 1)
-    recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments(out=out)])
+    recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments({"out": out})])
     both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
     group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
     played_path = out / "logs" / "player.json"
-    player_arguments = ros_arguments(source=clip, summary=played_path, rate=settings.rate, start_delay_s=DISCOVERY_S)
-    player = group.start("player", [*executable("play", "m4sam_ros.player"), *player_arguments])
+    playing = {"source": clip, "summary": played_path, "rate": settings.rate, "start_delay_s": DISCOVERY_S}
+    player = group.start("player", [*executable("play", "m4sam_ros.player"), *ros_arguments(playing)])
     print(f"playing {clip}", flush=True)
     late = time.monotonic() + FIRST_MASK_TIMEOUT_S
     while player.exit_code is None:  # a short clip may be over before its first mask
@@ -111,18 +112,11 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     return summary
 
 
-def ros_arguments(**parameters: object) -> list[str]:
-    """Parameters as a ROS command line."""
-    return ["--ros-args", *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}"))]
-
-
-def private_network(share: Path) -> dict[str, str]:
+def private_network(domain: int) -> dict[str, str]:
     """Settings for a graph of its own on this machine; what the user has set stays."""
-    domain = str(os.getpid() % 100 + 1)
-    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": domain, "PYTHONUNBUFFERED": "1"}
+    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1"}
     if not any(os.environ.get(name) for name in DDS_VARIABLES):
-        variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")]
-        wanted[variable] = str(share / "config" / "dds" / "fastdds_shm.xml")
+        wanted |= dds_profile()
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
@@ -163,13 +157,8 @@ def start_node(group: ProcessGroup, share: Path, model: str) -> tuple[str, Manag
         group.env["AMENT_PREFIX_PATH"] = f"{sys.prefix}{os.pathsep}{group.env.get('AMENT_PREFIX_PATH', '')}"
         launch_file = share / "launch" / "saliency.launch.py"
         return "ros2 launch", group.start("node", ["ros2", "launch", str(launch_file), f"model:={model}"])
-    command = [
-        *executable("saliency_node", "m4sam_ros.node"),
-        *("--ros-args", "-r", "__ns:=/saliency"),
-        *("--params-file", str(share / "config" / "saliency.yaml")),
-        *("-p", f"model:={model}"),
-    ]
-    return "process runner", group.start("node", command)
+    arguments = ros_arguments({"model": model}, parameter_file=share / "config" / "saliency.yaml")
+    return "process runner", group.start("node", [*executable("saliency_node", "m4sam_ros.node"), *arguments])
 
 
 def _is_active(node: ManagedProcess, observer: Observer, mask_topic: str) -> bool:

@@ -1,4 +1,4 @@
-"""`/diagnostics` (1 Hz) and the latched `state`, both of standard diagnostic_msgs."""
+"""What `/diagnostics` says of the node, once a second."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 
 from m4sam_ros.node.metrics import Metrics, resident_bytes
 from m4sam_ros.node.sync import Synchronizer
-
-
-def status(name: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticStatus:
-    """One status; every value as text."""
-    pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
-    return DiagnosticStatus(level=level, name=name, message=message, hardware_id="m4sam", values=pairs)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+from m4sam_ros.report import drop_values, report_status
 
 
 def diagnostics(
@@ -64,12 +53,10 @@ def diagnostics(
     }
     if synchronizer is not None:
         values |= _pairing(synchronizer)
-    for cause, count in sorted(all_drops(drops, synchronizer).items()):
-        values[f"drops.{cause}"] = count
-    level = DiagnosticStatus.OK if problem is None else DiagnosticStatus.WARN
+    values |= drop_values(all_drops(drops, synchronizer))
     array = DiagnosticArray()
     array.header.stamp = stamp
-    array.status = [status(f"{node}: saliency", level, problem or "ok", values)]
+    array.status = [report_status(node, problem, values)]
     return array
 
 

@@ -13,12 +13,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
 from m4sam_core.rgbd.encodings import check_depth_message, check_rgb_message, image_to_depth, image_to_rgb
+from m4sam_ros.names import DEPTH, RGB, transported
 from m4sam_ros.qos import MatchedSubscription
 from m4sam_ros.settings import NodeConfig
 
-RGB = "rgb/image"
-DEPTH = "depth/image"
-CAMERA_INFO = "rgb/camera_info"
 # A message cannot have waited longer than this; the clocks are not the same then.
 _LONGEST_WAIT_S = 60.0
 
@@ -73,11 +71,10 @@ class ImageInput:
         self._kind, self._check, self._decode = _READERS[base, transport]
         self.incompatible_policy: str | None = None
         self._on_incompatible = on_incompatible
-        name = base if transport == "raw" else f"{node.resolve_topic_name(base)}/{transport}"
         self.subscription = MatchedSubscription(
             node,
             self._kind,
-            name,
+            transported(node.resolve_topic_name(base), transport),
             lambda msg, info: callback(self._arrived(msg, info)),
             depth=cfg.qos.input_depth,
             reliability=cfg.qos.reliability,

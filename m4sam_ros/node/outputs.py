@@ -13,7 +13,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
-from m4sam_ros.qos import publish, volatile
+from m4sam_ros.names import DEPTH_MASKED, DETECTIONS, MASK, OVERLAY, OVERLAY_COMPRESSED, PROBABILITY
+from m4sam_ros.qos import make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
 
 try:
@@ -21,12 +22,6 @@ try:
 except ImportError:
     Detection2DArray = None
 
-MASK = "mask"
-PROBABILITY = "probability"
-OVERLAY = "overlay"
-OVERLAY_COMPRESSED = "overlay/compressed"
-DEPTH_MASKED = "depth_masked"
-DETECTIONS = "detections"
 SALIENT_CLASS = "salient"
 
 
@@ -53,7 +48,7 @@ class Outputs:
         if Detection2DArray is not None:
             kinds[DETECTIONS] = Detection2DArray
         self._publishers = {
-            name: publish(
+            name: make_publisher(
                 node,
                 kind,
                 name,

@@ -16,19 +16,18 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_ros.names import DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
 from m4sam_ros.node.backends import Backend, load_backend
-from m4sam_ros.node.diagnostics import diagnostics, status
+from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.session import ActiveSession
 from m4sam_ros.node.watchdog import Watch
 from m4sam_ros.parameters import NodeParameters
 from m4sam_ros.qos import latched
+from m4sam_ros.report import state_status
 from m4sam_ros.runner import run_node
 
-NODE_NAME = "m4sam"
-# `ros2 run` without a namespace publishes /saliency/mask; `-r __ns:=/front/saliency` puts it elsewhere.
-NAMESPACE = "saliency"
 WARM_UP_SIZE = (480, 640)
 _STOP_TIMEOUT_S = 60.0
 _EXIT_TIMEOUT_S = 0.2
@@ -52,7 +51,7 @@ class SaliencyNode(LifecycleNode):
     def __init__(self, load: Callable[[str, Any], Backend] = load_backend) -> None:
         # rclpy destroys a half-made node too, so this must be there first.
         self._session: ActiveSession | None = None
-        super().__init__(NODE_NAME, namespace=NAMESPACE)
+        super().__init__(NODE, namespace=NAMESPACE)
         self._load = load
         self._settings = NodeParameters(self)
         self._metrics = Metrics()
@@ -62,10 +61,10 @@ class SaliencyNode(LifecycleNode):
         self._last_result: Any = None
         self._scene_began: dict[str, object] = {}
         self._state_lock = threading.Lock()
-        self._state_publisher = self.create_publisher(DiagnosticStatus, "state", latched())
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_service(Trigger, "~/reset", self._on_reset)
-        self.create_service(SetBool, "~/enable", self._on_enable)
+        self._state_publisher = self.create_publisher(DiagnosticStatus, STATE, latched())
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
+        self.create_service(Trigger, RESET, self._on_reset)
+        self.create_service(SetBool, ENABLE, self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -140,7 +139,7 @@ class SaliencyNode(LifecycleNode):
         self._session = ActiveSession(self, self.config, self._backend, self._outputs, self._metrics, self._on_result)
         self._watch = Watch(self._session, self._metrics)
         topics = f"{self._session.rgb.topic} and {self._session.depth.topic}"
-        self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name('mask')}")
+        self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 
     def _deactivate(self) -> None:
         session, self._session = self._session, None
@@ -235,8 +234,7 @@ class SaliencyNode(LifecycleNode):
                 return
             self._last_state = key
             message = f"scene {result.scene_id}" if result is not None else self.lifecycle_state
-            name = f"{self.get_fully_qualified_name()}: stream"
-            self._state_publisher.publish(status(name, DiagnosticStatus.OK, message, values))
+            self._state_publisher.publish(state_status(self.get_fully_qualified_name(), message, values))
 
     def _report(self) -> None:
         """Once a second: follow the publishers, the watchdog's line, diagnostics."""

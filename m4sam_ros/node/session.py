@@ -18,8 +18,9 @@ from sensor_msgs.msg import CameraInfo
 
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.rgbd.pairing import Pair
+from m4sam_ros.names import CAMERA_INFO, DEPTH, RGB
 from m4sam_ros.node.backends import Backend
-from m4sam_ros.node.inputs import CAMERA_INFO, DEPTH, RGB, Arrived, CalibrationWatch, ImageInput
+from m4sam_ros.node.inputs import Arrived, CalibrationWatch, ImageInput
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.sync import make_synchronizer

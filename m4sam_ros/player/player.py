@@ -21,14 +21,14 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_text
+from m4sam_ros import names
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
 from m4sam_ros.player.sources import DEPTH, INFO, RGB, Item, open_source, ros_header
 from m4sam_ros.qos import BEST_EFFORT, RELIABLE, volatile
 from m4sam_ros.runner import EXIT_FAILED, EXIT_OK, run_node
 
-NAMESPACE = "saliency"
-TOPICS = {RGB: "rgb/image", DEPTH: "depth/image", INFO: "rgb/camera_info"}
+TOPICS = {RGB: names.RGB, DEPTH: names.DEPTH, INFO: names.CAMERA_INFO}
 CLOCK_PERIOD_NS = 10_000_000
 POLL_S = 0.02
 ACKNOWLEDGE_TIMEOUT_S = 2.0
@@ -84,7 +84,7 @@ class Player(Node):
     """
 
     def __init__(self) -> None:
-        super().__init__("play", namespace=NAMESPACE)
+        super().__init__("play", namespace=names.NAMESPACE)
         self.exit_code: int | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

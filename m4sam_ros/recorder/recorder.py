@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import queue
 import sys
@@ -25,14 +24,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from m4sam_core.errors import InputError
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.convert import image_to_numpy, image_to_rgb
+from m4sam_ros.names import DIAGNOSTICS, MASK, NAMESPACE, RGB, STATE, transported
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.qos import MatchedSubscription, latched
 from m4sam_ros.recorder.recording import RecordedFrame, Recording
 from m4sam_ros.recorder.settings import RecordConfig
+from m4sam_ros.report import reports_in, scene_caption
 from m4sam_ros.runner import EXIT_FAILED, EXIT_OK, run_node
 
-NAMESPACE = "saliency"
-DROP_PREFIX = "drops."
 WAITING_IMAGES = 64
 WRITE_QUEUE = 128
 WRITE_TIMEOUT_S = 30.0
@@ -73,14 +72,14 @@ class Recorder(Node):
         self._scene = ""
         self._queue: queue.Queue[tuple[_Arrival, Any] | None] = queue.Queue(WRITE_QUEUE)
         self._began = self._last_message = time.monotonic()
-        compressed = self._cfg.image_transport == "compressed"
-        rgb_topic = f"{self.resolve_topic_name('rgb/image')}/compressed" if compressed else "rgb/image"
+        transport = self._cfg.image_transport
+        rgb_topic = transported(self.resolve_topic_name(RGB), transport)
         self._inputs = [
-            self._listen(CompressedImage if compressed else Image, rgb_topic, self._on_rgb),
-            self._listen(Image, "mask", self._on_mask),
+            self._listen(Image if transport == "raw" else CompressedImage, rgb_topic, self._on_rgb),
+            self._listen(Image, MASK, self._on_mask),
         ]
-        self.create_subscription(DiagnosticStatus, "state", self._on_state, latched())
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(DiagnosticStatus, STATE, self._on_state, latched())
+        self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._writer = threading.Thread(target=self._write, name="record", daemon=True)
         self._writer.start()
@@ -152,16 +151,11 @@ class Recorder(Node):
                 self._hand_over(self._masks_before_image.pop(stamp), None)
 
     def _on_state(self, msg: Any) -> None:
-        values = {pair.key: pair.value for pair in msg.values}
-        self._scene = f"   scene {values['scene_id']}" if "scene_id" in values else ""
-        if values.get("rgb_only") == "true":
-            self._scene += "   rgb only"
+        self._scene = scene_caption(msg)
 
     def _on_diagnostics(self, msg: Any) -> None:
-        own = f"{self.get_namespace().rstrip('/')}/"
-        for status in msg.status:
-            if status.name.startswith(own) and status.name.endswith(": saliency"):
-                self.figures.node_values = {pair.key: pair.value for pair in status.values}
+        for report in reports_in(msg, self.get_namespace()):
+            self.figures.node_drops = report.drops
 
     def _check(self) -> None:
         """Follow the publishers; end on time-outs and when writing failed."""
@@ -201,7 +195,9 @@ class Recorder(Node):
             rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
         since_s = self.figures.since_first_s(stamp_ns(arrival.mask_msg))
         latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
-        return RecordedFrame(stamp_ns(arrival.mask_msg), rgb, mask, f"{since_s:6.2f} s{latency}{arrival.scene}")
+        return RecordedFrame(
+            stamp_ns(arrival.mask_msg), rgb, mask, f"{since_s:6.2f} s{latency}   {arrival.scene}".rstrip()
+        )
 
 
 class Figures:
@@ -211,7 +207,7 @@ class Figures:
         self.frames_in = 0
         self.frames_out = 0
         self.drops: Counter[str] = Counter()
-        self.node_values: dict[str, str] = {}
+        self.node_drops: dict[str, int] = {}
         self.write_error = ""
         self._first_stamp_ns: int | None = None
         self._first_arrival_s = self._last_arrival_s = 0.0
@@ -252,23 +248,13 @@ class Figures:
 
     def _drops(self) -> dict[str, int]:
         """Causes told by the node's diagnostics, and the recorder's own."""
-        drops = dict(self.drops)
-        for key, value in self.node_values.items():
-            if key.startswith(DROP_PREFIX) and _is_number(value):
-                drops[key.removeprefix(DROP_PREFIX)] = int(float(value))
+        drops = {**self.drops, **self.node_drops}
         return {cause: count for cause, count in sorted(drops.items()) if count}
 
 
 def stamp_ns(msg: Any) -> int:
     """Header stamp in nanoseconds."""
     return int(msg.header.stamp.sec) * 10**9 + int(msg.header.stamp.nanosec)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _new_recording(cfg: RecordConfig) -> Recording:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,9 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.optional import require
+from m4sam_core.host.processes import ManagedProcess
 from m4sam_core.rgbd.pictures import MASK_COLOR, draw_overlay
+from m4sam_ros.report import Report
 from m4sam_ros.viewer.settings import ViewConfig
 
 APPLICATION = "m4sam"
@@ -26,6 +25,7 @@ OVERLAY, RGB, DEPTH, MASK, CAMERA, LOG = "overlay", "camera/rgb", "camera/depth"
 SALIENT_CLASS = 255
 _TIMELINE = "stamp"
 _START_TIMEOUT_S = 20.0
+_STOP = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 _MILLIMETRES_PER_METRE = 1000.0
 #: Diagnostics shown as curves: plot, curve, key of the node's report.
 CURVES = (
@@ -35,7 +35,6 @@ CURVES = (
     ("rate_hz", "rgb_in", "rgb_in_hz"),
     ("rate_hz", "masks_out", "mask_out_hz"),
 )
-DROP_PREFIX = "drops."
 
 
 class RerunStream:
@@ -52,7 +51,7 @@ class RerunStream:
 
         self._rr = rerun
         self._quality = cfg.jpeg_quality
-        self._viewer: subprocess.Popen[bytes] | None = None
+        self._viewer: ManagedProcess | None = None
         self.where = ""
         self._rr.init(APPLICATION, spawn=False)
         mode = _resolved(cfg.mode)
@@ -87,19 +86,17 @@ class RerunStream:
         pinhole = self._rr.Pinhole(image_from_camera=np.reshape(matrix, (3, 3)), resolution=(width, height))
         self._rr.log(CAMERA, pinhole, static=True)
 
-    def report(self, stamp_s: float, values: Mapping[str, str], problem: str) -> None:
+    def report(self, report: Report) -> None:
         """One of the node's diagnostic reports."""
-        self._at(stamp_s)
+        self._at(report.stamp_s)
         for plot, curve, key in CURVES:
-            number = _number(values.get(key, ""))
+            number = report.number(key)
             if number is not None:
                 self._rr.log(f"plots/{plot}/{curve}", self._rr.Scalars(number))
-        for key, value in values.items():
-            number = _number(value)
-            if key.startswith(DROP_PREFIX) and number is not None:
-                self._rr.log(f"plots/drops/{key.removeprefix(DROP_PREFIX)}", self._rr.Scalars(number))
-        if problem:
-            self.note(stamp_s, problem, warning=True)
+        for cause, count in report.drops.items():
+            self._rr.log(f"plots/drops/{cause}", self._rr.Scalars(count))
+        if report.problem:
+            self.note(report.stamp_s, report.problem, warning=True)
 
     def note(self, stamp_s: float, text: str, warning: bool = False) -> None:
         """A line of the log."""
@@ -108,13 +105,13 @@ class RerunStream:
 
     def check_alive(self) -> bool:
         """Whether the viewer still runs; a file always does."""
-        return self._viewer is None or self._viewer.poll() is None
+        return self._viewer is None or self._viewer.exit_code is None
 
     def close(self) -> None:
         """Send what is left and end the viewer's server (the window, too)."""
         self._rr.disconnect()
         if self._viewer is not None:
-            _end(self._viewer)
+            self._viewer.stop(_STOP)
 
     def _at(self, stamp_s: float) -> None:
         self._rr.set_time(_TIMELINE, timestamp=stamp_s)
@@ -145,14 +142,6 @@ class RerunStream:
         )
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
 def _resolved(mode: str) -> str:
     if mode != "auto":
         return mode
@@ -164,7 +153,7 @@ def _reachable(bind: str) -> str:
     return "127.0.0.1" if bind in ("0.0.0.0", "::") else bind
 
 
-def _start_viewer(cfg: ViewConfig, mode: str) -> tuple[subprocess.Popen[bytes], str]:
+def _start_viewer(cfg: ViewConfig, mode: str) -> tuple[ManagedProcess, str]:
     """Rerun's own program: only it can be told which address to listen on, its SDK opens its port to the network."""
     beside = Path(sys.executable).with_name("rerun")
     program = str(beside) if beside.is_file() else shutil.which("rerun")
@@ -175,25 +164,17 @@ def _start_viewer(cfg: ViewConfig, mode: str) -> tuple[subprocess.Popen[bytes], 
     command = [program, "--bind", cfg.bind, "--port", str(cfg.port), "--memory-limit", cfg.memory_limit]
     if mode == "web":
         command += ["--serve-web", "--web-viewer-port", str(cfg.web_port), "--server-memory-limit", cfg.memory_limit]
-    viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    # `rerun` of the wheel is a script that starts the real program: the whole session ends together.
+    viewer = ManagedProcess("rerun", command, os.environ, None)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _listens(_reachable(cfg.bind), cfg.port):
-        if viewer.poll() is not None or time.monotonic() > deadline:
-            _end(viewer)
+        if viewer.exit_code is not None or time.monotonic() > deadline:
+            viewer.stop(_STOP)
             raise InputError(f"viewer: rerun did not come up on {cfg.bind}:{cfg.port}; its output is above")
         time.sleep(0.05)
     data = f"rerun%2Bhttp%3A%2F%2F{_reachable(cfg.bind)}%3A{cfg.port}%2Fproxy"
     page = f"http://{_reachable(cfg.bind)}:{cfg.web_port}/?url={data}"
     return viewer, f"open {page}" if mode == "web" else "in Rerun's window"
-
-
-def _end(viewer: subprocess.Popen[bytes]) -> None:
-    """End the viewer's whole session: `rerun` of the wheel is a script that starts the real program."""
-    for number, patience_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(viewer.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            viewer.wait(patience_s)
 
 
 def _listens(host: str, port: int) -> bool:

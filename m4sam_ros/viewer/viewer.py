@@ -16,13 +16,14 @@ from m4sam_core.errors import InputError
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.compressed_depth import compressed_depth_to_numpy
 from m4sam_ros.messages.convert import image_to_depth, image_to_numpy, image_to_rgb
+from m4sam_ros.names import CAMERA_INFO, DEPTH, DIAGNOSTICS, MASK, NAMESPACE, RGB, STATE, transported
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.qos import BEST_EFFORT, MatchedSubscription, latched, volatile
+from m4sam_ros.report import reports_in, scene_caption, values_of
 from m4sam_ros.runner import EXIT_OK, run_node
 from m4sam_ros.viewer.rerun_stream import RerunStream
 from m4sam_ros.viewer.settings import ViewConfig
 
-NAMESPACE = "saliency"
 WAITING_IMAGES = 32
 CHECK_PERIOD_S = 0.5
 
@@ -46,13 +47,13 @@ class Viewer(Node):
         self._scene = ""
         self._calibration: Any = None
         self._inputs = [
-            self._listen("rgb/image", self._cfg.image_transport, self._on_rgb),
-            self._listen("depth/image", self._cfg.depth_transport, self._on_depth),
-            self._listen("mask", "raw", self._on_mask),
+            self._listen(RGB, self._cfg.image_transport, self._on_rgb),
+            self._listen(DEPTH, self._cfg.depth_transport, self._on_depth),
+            self._listen(MASK, "raw", self._on_mask),
         ]
-        self.create_subscription(CameraInfo, "rgb/camera_info", self._on_info, volatile(1, BEST_EFFORT))
-        self.create_subscription(DiagnosticStatus, "state", self._on_state, latched())
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
+        self.create_subscription(DiagnosticStatus, STATE, self._on_state, latched())
+        self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(self._stream.where)
 
@@ -69,11 +70,10 @@ class Viewer(Node):
             except InputError as error:
                 self.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
-        raw = transport == "raw"
-        name = topic if raw else f"{self.resolve_topic_name(topic)}/{transport}"
+        name = transported(self.resolve_topic_name(topic), transport)
         return MatchedSubscription(
             self,
-            Image if raw else CompressedImage,
+            Image if transport == "raw" else CompressedImage,
             name,
             guarded,
             depth=5,
@@ -110,21 +110,17 @@ class Viewer(Node):
             self._stream.calibration(list(msg.k), msg.width, msg.height)
 
     def _on_state(self, msg: Any) -> None:
-        values = {pair.key: pair.value for pair in msg.values}
+        self._scene = scene_caption(msg)
+        values = values_of(msg)
         rgb_only = values.get("rgb_only") == "true"
-        self._scene = f"scene {values['scene_id']}" if "scene_id" in values else ""
-        self._scene += "   rgb only" if rgb_only else ""
         because = values.get("reset_reason") or (values.get("depth_note") if rgb_only else "")
         if self._stream is not None:
             self._stream.note(self._now_s(), f"{msg.message}: {because}" if because else msg.message, warning=rgb_only)
 
     def _on_diagnostics(self, msg: Any) -> None:
-        own = f"{self.get_namespace().rstrip('/')}/"
-        for status in msg.status:
-            if status.name.startswith(own) and status.name.endswith(": saliency") and self._stream is not None:
-                values = {pair.key: pair.value for pair in status.values}
-                problem = status.message if status.level != DiagnosticStatus.OK else ""
-                self._stream.report(_stamp_ns(msg) * 1e-9, values, problem)
+        for report in reports_in(msg, self.get_namespace()):
+            if self._stream is not None:
+                self._stream.report(report)
 
     def _check(self) -> None:
         for subscription in self._inputs:
