@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from m4sam_core.checkpoint import load_checkpoint, save_checkpoint
     from m4sam_core.config import ModelConfig, PipelineConfig
     from m4sam_core.errors import CheckpointError, ConfigError, DeviceError, InputError, M4SamError, StreamError
+    from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
     from m4sam_core.stream.recurrence import unroll_clip
     from m4sam_core.types import ClipOutput
-    from m4sam_core.weights import resolve_model
 
 _HOMES = {
     "build_model": "build",
@@ -37,7 +37,7 @@ _HOMES = {
     "load_sam2_trunk": "release",
     "unroll_clip": "stream.recurrence",
     "ClipOutput": "types",
-    "resolve_model": "weights",
+    "resolve_model": "model_files",
 }
 
 __all__ = [

@@ -38,6 +38,7 @@ def build_model(cfg: ModelConfig | None = None) -> M4SAM:
         receptive=[RFB(dim if cfg.fusion.kind == "uim" else channels, channels) for dim in trunk.dims],
         decoder=Decoder(channels),
         memory=_build_memory(cfg.memory, cfg.fusion) if cfg.memory.enabled else None,
+        input_size_px=cfg.input_size_px,
         rgb_norm=cfg.rgb_norm,
         prior_norm=cfg.memory.prior_norm,
         feature=cfg.memory.feature,

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_core.weights import cache_dir
+from m4sam_core.model_files import cache_dir
 
 _TIMEOUT_S = 30.0
 _BLOCK_BYTES = 1 << 20
@@ -108,7 +108,7 @@ def download(
 
     Args:
         row: what to fetch.
-        folder: None: the cache folder of `m4sam_core.weights`.
+        folder: None: the cache folder of `m4sam_core.model_files`.
         progress: called with bytes done and bytes in all (0: not known).
 
     Returns:

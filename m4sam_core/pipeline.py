@@ -20,13 +20,11 @@ from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_de
 from m4sam_core.errors import ConfigError, InputError, StreamError
 from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.model_files import resolve_model
 from m4sam_core.release import load_release_checkpoint
-from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.session import StreamFrame, StreamSession
-from m4sam_core.vision.alignment import DepthAlignment
-from m4sam_core.vision.depth import prepare_depth
-from m4sam_core.vision.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
-from m4sam_core.weights import resolve_model
+from m4sam_core.vision.images import resize_prob
+from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
 
 _FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline
 
@@ -112,7 +110,7 @@ class SaliencyPipeline:
             self.model = model.to(self.device).eval()
             self.model.fold()
         self._session = StreamSession(self.model, self._cfg.stream)
-        self._alignment = DepthAlignment()
+        self._preparation = FramePreparation(self.model.input_size_px, self.device)
         self._work = threading.Lock()  # held while a frame is processed
         self._mail = threading.Lock()  # guards the three fields below, never held for long
         self._wanted_reset: str | None = None
@@ -124,7 +122,7 @@ class SaliencyPipeline:
         """Load a model by name or path and take it into service, for inference alone.
 
         Args:
-            name_or_path: see `weights.resolve_model`; `.pth` and `.pt` files are read as the published release.
+            name_or_path: see `model_files.resolve_model`; `.pth` and `.pt` files are read as the published release.
             cfg: everything else.
 
         Raises:
@@ -169,9 +167,10 @@ class SaliencyPipeline:
         depth = np.linspace(1.0, 3.0, height * width, dtype=np.float32).reshape(height, width)
         with self._work:
             self._check_open()
+            preparation = FramePreparation(self.model.input_size_px, self.device)
             session = StreamSession(self.model, self._cfg.stream)
             for stamp in (0.0, 1.0):
-                result = self._process(session, DepthAlignment(), noise, depth, stamp, None)
+                result = self._process(preparation, session, noise, depth, stamp, None)
                 _ = result.mask
         return result.timings_ms
 
@@ -196,12 +195,11 @@ class SaliencyPipeline:
             DeviceError: out of memory; the stream starts a new scene with the next frame.
             StreamError: the pipeline is closed.
         """
-        rgb = check_rgb(rgb)
         if not np.isfinite(stamp):
             raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
         with self._work:
             self._take_mail()
-            return self._process(self._session, self._alignment, rgb, depth, float(stamp), camera)
+            return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera)
 
     def reset(self, reason: str = "requested") -> None:
         """Start a new scene with the next frame; it reports `reason`. Any thread; does not wait."""
@@ -245,47 +243,35 @@ class SaliencyPipeline:
 
     def _process(
         self,
+        preparation: FramePreparation,
         session: StreamSession,
-        alignment: DepthAlignment,
         rgb: NDArray[np.uint8],
         depth: NDArray[Any] | None,
         stamp_s: float,
         camera: Hashable,
     ) -> SaliencyResult:
         watch = Stopwatch(self.device)
-        height, width = rgb.shape[:2]
-        size_px = self.model.cfg.input_size_px
-        prepared = prepare_depth(depth, height, width, self._cfg.depth)
-        cues = describe_frame(rgb, prepared)
-        if self._cfg.depth.check_alignment:
-            prepared = alignment.check(rgb, prepared)
         with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
-            rgb_unit = to_unit(resize_rgb(rgb, size_px), self.device)
-            depth_unit = resize_depth(prepared.unit, size_px).to(self.device, non_blocking=True)
+            prepared = preparation.prepare(rgb, depth, self._cfg.depth)
             watch.mark("prepare")
-            frame = session.step(rgb_unit, depth_unit, stamp_s, cues, (height, width, camera), watch.mark)
-        return _result(frame, self._cfg.threshold, height, width, stamp_s, prepared.note, watch.finish())
+            camera = (prepared.height, prepared.width, camera)
+            frame = session.step(prepared.rgb, prepared.depth, stamp_s, prepared.cues, camera, watch.mark)
+        return _result(frame, prepared, self._cfg.threshold, stamp_s, watch.finish())
 
 
 def _result(
-    frame: StreamFrame,
-    threshold: float,
-    height: int,
-    width: int,
-    stamp: float,
-    depth_note: str | None,
-    timings_ms: dict[str, float],
+    frame: StreamFrame, prepared: PreparedFrame, threshold: float, stamp: float, timings_ms: dict[str, float]
 ) -> SaliencyResult:
     return SaliencyResult(
-        height=height,
-        width=width,
+        height=prepared.height,
+        width=prepared.width,
         threshold=threshold,
         stamp=stamp,
         scene_id=frame.scene_id,
         frame_index=frame.frame_index,
         reset_reason=frame.reset_reason,
-        rgb_only=depth_note is not None,
-        depth_note=depth_note,
+        rgb_only=prepared.depth_note is not None,
+        depth_note=prepared.depth_note,
         wrote_memory=frame.wrote_memory,
         write_note=frame.refusal,
         memory_entries=frame.memory_entries,

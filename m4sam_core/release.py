@@ -151,4 +151,4 @@ def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:
         raise CheckpointError(
             f"{path}: expected SAM2.1 keys starting with {prefix!r}, found none; use sam2.1_hiera_*.pt"
         )
-    copy_weights(hiera.state_dict(), trunk, str(path), f"the SAM2.1 trunk of size {model.cfg.trunk.size}")  # type: ignore[union-attr]  # a Hiera has a size
+    copy_weights(hiera.state_dict(), trunk, str(path), f"a SAM2.1 trunk of {len(hiera.blocks)} blocks")

@@ -18,32 +18,47 @@ class Modality(enum.Enum):
 
 
 @dataclass
-class FrameFeatures:
-    """What the memory needs of N frames, and the decoder's coarse outputs (docs/model.md).
-
-    N is B*T when a clip is encoded at once, B for a single time step. h = H/8, w = W/8.
+class MemoryFeatures:
+    """What the memory needs of N frames (docs/model.md#memory). h = H/8, w = W/8, E = 2*Ck + 1 at least.
 
     Attributes:
         fused (N, Cx, h, w): X_F, the memory feature.
         embed (N, Ce, h, w): e, the key encoder's output, which the fuser reads again.
-        key (N, Ck, h, w): memory key and query.
-        shrinkage (N, 1, h, w): certainty of the frame as a memory entry, >= 1.
-        selection (N, Ck, h, w): per-channel weight of the frame as a query, in (0, 1).
+        query (N, h*w, E): the frame as one that reads: its product with `key` is XMem's similarity.
+        key (N, h*w, E): the frame as one that is read.
         detail (N, C, H/4, W/4): X_D^1, for a mask decoder that looks at it.
-        coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W); (out,) when encoded without `aux`.
-        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W); () when encoded without `aux`.
-        moe_loss: scalar, load-balancing loss summed over every gate (zero without MoE).
     """
 
     fused: Tensor
     embed: Tensor
+    query: Tensor
     key: Tensor
-    shrinkage: Tensor
-    selection: Tensor
     detail: Tensor
+
+    def frames(self, index: slice | Tensor) -> MemoryFeatures:
+        """The chosen frames only."""
+        return MemoryFeatures(
+            self.fused[index], self.embed[index], self.query[index], self.key[index], self.detail[index]
+        )
+
+
+@dataclass
+class FrameFeatures:
+    """All that depends on single frames: the decoder's coarse outputs and what the memory needs (docs/model.md).
+
+    N is B*T when a clip is encoded at once, B for a single time step.
+
+    Attributes:
+        coarse_logits: (out1, out2, out), coarse to fine, each (N, 1, H, W); (out,) when encoded without `aux`.
+        edge_logits: (edge1, edge2, edge_out), coarse to fine, each (N, 1, H, W); () when encoded without `aux`.
+        moe_loss: scalar, load-balancing loss summed over every gate (zero without MoE).
+        memory: None for a network without memory.
+    """
+
     coarse_logits: tuple[Tensor, ...]
     edge_logits: tuple[Tensor, ...]
     moe_loss: Tensor
+    memory: MemoryFeatures | None = None
 
     def frames(self, index: slice | Tensor) -> FrameFeatures:
         """The chosen frames only; the loss stays that of the whole batch."""
@@ -52,15 +67,10 @@ class FrameFeatures:
             return x[index]
 
         return FrameFeatures(
-            fused=pick(self.fused),
-            embed=pick(self.embed),
-            key=pick(self.key),
-            shrinkage=pick(self.shrinkage),
-            selection=pick(self.selection),
-            detail=pick(self.detail),
             coarse_logits=tuple(map(pick, self.coarse_logits)),
             edge_logits=tuple(map(pick, self.edge_logits)),
             moe_loss=self.moe_loss,
+            memory=None if self.memory is None else self.memory.frames(index),
         )
 
 

@@ -118,7 +118,7 @@ def bench_model(
     """
     model = model.to(device).eval()
     model.fold()
-    side = side_px or model.cfg.input_size_px
+    side = side_px or model.input_size_px
     generator = torch.Generator().manual_seed(0)
     rgb = torch.rand(1, 3, side, side, generator=generator).to(device)
     depth = torch.rand(1, 1, side, side, generator=generator).to(device)
@@ -163,7 +163,7 @@ def _filled_memory(model: M4SAM, rgb: Tensor, depth: Tensor, entries: int) -> Me
     features = model.encode(rgb, depth, aux=False)
     step(model, features, state, lambda _: WriteDecision())
     if model.has_memory:
-        key, value, _ = bank.read_view()
+        key, value = bank.read_view()
         key, value = key.clone(), value.clone()
         for _ in range(entries - 1):
             bank.write(key, value)

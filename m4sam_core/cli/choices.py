@@ -34,8 +34,8 @@ def load_for_evaluation(checkpoint: str | Path, device: str) -> M4SAM:
     """
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.devices import resolve_device
+    from m4sam_core.model_files import resolve_model
     from m4sam_core.release import load_release_checkpoint
-    from m4sam_core.weights import resolve_model
 
     where, file = resolve_device(device), resolve_model(checkpoint)
     model = load_release_checkpoint(file) if file.suffix == ".pth" else load_checkpoint(file)

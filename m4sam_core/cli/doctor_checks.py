@@ -208,7 +208,7 @@ def _shared_memory() -> list[Check]:
 
 def _weights() -> list[Check]:
     from m4sam_core.errors import M4SamError
-    from m4sam_core.weights import resolve_model
+    from m4sam_core.model_files import resolve_model
 
     try:
         path = resolve_model("default")

@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Fetch named weights; size and SHA-256 are checked, a broken transfer is resumed."""
     from m4sam_core.download import FILES, DownloadError, download, get_file, sha256_of
-    from m4sam_core.weights import cache_dir
+    from m4sam_core.model_files import cache_dir
 
     console = Console(soft_wrap=True)
     target = folder or cache_dir()

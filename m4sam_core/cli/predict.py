@@ -33,10 +33,10 @@ def command(
 
     from m4sam_core.config import PipelineConfig
     from m4sam_core.host.plain_yaml import parse_assignments
+    from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
     from m4sam_core.rgbd.overlay_video import write_overlay_video
-    from m4sam_core.weights import resolve_model
 
     cfg = PipelineConfig.parse(parse_assignments([*settings, f"device={device}"]))
     frames = list_frames(rgb_dir, depth_dir)

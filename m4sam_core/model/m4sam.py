@@ -22,7 +22,7 @@ from m4sam_core.model.memory import (
     read,
 )
 from m4sam_core.model.trunk import BOTH, Trunk
-from m4sam_core.types import FrameFeatures
+from m4sam_core.types import FrameFeatures, MemoryFeatures
 
 if TYPE_CHECKING:
     from m4sam_core.config import ModelConfig
@@ -54,6 +54,7 @@ class M4SAM(nn.Module):
         receptive: one receptive-field block per level.
         decoder: hierarchical decoder.
         memory: the memory's parts, or None for the network without memory.
+        input_size_px: see `ModelConfig.input_size_px`.
         rgb_norm: see `ModelConfig.rgb_norm`.
         prior_norm: see `MemoryConfig.prior_norm`.
         feature: see `MemoryConfig.feature`.
@@ -68,12 +69,14 @@ class M4SAM(nn.Module):
         receptive: Sequence[nn.Module],
         decoder: Decoder,
         memory: MemoryModules | None,
+        input_size_px: int,
         rgb_norm: Literal["minmax", "imagenet"],
         prior_norm: Literal["batch", "sample"],
         feature: Literal["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"],
     ) -> None:
         super().__init__()
         self.cfg = cfg
+        self.input_size_px = input_size_px
         self.rgb_norm = rgb_norm
         self.prior_norm = prior_norm
         self.feature = feature
@@ -83,6 +86,8 @@ class M4SAM(nn.Module):
         self.decoder = decoder
         self.has_memory = memory is not None
         if memory is not None:
+            self.sensory_dim = memory.sensory_update.sensory_dim
+            self.value_dim = memory.value_path.value_dim
             self.gated_fusion = memory.gated_fusion
             self.key_path = memory.key_path
             self.value_path = memory.value_path
@@ -114,11 +119,17 @@ class M4SAM(nn.Module):
         coarse = self.decoder.coarse(decoded, size) if aux else self.decoder.finest(decoded, size)
         edges = self.decoder.edges(decoded, size) if aux else ()
         if not self.has_memory:
-            nothing = rgb.new_zeros(rgb.shape[0], 0, 1, 1)
-            return FrameFeatures(nothing, nothing, nothing, nothing, nothing, nothing, coarse, edges, moe_loss)
+            return FrameFeatures(coarse, edges, moe_loss)
         feature = self._memory_feature(fused, decoded, (size[0] // MEMORY_STRIDE, size[1] // MEMORY_STRIDE))
         embed, key, shrinkage, selection = self.key_path(feature)
-        return FrameFeatures(feature, embed, key, shrinkage, selection, decoded[-1], coarse, edges, moe_loss)
+        memory = MemoryFeatures(
+            fused=feature,
+            embed=embed,
+            query=memory_query(key, selection),
+            key=memory_key(key, shrinkage, width=self.value_dim),
+            detail=decoded[-1],
+        )
+        return FrameFeatures(coarse, edges, moe_loss, memory)
 
     def _normalise(self, rgb: Tensor) -> Tensor:
         if self.rgb_norm == "imagenet":
@@ -148,22 +159,18 @@ class M4SAM(nn.Module):
             return (prob - low) / (high - low)
         return _minmax(prob, dims=(1, 2, 3))
 
-    def initial_sensory(self, features: FrameFeatures) -> Tensor:
+    def initial_sensory(self, memory: MemoryFeatures) -> Tensor:
         """The sensory state of a new scene: zeros (N, Cs, h, w)."""
-        n, _, height, width = features.fused.shape
-        return features.fused.new_zeros(n, self.cfg.memory.sensory_dim, height, width)
-
-    def memory_key(self, features: FrameFeatures) -> Tensor:
-        """The frames' memory keys (N, h*w, E), ready for `read`."""
-        return memory_key(features.key, features.shrinkage, width=self.cfg.memory.value_dim)
+        n, _, height, width = memory.fused.shape
+        return memory.fused.new_zeros(n, self.sensory_dim, height, width)
 
     def encode_value(
-        self, features: FrameFeatures, mask_prob: Tensor, sensory: Tensor, deep_update: bool
+        self, memory: MemoryFeatures, mask_prob: Tensor, sensory: Tensor, deep_update: bool
     ) -> tuple[Tensor, Tensor]:
         """The memory value of one time step.
 
         Args:
-            features: of B frames.
+            memory: features of B frames.
             mask_prob (B, 1, H, W): the mask to remember, in [0, 1].
             sensory (B, Cs, h, w): sensory state.
             deep_update: whether the sensory state follows the value.
@@ -171,32 +178,31 @@ class M4SAM(nn.Module):
         Returns:
             value (B, h*w, Cv) and the sensory state.
         """
-        mask = resize(mask_prob, features.fused.shape[-2:])
-        value = self.value_path(features.fused, mask)
+        mask = resize(mask_prob, memory.fused.shape[-2:])
+        value = self.value_path(memory.fused, mask)
         if deep_update:
             sensory = self.value_path.deep_update(value, sensory)
         return value.flatten(2).transpose(1, 2), sensory
 
-    def read(self, features: FrameFeatures, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
+    def read(self, memory: MemoryFeatures, key: Tensor, value: Tensor) -> Tensor:
         """What the memory says of B frames.
 
         Args:
-            features: of B frames.
-            key: (B, M, E) memory keys from `memory_key`.
-            value: (B, M, Cv) memory values from `encode_value`.
-            valid: (B, M) or (M,) bool, elements in use; all when absent.
+            memory: features of B frames.
+            key (B, M, E): the keys of what is remembered.
+            value (B, M, Cv): its values, from `encode_value`.
 
         Returns:
             readout (B, Cv, h, w)
         """
-        out = read(memory_query(features.key, features.selection), key, value, valid)
-        return out.transpose(1, 2).unflatten(2, features.key.shape[-2:])
+        out = read(memory.query, key, value)
+        return out.transpose(1, 2).unflatten(2, memory.fused.shape[-2:])
 
-    def segment(self, features: FrameFeatures, readout: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
+    def segment(self, memory: MemoryFeatures, readout: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
         """Final mask logits (B, 1, H, W) of B frames and the sensory state after them."""
-        fused = self.fuser(features.embed, readout, sensory)
+        fused = self.fuser(memory.embed, readout, sensory)
         sensory = self.sensory_update(fused, sensory)
-        return self.mask_decoder(fused, features.detail), sensory
+        return self.mask_decoder(fused, memory.detail), sensory
 
     def fold(self) -> None:
         """Prepare for inference: fold what depends on weights alone, lay kernels out for fast convolutions."""

@@ -54,6 +54,7 @@ class SensoryUpdate(nn.Module):
 
     def __init__(self, input_dim: int, sensory_dim: int) -> None:
         super().__init__()
+        self.sensory_dim = sensory_dim
         self.transform = nn.Conv2d(input_dim + sensory_dim, 3 * sensory_dim, 3, padding=1)
 
     def forward(self, x: Tensor, sensory: Tensor) -> Tensor:
@@ -74,6 +75,7 @@ class ValuePath(nn.Module):
 
     def __init__(self, feature_dim: int, value_dim: int, sensory_dim: int) -> None:
         super().__init__()
+        self.value_dim = value_dim
         inner = value_dim // 2
         self.encoder = nn.Sequential(
             nn.Conv2d(feature_dim + 1, inner, 3, padding=1),
@@ -122,14 +124,13 @@ def memory_query(query: Tensor, selection: Tensor) -> Tensor:
     return torch.cat([selection, weighted, constant], dim=1).flatten(2).transpose(1, 2)
 
 
-def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None) -> Tensor:
+def read(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention over every memory element.
 
     Args:
         query: (B, P, E) from `memory_query`.
         key: (B, M, E) from `memory_key`.
         value: (B, M, Cv) memory values.
-        valid: (B, M) or (M,) bool, elements to attend to; all when absent.
 
     Returns:
         (B, P, Cv)
@@ -138,8 +139,7 @@ def read(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None)
     channels = value.shape[-1]
     # Fused attention on a CPU takes three times as long when rows are not contiguous (measured).
     query, key, value = (_widen(x, width).contiguous()[:, None] for x in (query, key, value))
-    mask = None if valid is None else valid.expand(query.shape[0], -1)[:, None, None, :]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)[:, 0, :, :channels]
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :channels]
 
 
 class ResidualBlock(nn.Module):

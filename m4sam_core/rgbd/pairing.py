@@ -183,6 +183,7 @@ class NearestStampPairer(Generic[R, D]):
         if self._first_rgb_stamp is None:
             self._first_rgb_stamp = stamp
         self._rgb_queue.append((stamp, item))
+        self._depth_absent = self._depth_absent or self._depth_stays_away()  # until depth returns
         pairs = self._settle()
         while len(self._rgb_queue) > self._capacity:
             if self.depth_stream.newest is None:
@@ -205,7 +206,7 @@ class NearestStampPairer(Generic[R, D]):
             return []
         if kind == "jump":
             self._restart_depth(stamp)
-        self._depth_absent = False
+        self._depth_absent = self._depth_stays_away()
         self._depth_queue.append((stamp, item))
         pairs = self._settle()
         while len(self._depth_queue) > self._capacity:
@@ -298,14 +299,18 @@ class NearestStampPairer(Generic[R, D]):
 
     def _waited_too_long(self, stamp: float) -> bool:
         newest_rgb, newest_depth = self.rgb_stream.newest, self.depth_stream.newest
+        if newest_rgb is None or newest_depth is None:
+            return self._depth_absent
+        return self._depth_absent or newest_rgb - stamp > self._depth_wait_s
+
+    def _depth_stays_away(self) -> bool:
+        """Whether depth has been silent for so long that no rgb should wait for it, given the newest of both."""
+        newest_rgb, newest_depth = self.rgb_stream.newest, self.depth_stream.newest
         if newest_rgb is None or self._first_rgb_stamp is None:
             return False
-        if newest_depth is None:
-            # A camera's depth often starts after its rgb.
-            self._depth_absent = newest_rgb - self._first_rgb_stamp > max(FIRST_DEPTH_WAIT_S, self._depth_wait_s)
-            return self._depth_absent
-        self._depth_absent = newest_rgb - newest_depth > max(DEPTH_GONE_S, 2 * self._depth_wait_s)
-        return self._depth_absent or newest_rgb - stamp > self._depth_wait_s
+        if newest_depth is None:  # a camera's depth often starts after its rgb
+            return newest_rgb - self._first_rgb_stamp > max(FIRST_DEPTH_WAIT_S, self._depth_wait_s)
+        return newest_rgb - newest_depth > max(DEPTH_GONE_S, 2 * self._depth_wait_s)
 
     def _take(self, depth: tuple[float, D]) -> Pair[R, D]:
         """Pair the oldest waiting rgb with `depth`; depth up to it can serve no later rgb frame better."""

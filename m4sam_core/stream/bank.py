@@ -6,7 +6,6 @@ because in-place writes break autograd; both read the same, which a test proves.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from m4sam_core.errors import StreamError
@@ -16,16 +15,15 @@ class RingBank:
     """Fixed memory for `capacity` frames; allocated at the first write, never again.
 
     Filled slots are always the first ones: an empty bank fills in order, a full one is overwritten in place. Reading
-    is therefore a view, without a copy. The similarity keys arrive ready made (`M4SAM.memory_key`), so each is
+    is therefore a view, without a copy. The similarity keys arrive ready made (`MemoryFeatures.key`), so each is
     computed once, when its frame is written, and not once per frame that reads it.
     """
 
-    def __init__(self, capacity: int, fixed_shape: bool = False) -> None:
+    def __init__(self, capacity: int) -> None:
         """Describe the ring; it is allocated when the first frame shows its size.
 
         Args:
             capacity: frames held, at least 1.
-            fixed_shape: read the whole ring with a mask (for captured graphs) instead of its filled part.
 
         Raises:
             StreamError: capacity below 1.
@@ -33,7 +31,6 @@ class RingBank:
         if capacity < 1:
             raise StreamError(f"bank capacity: expected at least 1 entry, got {capacity}")
         self.capacity = capacity
-        self.fixed_shape = fixed_shape
         self.count = 0
         self._key: Tensor | None = None
         self._value: Tensor | None = None
@@ -51,11 +48,11 @@ class RingBank:
             return 0
         return self._key.nbytes + self._value.nbytes
 
-    def write(self, memory_key: Tensor, value: Tensor, slot: int | None = None) -> None:
+    def write(self, key: Tensor, value: Tensor, slot: int | None = None) -> None:
         """Copy one frame into the ring.
 
         Args:
-            memory_key (B, hw, E): similarity keys of the frame's h*w elements.
+            key (B, hw, E): similarity keys of the frame's h*w elements.
             value (B, hw, Cv): what they say about saliency.
             slot: where; None takes the next free slot. At most `count`: the ring fills without gaps.
 
@@ -69,22 +66,21 @@ class RingBank:
                 "name the entry to overwrite once the bank is full"
             )
         if self._key is None or self._value is None:
-            self._tokens = memory_key.shape[1]
-            self._key = self._allocate(memory_key)
+            self._tokens = key.shape[1]
+            self._key = self._allocate(key)
             self._value = self._allocate(value)
-        self._check("memory key", memory_key, self._key)
+        self._check("key", key, self._key)
         self._check("value", value, self._value)
         start = slot * self._tokens
-        self._key[:, start : start + self._tokens].copy_(memory_key)
+        self._key[:, start : start + self._tokens].copy_(key)
         self._value[:, start : start + self._tokens].copy_(value)
         self.count = max(self.count, slot + 1)
 
-    def read_view(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def read_view(self) -> tuple[Tensor, Tensor]:
         """What there is to read, in slot order; views of the ring, valid until the next write.
 
         Returns:
-            memory_key (B, count*hw, E), value (B, count*hw, Cv) and None. With `fixed_shape` the whole ring,
-            (B, capacity*hw, ...), and valid (capacity*hw,): bool, True where filled; the rest is finite.
+            key (B, count*hw, E) and value (B, count*hw, Cv).
 
         Raises:
             StreamError: the bank is empty.
@@ -92,10 +88,7 @@ class RingBank:
         if self._key is None or self._value is None or self.is_empty:
             raise StreamError("bank: expected at least one entry, got an empty bank; write before reading")
         filled = self.count * self._tokens
-        if self.fixed_shape:
-            valid = torch.arange(self._key.shape[1], device=self._key.device) < filled
-            return self._key, self._value, valid
-        return self._key[:, :filled], self._value[:, :filled], None
+        return self._key[:, :filled], self._value[:, :filled]
 
     def clear(self) -> None:
         """Forget everything and keep the memory; nothing written before can be read again."""

@@ -28,12 +28,12 @@ class Bank(Protocol):
         """Whether there is nothing to read."""
         ...
 
-    def read_view(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys (B, M, E), values (B, M, Cv), and which of the M elements are in use (all when None)."""
+    def read_view(self) -> tuple[Tensor, Tensor]:
+        """Keys (B, M, E) and values (B, M, Cv) of the M elements held."""
         ...
 
-    def write(self, memory_key: Tensor, value: Tensor, slot: int | None) -> None:
-        """Store one entry: memory_key (B, h*w, E), value (B, h*w, Cv); `slot` None appends."""
+    def write(self, key: Tensor, value: Tensor, slot: int | None) -> None:
+        """Store one entry: key (B, h*w, E), value (B, h*w, Cv); `slot` None appends."""
         ...
 
 
@@ -49,17 +49,17 @@ class GrowingBank:
         """Whether nothing was written yet."""
         return not self._keys
 
-    def read_view(self) -> tuple[Tensor, Tensor, None]:
+    def read_view(self) -> tuple[Tensor, Tensor]:
         """All entries, oldest first."""
-        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1), None
+        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1)
 
-    def write(self, memory_key: Tensor, value: Tensor, slot: int | None = None) -> None:
+    def write(self, key: Tensor, value: Tensor, slot: int | None = None) -> None:
         """Append an entry, or replace entry `slot`."""
         if slot is None:
-            self._keys.append(memory_key)
+            self._keys.append(key)
             self._values.append(value)
         else:
-            self._keys[slot], self._values[slot] = memory_key, value
+            self._keys[slot], self._values[slot] = key, value
 
 
 @dataclass
@@ -114,27 +114,28 @@ def step(
         state: the videos' memory; an empty bank starts a new scene.
         decide: given the frame's output, how to write it to memory, or None to leave the memory as it is.
     """
-    if not model.has_memory:
+    memory = features.memory
+    if memory is None:
         logits = features.coarse_logits[-1]
         return FrameOutput(logits, torch.sigmoid(logits), features, initialised=False)
 
     initialised = state.bank.is_empty or state.sensory is None
     if initialised:
-        sensory = model.initial_sensory(features)
+        sensory = model.initial_sensory(memory)
         # The first value is always deep, whatever the policy; it serves this frame alone and is not kept.
-        value, sensory = model.encode_value(features, model.prior(features), sensory, deep_update=True)
-        readout = model.read(features, model.memory_key(features), value)
+        value, sensory = model.encode_value(memory, model.prior(features), sensory, deep_update=True)
+        readout = model.read(memory, memory.key, value)
     else:
         assert state.sensory is not None
         sensory = state.sensory
-        readout = model.read(features, *state.bank.read_view())
-    logits, state.sensory = model.segment(features, readout, sensory)
+        readout = model.read(memory, *state.bank.read_view())
+    logits, state.sensory = model.segment(memory, readout, sensory)
     output = FrameOutput(logits, torch.sigmoid(logits), features, initialised)
 
     decision = decide(output)
     if decision is not None:
-        value, state.sensory = model.encode_value(features, output.mask_prob, state.sensory, decision.deep_update)
-        state.bank.write(model.memory_key(features), value, decision.slot)
+        value, state.sensory = model.encode_value(memory, output.mask_prob, state.sensory, decision.deep_update)
+        state.bank.write(memory.key, value, decision.slot)
     return output
 
 

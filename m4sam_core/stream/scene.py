@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.config import SceneConfig
-from m4sam_core.stream.cues import FrameCues, FrameDifference, compare_frames
+from m4sam_core.vision.cues import FrameCues, FrameDifference, compare_frames
 
 # How much each cue speaks for a cut, found on generated recordings (m4sam bench scenes).
 _WEIGHT_STRUCTURE, _WEIGHT_COLOUR, _WEIGHT_DEPTH = 0.65, 0.2, 0.15
@@ -39,9 +39,9 @@ _DESCRIPTOR_MEMORY = 0.2
 _DESCRIPTOR_FULL = 0.3  # cosine distance that counts as an entirely other scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneVerdict:
-    """What the detector makes of one frame.
+    """What the detector makes of one frame; by default a frame that begins a scene, or that nobody judged.
 
     Attributes:
         changed: a new scene begins with this frame.
@@ -51,11 +51,11 @@ class SceneVerdict:
         relative_sharpness: sharpness over the scene's running mean.
     """
 
-    changed: bool
-    suspect: bool
-    veto: str | None
-    score: float
-    relative_sharpness: float
+    changed: bool = False
+    suspect: bool = False
+    veto: str | None = None
+    score: float = 0.0
+    relative_sharpness: float = 1.0
 
 
 class HardEvents:
@@ -67,7 +67,7 @@ class HardEvents:
         self._stamp_s: float | None = None
         self._camera: Hashable = None
 
-    def check(self, stamp_s: float, camera: Hashable) -> str | None:
+    def update(self, stamp_s: float, camera: Hashable) -> str | None:
         """Take note of a frame; return the reason to reset before it, or None.
 
         Args:
@@ -130,7 +130,7 @@ class SceneDetector:
         """
         if self._reference is None:
             self._begin(cues, stamp_s, descriptor)
-            return SceneVerdict(False, False, None, 0.0, 1.0)
+            return SceneVerdict()
         sharpness = cues.sharpness / max(self._sharpness or cues.sharpness, 1e-6)
         difference = compare_frames(self._reference, cues)
         score = self._mix(scene_score(difference), descriptor)
@@ -141,23 +141,23 @@ class SceneDetector:
                 difference, score = other, other_score
         if score < self._threshold:
             self._accept(cues, descriptor, score)
-            return SceneVerdict(False, False, None, score, sharpness)
+            return SceneVerdict(score=score, relative_sharpness=sharpness)
         if self._odd_since_s is None:
             self._odd_since_s = stamp_s
         patient = stamp_s - self._odd_since_s < _VETO_PATIENCE_S
         veto = _innocent_cause(difference, self._reference, cues, sharpness)
         if veto == "lighting" and not patient:
             self._accept(cues, descriptor, 0.0)  # the same place in another light, for good
-            return SceneVerdict(False, False, veto, score, sharpness)
+            return SceneVerdict(veto=veto, score=score, relative_sharpness=sharpness)
         if veto in ("exposure", "dark") or (veto is not None and patient):
             self._pending, self._streak = None, 0
-            return SceneVerdict(False, True, veto, score, sharpness)
+            return SceneVerdict(suspect=True, veto=veto, score=score, relative_sharpness=sharpness)
         changed = self._confirmed(cues) and stamp_s - self._last_reset_s >= self.cfg.cooldown_s
         if changed:
             self.clear()
             self._begin(cues, stamp_s, descriptor)
             sharpness = 1.0  # from here on everything is as in a fresh stream
-        return SceneVerdict(changed, not changed, None, score, sharpness)
+        return SceneVerdict(changed=changed, suspect=not changed, score=score, relative_sharpness=sharpness)
 
     def _begin(self, cues: FrameCues, stamp_s: float, descriptor: NDArray[np.float32] | None) -> None:
         self._last_reset_s = stamp_s

@@ -17,13 +17,12 @@ from torch import Tensor
 from m4sam_core.config import StreamConfig
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.bank import RingBank
-from m4sam_core.stream.cues import FrameCues
 from m4sam_core.stream.policy import build_policy
 from m4sam_core.stream.recurrence import FrameOutput, MemoryState, WriteDecision, step
 from m4sam_core.stream.scene import HardEvents, SceneDetector, SceneVerdict
 from m4sam_core.stream.write_gate import ImageQuality, WriteGate, measure_masks
-
-_NO_VERDICT = SceneVerdict(changed=False, suspect=False, veto=None, score=0.0, relative_sharpness=1.0)
+from m4sam_core.types import MemoryFeatures
+from m4sam_core.vision.cues import FrameCues
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,13 @@ class StreamSession:
         camera: Hashable,
         mark: Callable[[str], None],
     ) -> StreamFrame:
-        hard = self._hard_events.check(stamp_s, (tuple(rgb.shape), camera))
+        hard = self._hard_events.update(stamp_s, (tuple(rgb.shape), camera))
         if hard is not None:
             self._detector.clear()
             self._restart(hard)
         features = self.model.encode(rgb, depth, aux=False)
         mark("encode")
-        verdict = self._watch_scene(features.fused, stamp_s, cues)
+        verdict = self._watch_scene(features.memory, stamp_s, cues)
         if verdict.changed:
             self._restart(f"scene change (score {verdict.score:.2f})")
         if self._policy.restarts():
@@ -176,12 +175,12 @@ class StreamSession:
         self._reset_reason = None
         return frame
 
-    def _watch_scene(self, fused: Tensor, stamp_s: float, cues: FrameCues | None) -> SceneVerdict:
+    def _watch_scene(self, memory: MemoryFeatures | None, stamp_s: float, cues: FrameCues | None) -> SceneVerdict:
         if cues is None:
-            return _NO_VERDICT
+            return SceneVerdict()
         descriptor: NDArray[np.float32] | None = None
-        if self.cfg.scene.encoder_weight > 0 and fused.numel() > 0:
-            descriptor = fused.mean(dim=(2, 3))[0].float().cpu().numpy()
+        if self.cfg.scene.encoder_weight > 0 and memory is not None:
+            descriptor = memory.fused.mean(dim=(2, 3))[0].float().cpu().numpy()
         return self._detector.update(cues, stamp_s, descriptor)
 
     def _new_memory(self) -> None:

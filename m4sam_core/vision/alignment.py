@@ -37,8 +37,8 @@ class DepthAlignment:
         self._doubt = 0.0
         self._note: str | None = None  # while depth is left out; the same all the time, so that logs say it once
 
-    def check(self, rgb: NDArray[np.uint8], depth: PreparedDepth) -> PreparedDepth:
-        """The same depth, or none with the reason.
+    def update(self, rgb: NDArray[np.uint8], depth: PreparedDepth) -> PreparedDepth:
+        """Take note of a frame; give back the same depth, or none with the reason.
 
         Args:
             rgb (H, W, 3): uint8.

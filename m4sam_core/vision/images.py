@@ -1,4 +1,4 @@
-"""Between camera images and the model's square, there and back.
+"""Between images and the model's square, there and back: what a camera or a dataset gives the model is resized here.
 
 Downscaling is bilinear with antialiasing on 8-bit values, the filter the published model was trained with
 (docs/model.md#input); probabilities go back to the camera's size bilinearly.
@@ -56,7 +56,21 @@ def resize_rgb(rgb: NDArray[np.uint8], size_px: int) -> Tensor:
     image = _as_tensor(rgb).permute(2, 0, 1)[None]
     if image.shape[-2:] == (size_px, size_px):
         return image
-    return F.interpolate(image, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
+    return _downscale(image, size_px)
+
+
+def resize_map(values: NDArray[np.uint8], size_px: int) -> Tensor:
+    """Resize an 8-bit map, a mask or relative depth of a dataset, with the filter for images.
+
+    Args:
+        values (H, W): uint8.
+        size_px: side of the square.
+
+    Returns:
+        (1, 1, size_px, size_px) uint8.
+    """
+    image = _as_tensor(values)[None, None]
+    return image if image.shape[-2:] == (size_px, size_px) else _downscale(image, size_px)
 
 
 def to_unit(rgb: Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -93,8 +107,8 @@ def resize_depth(unit: NDArray[np.float32], size_px: int) -> Tensor:
     return filled.mul_(share >= _HOLE_SHARE)
 
 
-def _downscale(depth: Tensor, size_px: int) -> Tensor:
-    return F.interpolate(depth, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
+def _downscale(image: Tensor, size_px: int) -> Tensor:
+    return F.interpolate(image, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
 
 
 def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float32]:

@@ -69,7 +69,7 @@ def test_mask_that_sees_detail_is_finer_than_the_memory() -> None:
     """What changes within one cell of the memory reaches the mask by that way alone."""
     model = build_model(nano(memory={"mask_detail": True})).eval()
     torch.nn.init.ones_(model.mask_decoder.detail.weight)
-    features = model.encode(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64))
+    features = model.encode(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)).memory
     readout, sensory = torch.zeros(1, 32, 8, 8), model.initial_sensory(features)
     before, _ = model.segment(features, readout, sensory)
     features.detail[:, :, 5, 6] += 10

@@ -105,7 +105,7 @@ KEY = "decoder.coarse_heads.0.bias"
         ({KEY: torch.tensor([float("nan")])}, f"1 NaN or infinite: {KEY}"),
     ],
 )
-def test_weights_that_do_not_fit_are_named(saved: Path, changes: dict[str, torch.Tensor], message: str) -> None:
+def test_model_files_that_do_not_fit_are_named(saved: Path, changes: dict[str, torch.Tensor], message: str) -> None:
     _rewrite(saved, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved)

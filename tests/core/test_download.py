@@ -14,7 +14,7 @@ from m4sam_core import download as module
 from m4sam_core.cli.main import main
 from m4sam_core.download import FILES, DownloadError, RemoteFile, download, get_file
 from m4sam_core.errors import ConfigError
-from m4sam_core.weights import resolve_model
+from m4sam_core.model_files import resolve_model
 
 DATA = bytes(range(256)) * 4000
 

@@ -11,8 +11,8 @@ from m4sam_core.checkpoint import load_checkpoint, read_header
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.model.efficientnet_lite import DIMS, EfficientNetLiteTrunk, SameConv, block_dims
+from m4sam_core.model_files import resolve_model
 from m4sam_core.types import Modality
-from m4sam_core.weights import resolve_model
 
 LARGEST_FILE_MIB = 16
 

@@ -28,7 +28,7 @@ def random_model(preset):
 
 
 def masks(model, dtype=torch.float32):
-    side = model.cfg.input_size_px
+    side = model.input_size_px
     rgb = torch.rand(1, 3, 3, side, side, generator=torch.Generator().manual_seed(1))
     depth = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

@@ -115,13 +115,6 @@ def test_read_is_xmems_anisotropic_similarity() -> None:
     torch.testing.assert_close(ours, affinity.transpose(1, 2) @ value, atol=1e-5, rtol=1e-5)
 
 
-def test_read_ignores_elements_not_in_use() -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(1, 6, 9), torch.randn(1, 10, 9), torch.randn(1, 10, 4)
-    valid = torch.arange(10) < 7
-    torch.testing.assert_close(read(query, key, value, valid), read(query, key[:, :7], value[:, :7]))
-
-
 @pytest.mark.parametrize(
     ("rgb", "depth", "message"),
     [

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from m4sam_core.config import DepthConfig, SceneConfig
-from m4sam_core.stream.cues import compare_frames, describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector, scene_score, threshold_of
+from m4sam_core.vision.cues import compare_frames, describe_frame
 from m4sam_core.vision.depth import prepare_depth
 
 HEIGHT, WIDTH, FPS = 120, 160, 15.0
@@ -252,11 +252,11 @@ def test_the_encoders_descriptor_can_decide():
 
 def test_hard_events():
     events = HardEvents(max_gap_s=2.0)
-    assert events.check(10.0, "a") is None
-    assert events.check(10.0, "a") is None
-    assert events.check(12.0, "a") is None
-    assert events.check(14.5, "a") == "gap of 2.50 s"
-    assert events.check(14.4, "a") == "time went back by 0.100 s"
-    assert events.check(14.5, "b") == "camera changed"
+    assert events.update(10.0, "a") is None
+    assert events.update(10.0, "a") is None
+    assert events.update(12.0, "a") is None
+    assert events.update(14.5, "a") == "gap of 2.50 s"
+    assert events.update(14.4, "a") == "time went back by 0.100 s"
+    assert events.update(14.5, "b") == "camera changed"
     events.clear()
-    assert events.check(0.0, "c") is None
+    assert events.update(0.0, "c") is None

@@ -12,9 +12,9 @@ import torch
 
 from m4sam_core.build import build_model
 from m4sam_core.config import DepthConfig, ModelConfig, StreamConfig
-from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_core.stream.session import StreamSession
+from m4sam_core.vision.cues import describe_frame
 from m4sam_core.vision.depth import prepare_depth
 
 SIZE = 64

@@ -68,9 +68,9 @@ def test_relative_depth_is_compared_too():
 def test_one_odd_frame_is_let_pass_two_are_not():
     rgb, metres = scene()
     watch, shifted = DepthAlignment(), prepared(np.roll(metres, 18, 1))
-    assert watch.check(rgb, prepared(metres)).note is None
-    assert watch.check(rgb, shifted).note is None
-    dropped = watch.check(rgb, shifted)
+    assert watch.update(rgb, prepared(metres)).note is None
+    assert watch.update(rgb, shifted).note is None
+    dropped = watch.update(rgb, shifted)
     assert dropped.rgb_only
     assert not dropped.unit.any()
     assert "px away" in dropped.note
@@ -80,8 +80,8 @@ def test_depth_comes_back():
     rgb, metres = scene()
     watch = DepthAlignment()
     for _ in range(20):
-        watch.check(rgb, prepared(np.roll(metres, 18, 1)))
-    back = [watch.check(rgb, prepared(metres)).note is None for _ in range(6)]
+        watch.update(rgb, prepared(np.roll(metres, 18, 1)))
+    back = [watch.update(rgb, prepared(metres)).note is None for _ in range(6)]
     assert back == sorted(back), "once back, it stays"
     assert back[-1]
     assert not back[0], "one good frame is not enough"
@@ -91,8 +91,8 @@ def test_a_frame_without_depth_changes_nothing():
     rgb, metres = scene()
     watch = DepthAlignment()
     nothing = prepared(None)
-    assert watch.check(rgb, nothing) is nothing
-    assert watch.check(rgb, prepared(metres)).note is None
+    assert watch.update(rgb, nothing) is nothing
+    assert watch.update(rgb, prepared(metres)).note is None
 
 
 @pytest.mark.parametrize("check", [True, False])

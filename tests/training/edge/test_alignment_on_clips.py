@@ -18,7 +18,7 @@ def frames_without(frames, maps):
     """How many frames lose their depth."""
     watch = DepthAlignment()
     pairs = zip(frames, maps, strict=True)
-    return sum(watch.check(f.rgb, prepare_depth(d, 240, 320, DepthConfig())).rgb_only for f, d in pairs)
+    return sum(watch.update(f.rgb, prepare_depth(d, 240, 320, DepthConfig())).rgb_only for f, d in pairs)
 
 
 @pytest.fixture(scope="module")

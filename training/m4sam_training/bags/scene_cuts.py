@@ -6,8 +6,8 @@ from typing import Literal
 
 from m4sam_core.config import DepthConfig, SceneConfig
 from m4sam_core.rgbd.bags.frames import BagFrame
-from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector
+from m4sam_core.vision.cues import describe_frame
 from m4sam_core.vision.depth import prepare_depth
 
 
@@ -30,7 +30,7 @@ class SceneCutter:
     def cut_before(self, frame: BagFrame) -> str | None:
         """Why a new video begins with this frame; None when it does not."""
         stamp_s = frame.stamp_ns * 1e-9
-        reason = self._hard.check(stamp_s, (frame.rgb.shape, frame.frame_id))
+        reason = self._hard.update(stamp_s, (frame.rgb.shape, frame.frame_id))
         if reason is None and self._began_s is not None and self._cut == "time":
             reason = "segment full" if stamp_s - self._began_s >= self._segment_s else None
         if self._cut == "scene":

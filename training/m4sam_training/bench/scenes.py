@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from m4sam_core.config import DepthConfig, SceneConfig
-from m4sam_core.stream.cues import describe_frame
 from m4sam_core.stream.scene import HardEvents, SceneDetector
+from m4sam_core.vision.cues import describe_frame
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_training.bench.disturbances import EFFECTS, View, expose
 
@@ -103,7 +103,7 @@ def score_recording(frames: Sequence[BenchFrame] | Iterator[BenchFrame], cfg: Sc
                 score.missed[open_cut[1]] += 1
             open_cut = (index, frame.event)
             score.cuts += 1
-        hard = hard_events.check(frame.stamp_s, frame.rgb.shape)
+        hard = hard_events.update(frame.stamp_s, frame.rgb.shape)
         if hard is not None:
             detector.clear()
         depth = prepare_depth(frame.depth, frame.rgb.shape[0], frame.rgb.shape[1], DepthConfig())

@@ -38,7 +38,7 @@ def command(
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.download import sha256_of
     from m4sam_core.host.files import write_json
-    from m4sam_core.weights import resolve_model
+    from m4sam_core.model_files import resolve_model
     from m4sam_training.data.scan import scan_split
     from m4sam_training.eval.predict_dataset import PredictConfig
     from m4sam_training.eval.robustness import plan, run_robustness

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.rgbd.image_files import read_depth, read_mask, read_rgb
 from m4sam_core.vision.depth import prepare_depth
-from m4sam_core.vision.images import resize_depth, resize_rgb, to_unit
+from m4sam_core.vision.images import resize_depth, resize_map, resize_rgb, to_unit
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import Frame, Video
 
@@ -135,7 +134,4 @@ def with_depth(clip: Clip, depth: Sequence[np.ndarray]) -> Clip:
 
 
 def _resize_8bit(image: np.ndarray, size_px: int) -> Tensor:
-    tensor = torch.from_numpy(np.array(image))[None, None]
-    if tensor.shape[-2:] != (size_px, size_px):
-        tensor = F.interpolate(tensor, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
-    return tensor[0].to(torch.float32) / 255
+    return resize_map(image, size_px)[0].to(torch.float32) / 255

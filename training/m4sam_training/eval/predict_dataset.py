@@ -157,7 +157,7 @@ class _ClipRunner:
     def run(self, clip: Clip) -> list[np.ndarray]:
         from m4sam_core.stream.recurrence import unroll_clip
 
-        rgb, depth, _ = clip_tensors(clip, self._model.cfg.input_size_px)
+        rgb, depth, _ = clip_tensors(clip, self._model.input_size_px)
         with torch.inference_mode():
             output = unroll_clip(
                 self._model, rgb[None].to(self._device), depth[None].to(self._device), "policy", aux=False

@@ -12,8 +12,8 @@ from m4sam_core.config import HieraConfig
 from m4sam_core.download import FILES
 from m4sam_core.errors import CheckpointError, ConfigError
 from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.model_files import cache_dir, resolve_model
 from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
-from m4sam_core.weights import cache_dir, resolve_model
 from m4sam_training.train.checkpointing import load_adapter
 from m4sam_training.train.config import TrainConfig, differences
 from m4sam_training.train.loading import mix_seed

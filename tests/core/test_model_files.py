@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_core import weights
+from m4sam_core import model_files
 from m4sam_core.errors import CheckpointError
-from m4sam_core.weights import cache_dir, resolve_model
+from m4sam_core.model_files import cache_dir, resolve_model
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def places(tmp_path, monkeypatch):
     packaged, cache = tmp_path / "packaged", tmp_path / "cache"
     packaged.mkdir()
     cache.mkdir()
-    monkeypatch.setattr(weights, "packaged_weights_dir", lambda: packaged)
+    monkeypatch.setattr(model_files, "packaged_weights_dir", lambda: packaged)
     monkeypatch.setenv("M4SAM_CACHE", str(cache))
     return packaged, cache
 

@@ -1,0 +1,84 @@
+"""One trip from a camera's images to everything a frame needs; where the order matters, it says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from m4sam_core.config import DepthConfig
+from m4sam_core.vision.alignment import DepthAlignment
+from m4sam_core.vision.cues import FrameCues, describe_frame
+from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.images import check_rgb, resize_depth, resize_rgb, to_unit
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A camera's frame as the stream takes it.
+
+    Attributes:
+        rgb (1, 3, S, S): colour in [0, 1], on the model's device.
+        depth (1, 1, S, S): depth in [0, 1], larger = farther, holes 0; all zero when it is not used.
+        cues: the frame at a glance, for scene changes and the write gate.
+        depth_note: why depth is not used, None when it is.
+        height: rows of the camera image. Pixels.
+        width: columns of the camera image. Pixels.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    cues: FrameCues
+    depth_note: str | None
+    height: int
+    width: int
+
+
+class FramePreparation:
+    """Prepares the frames of one camera, one after the other."""
+
+    def __init__(self, size_px: int, device: torch.device) -> None:
+        """Remember where frames go.
+
+        Args:
+            size_px: side S of the model's square.
+            device: where the model is.
+        """
+        self._size_px = size_px
+        self._device = device
+        self._alignment = DepthAlignment()
+
+    def prepare(self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, cfg: DepthConfig) -> PreparedFrame:
+        """Everything that is computed from the images alone.
+
+        Args:
+            rgb (H, W, 3): uint8 in R, G, B order.
+            depth (H, W): see `depth.prepare_depth`; whatever is wrong with it only leaves it out.
+            cfg: units, range, and whether outlines are compared.
+
+        Raises:
+            InputError: unusable rgb. Nothing has been remembered of the frame by then, so the next one is as if it
+                had never come.
+        """
+        rgb = check_rgb(rgb)
+        height, width = rgb.shape[:2]
+        prepared = prepare_depth(depth, height, width, cfg)
+        # Before the alignment check may leave depth out: a map that is late or badly registered still tells a new room
+        # from a light switched on, which is all the cues ask of it, and it must not vanish from them in mid-scene.
+        cues = describe_frame(rgb, prepared)
+        # At the camera's size and in metres, where outlines are sharp and jumps mean something; hence before resizing.
+        if cfg.check_alignment:
+            prepared = self._alignment.update(rgb, prepared)
+        # Colour travels to the device as 8 bits, a quarter of the bytes, and becomes float there.
+        return PreparedFrame(
+            rgb=to_unit(resize_rgb(rgb, self._size_px), self._device),
+            depth=resize_depth(prepared.unit, self._size_px).to(self._device, non_blocking=True),
+            cues=cues,
+            depth_note=prepared.note,
+            height=height,
+            width=width,
+        )
