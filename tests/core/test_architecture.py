@@ -122,6 +122,17 @@ def test_every_room_has_its_line_in_the_architecture_page(package):
     assert {room for room in rooms if f"`{room}`" not in table} == set()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib needs Python 3.11")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_page_draws_the_contracts(package):
+    import tomllib
+
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == [package]]
+    drawn = "\n".join([package, *(f"  {layer}" for layer in layers)])
+    assert f"\n{drawn}\n" in (REPO / "docs" / "architecture.md").read_text()
+
+
 @pytest.mark.parametrize("module", ["m4sam_core", "m4sam_core.config", "m4sam_core.cli.main"])
 def test_import_is_light(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'cv2', 'rclpy', 'sam2') if m in sys.modules])"

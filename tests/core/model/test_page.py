@@ -42,7 +42,12 @@ def shapes(monkeypatch) -> dict[str, set[tuple[int, ...]]]:
     monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))
     with torch.device("meta"):
         model = build_model(ModelConfig.preset("large")).eval()
-        watched = {"X_D^3, X_D^2, X_D^1": model.decoder, "X~": model.gated_fusion, "g": model.fuser}
+        watched = {
+            "X_D^3, X_D^2, X_D^1": model.decoder,
+            "X~": model.gated_fusion,
+            "e, key, selection, shrinkage": model.key_path,
+            "g": model.fuser,
+        }
         for name, module in watched.items():
             module.register_forward_hook(keep(name))
         for fusion, receptive in zip(model.fusions, model.receptive, strict=True):
@@ -50,16 +55,14 @@ def shapes(monkeypatch) -> dict[str, set[tuple[int, ...]]]:
             receptive.register_forward_hook(keep("X_E^1 to X_E^4"))
         rgb, depth = torch.empty(N, 3, 352, 352), torch.empty(N, 1, 352, 352)
         features = model.encode(rgb, depth)
-        sensory = model.initial_sensory(features)
-        value, sensory = model.encode_value(features, torch.empty(N, 1, 352, 352), sensory, deep_update=True)
-        readout = model.read(features, model.memory_key(features), value)
-        mask, sensory = model.segment(features, readout, sensory)
+        memory = features.memory
+        sensory = model.initial_sensory(memory)
+        value, sensory = model.encode_value(memory, torch.empty(N, 1, 352, 352), sensory, deep_update=True)
+        mask, sensory = model.segment(memory, model.read(memory, memory.key, value), sensory)
     seen["rgb, depth"] = {tuple(rgb.shape), tuple(depth.shape)}
     seen["coarse masks, edges"] = {tuple(x.shape) for x in (*features.coarse_logits, *features.edge_logits)}
-    seen["X_F"] = {tuple(features.fused.shape)}
-    seen["e, key, selection"] = {tuple(x.shape) for x in (features.embed, features.key, features.selection)}
-    seen["shrinkage"] = {tuple(features.shrinkage.shape)}
-    seen["value"] = {(N, value.shape[2], *features.fused.shape[2:])}
+    seen["X_F"] = {tuple(memory.fused.shape)}
+    seen["value"] = {(N, value.shape[2], *memory.fused.shape[2:])}
     seen["s"] = {tuple(sensory.shape)}
     seen["mask"] = {tuple(mask.shape)}
     return seen
