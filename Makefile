@@ -2,7 +2,8 @@
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
-#   make test | test-slow | lint | bench | clean
+#   make test | test-slow | coverage | lint | bench | clean
+#   make sbom                     a CycloneDX bill of what .venv/ holds: sbom.cdx.json
 #   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
 #   make TORCH_INDEX=url ...      an extra package index for torch (e.g. PyTorch's CPU-only builds)
@@ -22,10 +23,10 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # A sourced ROS 2 registers pytest plugins written for an older pytest.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 
-.PHONY: help demo test test-slow lint bench edge-weights setup clean
+.PHONY: help demo test test-slow coverage lint bench sbom edge-weights setup clean
 
 help:
-	@sed -n '2,8p' Makefile | cut -c3-
+	@sed -n '2,9p' Makefile | cut -c3-
 
 $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
@@ -48,6 +49,21 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The tests of `make test` with every process they start; about a fifth slower.
+coverage: $(STAMP)
+	$(BIN)/pip install --quiet -c constraints.txt coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# The tool has an environment of its own, so that it does not list itself.
+sbom: $(STAMP)
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/pip install --quiet -c constraints.txt cyclonedx-bom
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o sbom.cdx.json $(BIN)/python
+	@echo "sbom.cdx.json written"
 
 bench: $(STAMP)
 	@mkdir -p benchmarks/results
