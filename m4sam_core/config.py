@@ -299,6 +299,15 @@ class DepthConfig(Config):
         return self
 
 
+class RoiConfig(Config):
+    """The rectangle of the picture that counts; the rest is not looked at (docs/node.md#the-robots-own-body)."""
+
+    x: int = Field(0, ge=0, le=16384, description="Left edge of the part of the picture that counts. Pixels.")
+    y: int = Field(0, ge=0, le=16384, description="Its upper edge. Pixels.")
+    width: int = Field(0, ge=0, le=16384, description="Its width; 0 reaches to the right border. Pixels.")
+    height: int = Field(0, ge=0, le=16384, description="Its height; 0 reaches to the lower border. Pixels.")
+
+
 class PipelineConfig(Config):
     """From camera images to masks."""
 
@@ -309,5 +318,10 @@ class PipelineConfig(Config):
     )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves torch's own choice.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a pixel is salient.")
+    roi: RoiConfig = RoiConfig()
+    ignore_mask: str = Field(
+        "",
+        description="Image file; what is not black in it is the robot's own body and never looked at. Empty: none.",
+    )
     depth: DepthConfig = DepthConfig()
     stream: StreamConfig = StreamConfig()

@@ -22,9 +22,11 @@ from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import resolve_model
 from m4sam_core.release import load_release_checkpoint
+from m4sam_core.rgbd.image_files import read_grey
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import resize_prob
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
+from m4sam_core.vision.region import Region
 
 _FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline
 
@@ -34,8 +36,7 @@ class SaliencyResult:
     """The saliency of one frame. The two images are computed when first asked for.
 
     Attributes:
-        height: rows of the camera image. Pixels.
-        width: columns of the camera image. Pixels.
+        region: what of the camera's picture was looked at; both images are 0 elsewhere.
         threshold: probability above which a pixel is salient.
         stamp: time of the frame, as given. Seconds.
         scene_id: number of the scene, from 0.
@@ -50,8 +51,7 @@ class SaliencyResult:
         timings_ms: milliseconds per stage (prepare, encode, memory) and their total.
     """
 
-    height: int
-    width: int
+    region: Region
     threshold: float
     stamp: float
     scene_id: int
@@ -69,7 +69,7 @@ class SaliencyResult:
     @cached_property
     def probability(self) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1] at the camera's size."""
-        return resize_prob(self._mask_prob, self.height, self.width)
+        return self.region.restore(resize_prob(self._mask_prob, *self.region.shape))
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -109,12 +109,13 @@ class SaliencyPipeline:
         with device_errors(self.device):
             self.model = model.to(self.device).eval()
             self.model.fold()
+        self._ignored = _read_ignore_mask(self._cfg.ignore_mask)
         self._session = StreamSession(self.model, self._cfg.stream)
         self._preparation = FramePreparation(self.model.input_size_px, self.device)
         self._work = threading.Lock()  # held while a frame is processed
         self._mail = threading.Lock()  # guards the three fields below, never held for long
         self._wanted_reset: str | None = None
-        self._wanted_cfg: PipelineConfig | None = None
+        self._wanted_cfg: tuple[PipelineConfig, NDArray[np.uint8] | None] | None = None
         self._closed = False
 
     @classmethod
@@ -142,7 +143,7 @@ class SaliencyPipeline:
     def cfg(self) -> PipelineConfig:
         """The settings in force from the next frame on."""
         with self._mail:
-            return self._wanted_cfg or self._cfg
+            return self._cfg if self._wanted_cfg is None else self._wanted_cfg[0]
 
     @property
     def memory_bytes(self) -> int:
@@ -170,7 +171,7 @@ class SaliencyPipeline:
             preparation = FramePreparation(self.model.input_size_px, self.device)
             session = StreamSession(self.model, self._cfg.stream)
             for stamp in (0.0, 1.0):
-                result = self._process(preparation, session, noise, depth, stamp, None)
+                result = self._process(preparation, session, noise, depth, stamp, None, None)
                 _ = result.mask
         return result.timings_ms
 
@@ -180,6 +181,7 @@ class SaliencyPipeline:
         depth: NDArray[Any] | None,
         stamp: float,
         camera: Hashable = None,
+        ignored: NDArray[Any] | None = None,
     ) -> SaliencyResult:
         """Segment the next frame of the stream.
 
@@ -189,9 +191,10 @@ class SaliencyPipeline:
                 wrong with it only degrades the frame to rgb alone, with `depth_note`.
             stamp: time of the frame. Seconds.
             camera: whatever tells cameras apart (frame_id, intrinsics); a change starts a new scene.
+            ignored (H, W): not 0 for pixels of this frame that do not count, instead of `cfg.ignore_mask`.
 
         Raises:
-            InputError: unusable rgb or stamp; the stream is unharmed.
+            InputError: unusable rgb or stamp, or nothing of the picture counts; the stream is unharmed.
             DeviceError: out of memory; the stream starts a new scene with the next frame.
             StreamError: the pipeline is closed.
         """
@@ -199,7 +202,7 @@ class SaliencyPipeline:
             raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
         with self._work:
             self._take_mail()
-            return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera)
+            return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera, ignored)
 
     def reset(self, reason: str = "requested") -> None:
         """Start a new scene with the next frame; it reports `reason`. Any thread; does not wait."""
@@ -211,7 +214,9 @@ class SaliencyPipeline:
 
         Raises:
             ConfigError: device, dtype or threads would change; they need a new pipeline.
+            InputError: the file of `cfg.ignore_mask` cannot be read.
         """
+        mask = _read_ignore_mask(cfg.ignore_mask)
         with self._mail:
             for name in _FIXED:
                 if getattr(cfg, name) != getattr(self._cfg, name):
@@ -219,7 +224,7 @@ class SaliencyPipeline:
                         f"{name}: expected {getattr(self._cfg, name)!r} as when the pipeline was made, "
                         f"got {getattr(cfg, name)!r}; make a new pipeline to change it"
                     )
-            self._wanted_cfg = cfg
+            self._wanted_cfg = cfg, mask
 
     def close(self) -> None:
         """Refuse further frames; memory is freed with the last reference. A frame in work is finished."""
@@ -229,11 +234,12 @@ class SaliencyPipeline:
     def _take_mail(self) -> None:
         self._check_open()
         with self._mail:
-            cfg, self._wanted_cfg = self._wanted_cfg, None
+            wanted, self._wanted_cfg = self._wanted_cfg, None
             reason, self._wanted_reset = self._wanted_reset, None
-            self._cfg = cfg or self._cfg
-        if cfg is not None:
-            self._session.configure(cfg.stream)
+            if wanted is not None:
+                self._cfg, self._ignored = wanted
+        if wanted is not None:
+            self._session.configure(self._cfg.stream)
         if reason is not None:
             self._session.reset(reason)
 
@@ -249,22 +255,26 @@ class SaliencyPipeline:
         depth: NDArray[Any] | None,
         stamp_s: float,
         camera: Hashable,
+        ignored: NDArray[Any] | None,
     ) -> SaliencyResult:
         watch = Stopwatch(self.device)
         with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
-            prepared = preparation.prepare(rgb, depth, self._cfg.depth)
+            prepared = preparation.prepare(rgb, depth, self._cfg, self._ignored if ignored is None else ignored)
             watch.mark("prepare")
-            camera = (prepared.height, prepared.width, camera)
+            camera = (prepared.region.place, camera)
             frame = session.step(prepared.rgb, prepared.depth, stamp_s, prepared.cues, camera, watch.mark)
         return _result(frame, prepared, self._cfg.threshold, stamp_s, watch.finish())
+
+
+def _read_ignore_mask(path: str) -> NDArray[np.uint8] | None:
+    return read_grey(Path(path).expanduser()) if path else None
 
 
 def _result(
     frame: StreamFrame, prepared: PreparedFrame, threshold: float, stamp: float, timings_ms: dict[str, float]
 ) -> SaliencyResult:
     return SaliencyResult(
-        height=prepared.height,
-        width=prepared.width,
+        region=prepared.region,
         threshold=threshold,
         stamp=stamp,
         scene_id=frame.scene_id,

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from m4sam_core.config import DepthConfig
+from m4sam_core.config import PipelineConfig
 from m4sam_core.vision.alignment import DepthAlignment
 from m4sam_core.vision.cues import FrameCues, describe_frame
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import check_rgb, resize_depth, resize_rgb, to_unit
+from m4sam_core.vision.region import Region, region_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +27,14 @@ class PreparedFrame:
         depth (1, 1, S, S): depth in [0, 1], larger = farther, holes 0; all zero when it is not used.
         cues: the frame at a glance, for scene changes and the write gate.
         depth_note: why depth is not used, None when it is.
-        height: rows of the camera image. Pixels.
-        width: columns of the camera image. Pixels.
+        region: what of the camera's picture these are.
     """
 
     rgb: Tensor
     depth: Tensor
     cues: FrameCues
     depth_note: str | None
-    height: int
-    width: int
+    region: Region
 
 
 class FramePreparation:
@@ -52,26 +51,35 @@ class FramePreparation:
         self._device = device
         self._alignment = DepthAlignment()
 
-    def prepare(self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, cfg: DepthConfig) -> PreparedFrame:
+    def prepare(
+        self,
+        rgb: NDArray[np.uint8],
+        depth: NDArray[Any] | None,
+        cfg: PipelineConfig,
+        ignored: NDArray[Any] | None = None,
+    ) -> PreparedFrame:
         """Everything that is computed from the images alone.
 
         Args:
             rgb (H, W, 3): uint8 in R, G, B order.
             depth (H, W): see `depth.prepare_depth`; whatever is wrong with it only leaves it out.
-            cfg: units, range, and whether outlines are compared.
+            cfg: what of the picture counts, depth's unit and range, and whether outlines are compared.
+            ignored (h, w): not 0 for pixels that do not count.
 
         Raises:
-            InputError: unusable rgb. Nothing has been remembered of the frame by then, so the next one is as if it
-                had never come.
+            InputError: unusable rgb, or nothing of it counts. Nothing has been remembered of the frame by then, so
+                the next one is as if it had never come.
         """
         rgb = check_rgb(rgb)
-        height, width = rgb.shape[:2]
-        prepared = prepare_depth(depth, height, width, cfg)
+        # Before all else: the robot's gripper must neither stretch the depth range nor look like another scene.
+        region = region_of(rgb.shape[0], rgb.shape[1], cfg.roi, ignored)
+        rgb, depth = region.take_rgb(rgb), region.take_depth(depth)
+        prepared = prepare_depth(depth, rgb.shape[0], rgb.shape[1], cfg.depth)
         # Before the alignment check may leave depth out: a map that is late or badly registered still tells a new room
         # from a light switched on, which is all the cues ask of it, and it must not vanish from them in mid-scene.
         cues = describe_frame(rgb, prepared)
         # At the camera's size and in metres, where outlines are sharp and jumps mean something; hence before resizing.
-        if cfg.check_alignment:
+        if cfg.depth.check_alignment:
             prepared = self._alignment.update(rgb, prepared)
         # Colour travels to the device as 8 bits, a quarter of the bytes, and becomes float there.
         return PreparedFrame(
@@ -79,6 +87,5 @@ class FramePreparation:
             depth=resize_depth(prepared.unit, self._size_px).to(self._device, non_blocking=True),
             cues=cues,
             depth_note=prepared.note,
-            height=height,
-            width=width,
+            region=region,
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from m4sam_core.config import DepthConfig
+from m4sam_core.config import PipelineConfig
 from m4sam_core.errors import InputError
 from m4sam_core.vision.prepare import FramePreparation
 
@@ -26,7 +26,7 @@ def boxes():
 
 def test_sizes_ranges_and_notes():
     rgb, metres = boxes()
-    frame = FramePreparation(64, CPU).prepare(rgb, metres, DepthConfig())
+    frame = FramePreparation(64, CPU).prepare(rgb, metres, PipelineConfig())
     assert (frame.rgb.shape, frame.depth.shape) == ((1, 3, 64, 64), (1, 1, 64, 64))
     assert (frame.height, frame.width, frame.depth_note) == (240, 320, None)
     for image in (frame.rgb, frame.depth):
@@ -38,7 +38,7 @@ def test_depth_that_does_not_line_up_is_kept_from_the_model_but_not_from_the_cue
     rgb, metres = boxes()
     preparation = FramePreparation(64, CPU)
     late = np.roll(metres, 18, axis=1)
-    frames = [preparation.prepare(rgb, late, DepthConfig()) for _ in range(3)]
+    frames = [preparation.prepare(rgb, late, PipelineConfig()) for _ in range(3)]
     assert "outlines" in frames[-1].depth_note
     assert not frames[-1].depth.any()
     assert np.isfinite(frames[-1].cues.log_depth).any(), "they tell a new room from another light by it"
@@ -49,8 +49,8 @@ def test_unusable_rgb_leaves_no_trace():
     late = np.roll(metres, 18, axis=1)
     one, other = FramePreparation(64, CPU), FramePreparation(64, CPU)
     for _ in range(2):
-        one.prepare(rgb, late, DepthConfig())
-        other.prepare(rgb, late, DepthConfig())
+        one.prepare(rgb, late, PipelineConfig())
+        other.prepare(rgb, late, PipelineConfig())
         with pytest.raises(InputError, match="uint8"):
-            other.prepare(rgb.astype(np.float32), late, DepthConfig())
-    assert one.prepare(rgb, late, DepthConfig()).depth_note == other.prepare(rgb, late, DepthConfig()).depth_note
+            other.prepare(rgb.astype(np.float32), late, PipelineConfig())
+    assert one.prepare(rgb, late, PipelineConfig()).depth_note == other.prepare(rgb, late, PipelineConfig()).depth_note
