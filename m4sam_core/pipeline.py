@@ -191,7 +191,7 @@ class SaliencyPipeline:
                 wrong with it only degrades the frame to rgb alone, with `depth_note`.
             stamp: time of the frame. Seconds.
             camera: whatever tells cameras apart (frame_id, intrinsics); a change starts a new scene.
-            ignored (H, W): not 0 for pixels of this frame that do not count, instead of `cfg.ignore_mask`.
+            ignored (H, W): not 0 for pixels of this frame that do not count, besides those of `cfg.ignore_mask`.
 
         Raises:
             InputError: unusable rgb or stamp, or nothing of the picture counts; the stream is unharmed.
@@ -259,7 +259,7 @@ class SaliencyPipeline:
     ) -> SaliencyResult:
         watch = Stopwatch(self.device)
         with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
-            prepared = preparation.prepare(rgb, depth, self._cfg, self._ignored if ignored is None else ignored)
+            prepared = preparation.prepare(rgb, depth, self._cfg, (self._ignored, ignored))
             watch.mark("prepare")
             camera = (prepared.region.place, camera)
             frame = session.step(prepared.rgb, prepared.depth, stamp_s, prepared.cues, camera, watch.mark)

@@ -30,7 +30,8 @@ class DepthAlignment:
     """Watches one stream; leaves depth out while it keeps missing the outlines of the picture.
 
     Two frames in a row have to disagree, and four or five to agree again. A frame with few outlines, or without one
-    clear best shift, says nothing.
+    clear best shift, says nothing; nor does one whose best shift is a single step: that is the shadow which a
+    structured-light or stereo camera leaves beside near things.
     """
 
     def __init__(self) -> None:
@@ -87,6 +88,8 @@ def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:
         return None
     if here - middle >= _FITS * advantage:
         return 0.0
+    if max(abs(down[best]), abs(right[best])) <= _STEP_PX:
+        return None
     return float(np.hypot(down[best], right[best])) * width / _WIDTH_PX
 
 

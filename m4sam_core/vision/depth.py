@@ -18,6 +18,7 @@ UINT16_INVALID = 65535  # the "no reading" mark of several drivers, besides 0
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
 _PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
 _LEAST_SPAN_M = 1e-3  # a flat map must not be stretched into noise
+_CONSTANT = "depth: every reading is the same number, which tells nothing; is the driver running, or a test pattern on?"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     depth = depth.reshape(height, width)
     near_m = far_m = float("nan")
     if depth.dtype == np.uint8:
-        valid_ratio = np.count_nonzero(depth) / depth.size
+        valid = depth > 0
+        valid_ratio = np.count_nonzero(valid) / valid.size
         unit = depth.astype(np.float32)
         unit *= np.float32(1.0 / 255.0)
     else:
@@ -85,6 +87,8 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
             unit[~valid] = 0.0
     if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
         return without_depth(height, width, valid_ratio, _too_few(valid_ratio, cfg))
+    if _is_constant(depth, valid):
+        return without_depth(height, width, valid_ratio, _CONSTANT)
     return PreparedDepth(unit, valid_ratio, None, near_m, far_m)
 
 
@@ -129,6 +133,15 @@ def _range(metres: NDArray[np.float32], valid: NDArray[np.bool_], cfg: DepthConf
         sample = metres[valid]
     near, far = (min(float(end), cfg.max_m) for end in np.percentile(sample, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
     return near, max(far, near + _LEAST_SPAN_M)
+
+
+def _is_constant(depth: NDArray[Any], valid: NDArray[np.bool_]) -> bool:
+    """Every reading is the same number. A few of them tell that most maps are not."""
+    for step in (16, 1):
+        readings = depth[::step, ::step][valid[::step, ::step]]
+        if readings.size and (readings != readings[0]).any():
+            return False
+    return True
 
 
 def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class FramePreparation:
         rgb: NDArray[np.uint8],
         depth: NDArray[Any] | None,
         cfg: PipelineConfig,
-        ignored: NDArray[Any] | None = None,
+        ignored: Sequence[NDArray[Any] | None] = (),
     ) -> PreparedFrame:
         """Everything that is computed from the images alone.
 
@@ -64,7 +65,7 @@ class FramePreparation:
             rgb (H, W, 3): uint8 in R, G, B order.
             depth (H, W): see `depth.prepare_depth`; whatever is wrong with it only leaves it out.
             cfg: what of the picture counts, depth's unit and range, and whether outlines are compared.
-            ignored (h, w): not 0 for pixels that do not count.
+            ignored: masks (h, w), None for none, not 0 for pixels that do not count.
 
         Raises:
             InputError: unusable rgb, or nothing of it counts. Nothing has been remembered of the frame by then, so

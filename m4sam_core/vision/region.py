@@ -6,6 +6,7 @@ object; the mask that comes out is 0 there (docs/node.md#the-robots-own-body).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -93,14 +94,14 @@ class Region:
         return self.restore(np.ones(self.shape, np.uint8)) == 0
 
 
-def region_of(height: int, width: int, roi: RoiConfig, ignored: NDArray[Any] | None = None) -> Region:
+def region_of(height: int, width: int, roi: RoiConfig, ignored: Sequence[NDArray[Any] | None] = ()) -> Region:
     """What counts of a picture of that size.
 
     Args:
         height: rows. Pixels.
         width: columns. Pixels.
         roi: the rectangle; what reaches over the picture's border is cut off.
-        ignored (h, w): anything but 0 for pixels that do not count; of another size it is scaled.
+        ignored: masks (h, w), None for none, not 0 for pixels that do not count; of another size they are scaled.
 
     Raises:
         InputError: too little of the rectangle is inside, or the mask has the shape of another camera's picture.
@@ -111,13 +112,12 @@ def region_of(height: int, width: int, roi: RoiConfig, ignored: NDArray[Any] | N
             f"roi: expected a part of the {width}x{height} picture of at least {LEAST_SIDE_PX} px a side, got "
             f"x {roi.x}, y {roi.y}, width {roi.width}, height {roi.height}; mend roi.*"
         )
-    inside = None
-    if ignored is not None:
-        inside = _sized(ignored, height, width)[rows, columns]
-        if not inside.any():
-            inside = None
-        elif inside.all():
-            raise InputError("ignore_mask: expected pixels that count inside roi, got a mask that ignores all of them")
+    masks = [_sized(mask, height, width)[rows, columns] for mask in ignored if mask is not None]
+    inside: NDArray[np.bool_] | None = np.logical_or.reduce(masks) if masks else None
+    if inside is None or not inside.any():
+        return Region(height, width, rows, columns)
+    if inside.all():
+        raise InputError("ignore_mask: expected pixels that count inside roi, got a mask that ignores all of them")
     return Region(height, width, rows, columns, inside)
 
 

@@ -28,17 +28,18 @@ def test_millimetres_and_metres_agree():
 
 def test_unit_is_a_setting():
     counts = np.full((20, 30), 20_000, np.uint16)
+    counts[-1] = 10_000
     cfg = DepthConfig(range="fixed", min_m=0.0, max_m=4.0, unit_m=0.0001)
-    assert prepare_depth(counts, 20, 30, cfg).unit == pytest.approx(np.full((20, 30), 0.5))
+    assert prepare_depth(counts, 20, 30, cfg).unit[:-1] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("bad", [0, 65535, 900])
 def test_invalid_counts_are_holes(bad):
     counts = np.full((20, 30), 3000, np.uint16)
-    counts[:10] = bad
+    counts[:10], counts[-1] = bad, 2000
     prepared = prepare_depth(counts, 20, 30, FIXED)
     assert np.all(prepared.unit[:10] == 0)
-    assert np.all(prepared.unit[10:] == pytest.approx(0.5))
+    assert np.all(prepared.unit[10:-1] == pytest.approx(0.5))
     assert prepared.valid_ratio == 0.5
 
 
@@ -50,16 +51,17 @@ BAD_METRES = [0.0, np.nan, np.inf, -np.inf, -2.0, 0.5]
 )
 def test_invalid_metres_are_holes(bad, dtype):
     metres = np.full((20, 30), 3.0, dtype)
-    metres[:10] = bad
+    metres[:10], metres[-1] = bad, 2.0
     prepared = prepare_depth(metres, 20, 30, FIXED)
     assert np.all(prepared.unit[:10] == 0)
-    assert np.all(prepared.unit[10:] == pytest.approx(0.5))
+    assert np.all(prepared.unit[10:-1] == pytest.approx(0.5))
     assert prepared.unit.dtype == np.float32
     assert prepared.valid_ratio == 0.5
 
 
 def test_farther_than_the_range_is_clipped_not_dropped():
     metres = np.full((20, 30), 80.0, np.float32)
+    metres[-1] = 70.0
     prepared = prepare_depth(metres, 20, 30, FIXED)
     assert np.all(prepared.unit == 1.0)
     assert prepared.valid_ratio == 1.0
@@ -97,6 +99,9 @@ def test_uint8_is_relative_depth():
         (np.ones((20, 30), np.int64), "int64"),
         (np.zeros((20, 30), np.uint16), "valid pixels, got 0.0%"),
         (np.full((20, 30), np.nan, np.float32), "valid pixels"),
+        (np.full((20, 30), 2000, np.uint16), "same number"),
+        (np.full((20, 30), 2.0, np.float32), "same number"),
+        (np.full((20, 30), 7, np.uint8), "same number"),
     ],
 )
 def test_useless_depth_degrades_with_a_reason(depth, words):
@@ -109,7 +114,7 @@ def test_useless_depth_degrades_with_a_reason(depth, words):
 
 def test_valid_ratio_decides():
     counts = np.zeros((20, 30), np.uint16)
-    counts[0, :] = 3000
+    counts[0, :] = np.arange(3000, 3030)
     assert not prepare_depth(counts, 20, 30, DepthConfig(min_valid_ratio=0.05)).rgb_only
     assert prepare_depth(counts, 20, 30, DepthConfig(min_valid_ratio=0.06)).rgb_only
 
@@ -126,9 +131,16 @@ def test_input_is_left_alone_and_a_channel_axis_is_fine():
 def test_a_lone_valid_region_off_the_sampling_grid_still_counts():
     counts = np.zeros((400, 600), np.uint16)
     counts[1::2, 1::2] = 3000
+    counts[-1, -1] = 3001
     prepared = prepare_depth(counts, 400, 600, FIXED)
     assert not prepared.rgb_only
-    assert np.all(prepared.unit[1::2, 1::2] == pytest.approx(0.5))
+    assert np.all(prepared.unit[1:-1:2, 1::2] == pytest.approx(0.5))
     stretched = prepare_depth(counts, 400, 600, DepthConfig())
     assert stretched.near_m == pytest.approx(3.0)
     assert stretched.far_m == pytest.approx(3.001)
+
+
+def test_one_reading_that_differs_is_enough():
+    counts = np.full((240, 320), 2000, np.uint16)
+    counts[101, 57] = 1500
+    assert not prepare_depth(counts, 240, 320, DepthConfig()).rgb_only

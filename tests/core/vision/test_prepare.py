@@ -28,7 +28,7 @@ def test_sizes_ranges_and_notes():
     rgb, metres = boxes()
     frame = FramePreparation(64, CPU).prepare(rgb, metres, PipelineConfig())
     assert (frame.rgb.shape, frame.depth.shape) == ((1, 3, 64, 64), (1, 1, 64, 64))
-    assert (frame.height, frame.width, frame.depth_note) == (240, 320, None)
+    assert (frame.region.shape, frame.depth_note) == ((240, 320), None)
     for image in (frame.rgb, frame.depth):
         assert image.dtype == torch.float32
         assert 0 <= image.min() <= image.max() <= 1
