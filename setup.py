@@ -27,6 +27,7 @@ def shared_files(*folders):
 
 
 test_requires = [
+    "hypothesis>=6.100",
     "import-linter>=2.0; python_version >= '3.10'",
     "mypy>=1.11",
     "pytest>=8.0",
@@ -77,6 +78,7 @@ setup(
         "pyyaml>=5.4",
         "rich>=11.2",
         "safetensors>=0.4",
+        "scipy>=1.8",
         "torch>=2.5",
         "typer>=0.9",
     ],

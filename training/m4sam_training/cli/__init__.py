@@ -15,6 +15,9 @@ COMMANDS: Table = {
     "ablate": Entry("m4sam_training.cli.ablate", "Train and score the variants of a model."),
     "bench": {
         "scenes": Entry("m4sam_training.cli.bench_scenes", "Recall and false alarms of the scene-change detector."),
+        "objects": Entry(
+            "m4sam_training.cli.bench_objects", "Position and identity of objects against generated truth."
+        ),
         "train": Entry(
             "m4sam_training.cli.bench_train", "Time and memory of training steps; speed of the data pipeline."
         ),

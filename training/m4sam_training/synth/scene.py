@@ -98,6 +98,12 @@ class Scene:
 
     def render(self, time_s: float, width: int, height: int) -> tuple[FloatImage, FloatImage, ByteImage]:
         """Ideal camera: rgb (H, W, 3) float32 0..255, depth (H, W) float32 metres, mask (H, W) uint8 0/255."""
+        canvas = self.draw(time_s, width, height)
+        salient = np.array([0] + [255 * thing.salient for thing in self.things], np.uint8)
+        return canvas.rgb, canvas.depth, salient[canvas.owner]
+
+    def draw(self, time_s: float, width: int, height: int) -> Canvas:
+        """Everything that an ideal camera sees; the canvas's owner numbers `things` from 1."""
         canvas = Canvas(self.pose(time_s, width, height))
         for surface in self.surfaces:
             canvas.draw_surface(surface)
@@ -115,8 +121,7 @@ class Scene:
                 thing.body.draw(canvas, thing.position + thing.path.at(time_s), thing.width_m, number, time_s)
             else:
                 _draw_sprite(canvas, thing, thing.body, number, time_s)
-        salient = np.array([0] + [255 * thing.salient for thing in self.things], np.uint8)
-        return canvas.rgb, canvas.depth, salient[canvas.owner]
+        return canvas
 
 
 def _draw_sprite(canvas: Canvas, thing: Thing, sprite: Sprite, number: int, time_s: float) -> None:

@@ -1,0 +1,122 @@
+"""From a stream of masks to objects: what a frame's mask and depth show, with identity over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.errors import InputError
+from m4sam_core.objects.attention import Attention
+from m4sam_core.objects.camera import CameraModel
+from m4sam_core.objects.config import ObjectsConfig
+from m4sam_core.objects.regions import find_regions, grid_step
+from m4sam_core.objects.seen import FrameView, Seen
+from m4sam_core.objects.steadiness import DepthSteadiness
+from m4sam_core.objects.things import SALIENT_ABOVE, Thing, cut_things, whole
+from m4sam_core.objects.tracking import Track, Tracker
+from m4sam_core.objects.types import SceneObjects
+
+MOST_OBJECTS = 255
+
+
+class ObjectFinder:
+    """The objects of one camera's stream, frame by frame. Not for several threads at a time.
+
+    Example:
+        >>> finder = ObjectFinder()
+        >>> result = pipeline.process(rgb, depth_mm, stamp=0.0)
+        >>> camera = CameraModel.from_info(640, 480, k)
+        >>> found = finder.update(result.mask, result.probability, depth_mm, stamp_s=0.0, camera=camera)
+        >>> found.main.centroid_m
+    """
+
+    def __init__(self, cfg: ObjectsConfig | None = None) -> None:
+        self._cfg = cfg or ObjectsConfig()
+        self._tracker = Tracker(self._cfg.remember_s)
+        self._attention = Attention(self._cfg.main_ratio, self._cfg.main_frames)
+        self._steadiness = DepthSteadiness()
+        self._scene_id: int | None = None
+        self._stamp_s = float("-inf")
+
+    def configure(self, cfg: ObjectsConfig) -> None:
+        """Change settings from the next frame on."""
+        self._cfg = cfg
+        self._tracker.remember_s = cfg.remember_s
+        self._attention.ratio, self._attention.frames = cfg.main_ratio, cfg.main_frames
+
+    def update(
+        self,
+        mask: NDArray[np.uint8],
+        probability: NDArray[np.float32] | None,
+        depth: NDArray[Any] | None,
+        stamp_s: float,
+        *,
+        scene_id: int = 0,
+        camera: CameraModel | None = None,
+        depth_camera: CameraModel | None = None,
+        unit_m: float = 0.001,
+        rgb: NDArray[np.uint8] | None = None,
+    ) -> SceneObjects:
+        """The objects of the next frame. Whatever is missing costs positions, never the frame.
+
+        Args:
+            mask (H, W): uint8, salient where > 127.
+            probability (H, W): float32 in [0, 1]; None takes the mask for it.
+            depth (h, w): registered to the mask's image: uint16 counts of `unit_m`, or float metres; None without.
+            stamp_s: time of the frame. Seconds.
+            scene_id: of the stream's scene; ids end with it.
+            camera: of the mask's image, at any resolution; None: no positions.
+            depth_camera: of `depth`, when it has intrinsics of its own; None: those of `camera`, scaled.
+            unit_m: of a count. Metres.
+            rgb (H, W, 3): uint8, tells things apart that cross; None does without.
+
+        Raises:
+            InputError: the mask is no 8-bit image.
+        """
+        if mask.ndim != 2 or mask.dtype != np.uint8 or 0 in mask.shape:
+            raise InputError(f"objects mask: expected uint8 (H, W), got {mask.dtype} {mask.shape}; give 0 and 255")
+        self._follow_scene(scene_id, stamp_s)
+        view, note = FrameView.of(mask, probability, depth, unit_m, camera, depth_camera, rgb)
+        step = grid_step(*view.shape)
+        depth_m = None
+        if view.depth is not None:
+            depth_m = view.depth.sample((slice(0, view.shape[0]), slice(0, view.shape[1])), step)
+            if not self._steadiness.update(depth_m):
+                view, note = replace(view, depth=None), note or DepthSteadiness.NOTE
+        regions = find_regions(mask[::step, ::step] > SALIENT_ABOVE, depth_m, self._cfg.depth_gap_m)
+        things = cut_things(mask, regions, step, max(1.0, self._cfg.min_area * mask.size), MOST_OBJECTS)
+        found = [
+            (item, track, view.score(item.thing))
+            for item, track in self._tracked([view.see(thing) for thing in things], view, stamp_s)
+        ]
+        main = self._attention.update({track.id: score * item.thing.area_px**0.5 for item, track, score in found})
+        labels = np.zeros(mask.shape, np.uint16)
+        for item, track, _ in found:
+            labels[item.thing.window][item.thing.inside] = track.id
+        objects = (view.identified(item, track, score, is_main=track.id == main) for item, track, score in found)
+        return SceneObjects(tuple(objects), labels, scene_id, note)
+
+    def _tracked(self, seen: list[Seen], view: FrameView, stamp_s: float) -> list[tuple[Seen, Track]]:
+        """Whole things with their tracks; without those beyond the last id."""
+        parts: dict[int, list[Thing]] = {}
+        tracks: dict[int, Track | None] = {}
+        for index, (item, track) in enumerate(
+            zip(seen, self._tracker.match([item.sighting for item in seen], stamp_s), strict=True)
+        ):
+            key = -1 - index if track is None else track.id
+            parts.setdefault(key, []).append(item.thing)
+            tracks[key] = track
+        if len(parts) < len(seen):
+            seen = [view.see(whole(things)) for things in parts.values()]
+        followed = self._tracker.follow(list(tracks.values()), [item.sighting for item in seen], stamp_s)
+        return [(item, track) for item, track in zip(seen, followed, strict=True) if track is not None]
+
+    def _follow_scene(self, scene_id: int, stamp_s: float) -> None:
+        if scene_id != self._scene_id or stamp_s < self._stamp_s:
+            self._tracker.begin_scene()
+            self._attention.begin_scene()
+            self._steadiness = DepthSteadiness()
+        self._scene_id, self._stamp_s = scene_id, stamp_s

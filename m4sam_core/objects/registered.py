@@ -1,0 +1,96 @@
+"""Depth registered to colour, looked up at colour pixels, whatever resolution or lens each of the two has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.objects.camera import CameraModel, FloatArray, project
+from m4sam_core.objects.depth import is_metric, metres
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class RegisteredDepth:
+    """A depth map and how a colour pixel finds its reading.
+
+    Attributes:
+        depth (h, w): uint16 counts or float metres.
+        unit_m: of a count. Metres.
+        shape: rows and columns of the colour image.
+        camera: of the colour image at that size; None when the sizes tell everything.
+        depth_camera: of `depth`, likewise.
+    """
+
+    depth: NDArray[Any]
+    unit_m: float
+    shape: tuple[int, int]
+    camera: CameraModel | None = None
+    depth_camera: CameraModel | None = None
+
+    @classmethod
+    def of(
+        cls,
+        depth: NDArray[Any] | None,
+        unit_m: float,
+        shape: tuple[int, int],
+        camera: CameraModel | None,
+        depth_camera: CameraModel | None,
+    ) -> tuple[RegisteredDepth | None, str | None]:
+        """The map, or None and why it cannot be used."""
+        if depth is None:
+            return None, "no depth: objects have no position"
+        if depth.ndim != 2 or 0 in depth.shape or not is_metric(depth):
+            return None, f"depth: expected uint16 counts or float metres (h, w), got {depth.dtype} {depth.shape}"
+        height, width = shape
+        if depth_camera is not None and camera is not None:
+            own, colour = depth_camera.resized(depth.shape[1], depth.shape[0]), camera.resized(width, height)
+            if own.resized(width, height) != colour:
+                return cls(depth, unit_m, shape, colour, own), None
+        elif abs(depth.shape[1] * height / width - depth.shape[0]) > 1.0:
+            return None, (
+                f"depth: expected the shape of the colour image ({width}x{height}) or intrinsics of its own, got "
+                f"{depth.shape[1]}x{depth.shape[0]} without; publish depth/camera_info"
+            )
+        return cls(depth, unit_m, shape), None
+
+    def sample(self, window: Window, step: int) -> FloatArray:
+        """Metres at every `step`-th pixel of a window of the colour image, 0 where there is no reading."""
+        if self.camera is not None and self.depth_camera is not None:
+            rows, columns = (
+                place[window[0].start : window[0].stop : step, window[1].start : window[1].stop : step]
+                for place in _pixel_map(self.camera, self.depth_camera)
+            )
+            readings = metres(self.depth[rows, columns], self.unit_m)
+            readings[rows < 0] = 0
+            return readings
+        if self.depth.shape == self.shape:
+            return metres(
+                self.depth[window[0].start : window[0].stop : step, window[1].start : window[1].stop : step],
+                self.unit_m,
+            )
+        rows, columns = (
+            (np.arange(part.start, part.stop, step) * own // full)
+            for part, own, full in zip(window, self.depth.shape, self.shape, strict=True)
+        )
+        return metres(self.depth[rows[:, None], columns[None]], self.unit_m)
+
+
+@lru_cache(maxsize=2)
+def _pixel_map(camera: CameraModel, depth_camera: CameraModel) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Row and column of the depth map that each colour pixel looks at, (height, width) each; -1 outside."""
+    rays = camera.rays((slice(0, camera.height), slice(0, camera.width))).reshape(-1, 2)
+    known = np.isfinite(rays).all(axis=1)
+    found = np.full(rays.shape, -1.0)
+    if known.any():
+        found[known] = np.rint(project(depth_camera, rays[known].astype(np.float64)))
+    columns, rows = found[:, 0], found[:, 1]
+    outside = ~((columns >= 0) & (columns < depth_camera.width) & (rows >= 0) & (rows < depth_camera.height))
+    found[outside] = -1
+    places = found.astype(np.int32).reshape(camera.height, camera.width, 2)
+    return np.ascontiguousarray(places[..., 1]), np.ascontiguousarray(places[..., 0])

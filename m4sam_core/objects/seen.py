@@ -1,0 +1,115 @@
+"""What one frame offers to look at, and what is seen of a thing in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m4sam_core.objects.camera import CameraModel
+from m4sam_core.objects.registered import RegisteredDepth
+from m4sam_core.objects.surface import Surface, locate
+from m4sam_core.objects.things import Thing
+from m4sam_core.objects.tracking import Sighting, Track
+from m4sam_core.objects.types import SceneObject
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A thing in a frame.
+
+    Attributes:
+        thing: its pixels.
+        surface: its position, None without.
+        sighting: what the tracker compares.
+    """
+
+    thing: Thing
+    surface: Surface | None
+    sighting: Sighting
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """A frame's images.
+
+    Attributes:
+        shape: rows and columns of the mask.
+        depth: registered depth, None without.
+        camera: of the mask's image, at its size; None without.
+        rgb (H, W, 3): uint8, None without.
+        probability (H, W): float32, None without.
+    """
+
+    shape: tuple[int, int]
+    depth: RegisteredDepth | None
+    camera: CameraModel | None
+    rgb: NDArray[np.uint8] | None
+    probability: NDArray[np.float32] | None
+
+    @classmethod
+    def of(
+        cls,
+        mask: NDArray[np.uint8],
+        probability: NDArray[np.float32] | None,
+        depth: NDArray[Any] | None,
+        unit_m: float,
+        camera: CameraModel | None,
+        depth_camera: CameraModel | None,
+        rgb: NDArray[np.uint8] | None,
+    ) -> tuple[FrameView, str | None]:
+        """What of these can be used, and why objects will have no position, None when they can have one."""
+        height, width = mask.shape
+        note = None
+        if camera is None:
+            note = "no camera_info: objects have no position without the camera's intrinsics"
+        elif not camera.same_shape(width, height):
+            note = f"camera_info: expected that of a {width}x{height} image, got {camera.width}x{camera.height}"
+            camera = None
+        registered, problem = RegisteredDepth.of(depth, unit_m, (height, width), camera, depth_camera)
+        usable = rgb if rgb is not None and rgb.shape[:2] == mask.shape else None
+        scaled = None if camera is None else camera.resized(width, height)
+        return cls((height, width), registered, scaled, usable, probability), note or problem
+
+    def see(self, thing: Thing) -> Seen:
+        """What is seen of a thing."""
+        surface = None
+        if self.depth is not None and self.camera is not None:
+            inside, step = thing.sampled(), thing.step
+            if not inside.any():  # finer than the sampling
+                inside, step = thing.inside, 1
+            surface = locate(inside, self.depth.sample(thing.window, step), self.camera.rays(thing.window, step))
+        colour = None
+        if self.rgb is not None:
+            red, green, blue = thing.mean_of(self.rgb) / 255
+            colour = (float(red), float(green), float(blue))
+        centroid = None if surface is None else surface.centroid
+        return Seen(thing, surface, Sighting(thing.box_px, thing.centre_px, thing.area_px, centroid, colour))
+
+    def score(self, thing: Thing) -> float:
+        """Mean probability over a thing; a mask alone is sure of its pixels."""
+        if self.probability is None:
+            return 1.0
+        return float(np.clip(np.nan_to_num(thing.mean_of(self.probability)), 0, 1))
+
+    def identified(self, seen: Seen, track: Track, score: float, *, is_main: bool) -> SceneObject:
+        """A thing with its identity."""
+        thing, surface = seen.thing, seen.surface
+        return SceneObject(
+            id=track.id,
+            score=score,
+            area_px=thing.area_px,
+            box_px=thing.box_px,
+            centre_px=thing.centre_px,
+            truncated=thing.touches_border(self.shape),
+            age_s=track.last_s - track.first_s,
+            age_frames=track.frames,
+            visibility=track.visibility,
+            is_main=is_main,
+            centroid_m=None if surface is None else surface.centroid,
+            distance_m=None if surface is None else float(np.linalg.norm(surface.centroid)),
+            box=None if surface is None else surface.box,
+            depth_share=0.0 if surface is None else surface.share,
+        )

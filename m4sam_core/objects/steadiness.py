@@ -1,0 +1,56 @@
+"""Whether depth can be believed from frame to frame: a map whose whole scale jumps gives no positions."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from m4sam_core.objects.depth import FloatArray
+
+_FRAMES = 8
+_LEAST_FRAMES = 3
+_UNSTEADY = 0.04  # median surprise of the scene's scale between frames, relative; a moving camera stays under 0.01
+_GRID = 24
+_LEAST_SHARED = 20
+
+
+class DepthSteadiness:
+    """Watches the scene's scale: the median ratio of a frame's readings to those of the frame before.
+
+    A camera that moves changes it little and smoothly; a sensor that loses its calibration or flickers makes it jump
+    to and fro, for the whole scene at once.
+    """
+
+    NOTE = "depth: expected a steady scale, got one that jumps from frame to frame; objects have no position"
+
+    def __init__(self) -> None:
+        self._last: FloatArray | None = None
+        self._last_change: float | None = None
+        self._surprises: deque[float] = deque(maxlen=_FRAMES)
+
+    def update(self, depth_m: FloatArray) -> bool:
+        """Take the next frame; returns whether its depth can be believed.
+
+        Args:
+            depth_m (h, w): metres, 0 where there is no reading.
+        """
+        rows, columns = (np.linspace(0, side - 1, min(_GRID, side)).astype(int) for side in depth_m.shape)
+        sample = depth_m[np.ix_(rows, columns)]
+        last, self._last = self._last, sample
+        if last is None or last.shape != sample.shape:
+            self._last_change = None
+            return self._steady
+        shared = (last > 0) & (sample > 0)
+        if np.count_nonzero(shared) < _LEAST_SHARED:
+            self._last_change = None
+            return self._steady
+        change = float(np.log(np.median(sample[shared] / last[shared])))
+        if self._last_change is not None:
+            self._surprises.append(abs(change - self._last_change))
+        self._last_change = change
+        return self._steady
+
+    @property
+    def _steady(self) -> bool:
+        return len(self._surprises) < _LEAST_FRAMES or float(np.median(self._surprises)) < _UNSTEADY
