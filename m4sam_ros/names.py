@@ -11,6 +11,7 @@ NODE = "m4sam"
 RGB = "rgb/image"
 DEPTH = "depth/image"
 CAMERA_INFO = "rgb/camera_info"
+IGNORE_MASK = "ignore_mask"
 
 # Outputs.
 MASK = "mask"

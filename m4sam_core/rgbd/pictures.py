@@ -27,8 +27,9 @@ def draw_overlay(
     alpha: float = 0.5,
     color: tuple[int, int, int] = MASK_COLOR,
     caption: str | None = None,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> Rgb:
-    """Tint the salient region, draw its contour, and optionally write one line at the lower left.
+    """Tint the salient region, draw its contour, darken what was not looked at, write one line at the lower left.
 
     Line and text sizes follow the image height, so a 240-line and a 1080-line picture look alike.
 
@@ -38,6 +39,7 @@ def draw_overlay(
         alpha: opacity of the tint in [0, 1]; 0 leaves the contour only.
         color: (r, g, b), each in [0, 255].
         caption: text; characters outside ASCII become ``?``.
+        left_out: (H, W) bool, True where the picture does not count (a region of interest, the robot's own body).
 
     Returns:
         (H, W, 3) uint8, RGB, a new array.
@@ -54,6 +56,8 @@ def draw_overlay(
     if not 0.0 <= alpha <= 1.0:
         raise InputError(f"overlay alpha: expected a number in [0, 1], got {alpha}")
     picture = rgb.copy()
+    if left_out is not None:
+        picture[left_out] //= 3
     salient = np.where(mask > _SALIENT_ABOVE, np.uint8(255), np.uint8(0))
     x, y, width, height = cv2.boundingRect(salient)
     if width and height:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from m4sam_core.config import PipelineConfig
+from m4sam_core.config import PipelineConfig, RoiConfig
+from m4sam_core.vision.region import Region, region_of
 
 IDENTITY = "identity"
 _SAMPLING_STEP_PX = 8
@@ -30,8 +31,15 @@ class Backend(Protocol):
         """Do once what the first frame would otherwise pay for."""
         ...
 
-    def process(self, rgb: np.ndarray, depth: np.ndarray | None, stamp: float, camera: Hashable = None) -> Any:
-        """One frame in, one result out; another `camera` is another scene."""
+    def process(
+        self,
+        rgb: np.ndarray,
+        depth: np.ndarray | None,
+        stamp: float,
+        camera: Hashable = None,
+        ignored: np.ndarray | None = None,
+    ) -> Any:
+        """One frame in, one result out; another `camera` is another scene, pixels not 0 in `ignored` do not count."""
         ...
 
     def configure(self, cfg: PipelineConfig) -> None:
@@ -55,7 +63,7 @@ def load_backend(model: str, cfg: PipelineConfig) -> Backend:
         ConfigError: e.g. a device that this machine does not have.
     """
     if model == IDENTITY:
-        return NearHalf()
+        return NearHalf(cfg.roi)
     from m4sam_core.pipeline import SaliencyPipeline
 
     return SaliencyPipeline.from_name(model, cfg=cfg)
@@ -66,6 +74,7 @@ class NearHalfResult:
     """The fields of `m4sam_core.SaliencyResult`."""
 
     mask: np.ndarray
+    region: Region
     stamp: float
     scene_id: int
     frame_index: int
@@ -85,7 +94,8 @@ class NearHalfResult:
 class NearHalf:
     """Marks the nearer half of the valid depth range. No model, no memory; for benchmarks and wiring."""
 
-    def __init__(self) -> None:
+    def __init__(self, roi: RoiConfig | None = None) -> None:
+        self._roi = roi or RoiConfig()
         self._scene_id = 0
         self._frame_index = 0
         self._reason: str | None = None
@@ -100,7 +110,8 @@ class NearHalf:
         """Nothing to warm."""
 
     def configure(self, cfg: PipelineConfig) -> None:
-        """Nothing to set."""
+        """Another rectangle of the picture may count."""
+        self._roi = cfg.roi
 
     def close(self) -> None:
         """Nothing to free."""
@@ -112,7 +123,12 @@ class NearHalf:
         self._reason = reason
 
     def process(
-        self, rgb: np.ndarray, depth: np.ndarray | None, stamp: float, camera: Hashable = None
+        self,
+        rgb: np.ndarray,
+        depth: np.ndarray | None,
+        stamp: float,
+        camera: Hashable = None,
+        ignored: np.ndarray | None = None,
     ) -> NearHalfResult:
         """Mask of (H, W) uint8 0/255 at the size of rgb; empty without usable depth."""
         if camera != self._camera and self._frame_index:
@@ -123,8 +139,12 @@ class NearHalf:
             note = "no depth"
         elif depth.shape != rgb.shape[:2]:
             note = f"depth is {depth.shape[1]}x{depth.shape[0]}, rgb {rgb.shape[1]}x{rgb.shape[0]}"
-        mask = np.zeros(rgb.shape[:2], np.uint8) if note or depth is None else _nearer_half(depth)
-        result = NearHalfResult(mask, stamp, self._scene_id, self._frame_index, self._reason, note is not None, note)
+        region = region_of(rgb.shape[0], rgb.shape[1], self._roi, [ignored])
+        seen = region.take_depth(depth)
+        mask = np.zeros(rgb.shape[:2], np.uint8) if note or seen is None else region.restore(_nearer_half(seen))
+        result = NearHalfResult(
+            mask, region, stamp, self._scene_id, self._frame_index, self._reason, note is not None, note
+        )
         self._frame_index += 1
         self._reason = None
         return result

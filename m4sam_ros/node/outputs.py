@@ -105,7 +105,7 @@ class Outputs:
         wanted = [name for name in (OVERLAY, OVERLAY_COMPRESSED) if self._wanted(name, enabled)]
         if not wanted:
             return []
-        overlay = draw_overlay(rgb, result.mask, self.cfg.outputs.overlay_alpha)
+        overlay = draw_overlay(rgb, result.mask, self.cfg.outputs.overlay_alpha, left_out=result.region.left_out)
         if OVERLAY in wanted:
             self._publishers[OVERLAY].publish(self._written(overlay, "rgb8", header))
         if OVERLAY_COMPRESSED in wanted:

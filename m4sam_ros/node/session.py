@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_core.rgbd.pairing import Pair
-from m4sam_ros.names import CAMERA_INFO, DEPTH, RGB
+from m4sam_ros.names import CAMERA_INFO, DEPTH, IGNORE_MASK, RGB
 from m4sam_ros.node.backends import Backend
 from m4sam_ros.node.inputs import Arrived, CalibrationWatch, ImageInput
 from m4sam_ros.node.metrics import Metrics
@@ -86,6 +88,8 @@ class ActiveSession:
         self.worker = Worker(self._process, self._on_worker_error)
         self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
         self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
+        self._ignored: np.ndarray | None = None
+        self._ignore = node.create_subscription(Image, IGNORE_MASK, self._on_ignore_mask, volatile(1, BEST_EFFORT))
         self._info = node.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
 
     def reconfigure(self, cfg: NodeConfig) -> None:
@@ -114,6 +118,7 @@ class ActiveSession:
         self.rgb.subscription.destroy()
         self.depth.subscription.destroy()
         self._node.destroy_subscription(self._info)
+        self._node.destroy_subscription(self._ignore)
         with self._pairing:
             self._retire_synchronizer()
         return self.worker.stop(timeout_s)
@@ -176,6 +181,14 @@ class ActiveSession:
         if self._calibration.changed(msg):
             self._backend.reset("camera calibration changed")
 
+    def _on_ignore_mask(self, msg: Image) -> None:
+        """Goes for every frame until the next one comes; a moving arm is not paired, its mask is grown a little."""
+        try:
+            pixels = image_to_numpy(msg, self._ignore.topic_name)
+            self._ignored = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+        except InputError as error:
+            self._warn("bad_ignore_mask", str(error))
+
     def _on_incompatible(self, topic: str, policy: str) -> None:
         self._warn("qos_incompatible", f"{topic}: a publisher's {policy} does not satisfy the node's QoS")
         self.follow_publishers()
@@ -206,7 +219,7 @@ class ActiveSession:
         depth = self._decode_depth(frame.depth_msg)
         self.busy_since = started
         try:
-            result = self._backend.process(rgb, depth, frame.stamp, frame.rgb_msg.header.frame_id)
+            result = self._backend.process(rgb, depth, frame.stamp, frame.rgb_msg.header.frame_id, self._ignored)
         finally:
             self.busy_since = None
         model_ms = (time.monotonic() - started) * 1000

@@ -39,7 +39,7 @@ def test_topics_services_and_qos_are_as_documented(bench):
     documented = rows(5)
     inputs = {name: kind for direction, name, kind, *_ in documented if direction == "in"}
     outputs = {name: kind for direction, name, kind, *_ in documented if direction == "out"}
-    assert len(inputs) == 3
+    assert len(inputs) == 4
     assert len(outputs) == 7
     bench.until(
         lambda: graph(bench.ros.get_subscriber_names_and_types_by_node(NAME, NAMESPACE)) == inputs,

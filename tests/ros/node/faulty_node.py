@@ -16,50 +16,50 @@ from m4sam_ros.runner import run_node
 class Sleepy(NearHalf):
     """Waits half a minute in every frame."""
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         print("inferring", flush=True)
         time.sleep(30)
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class Computing(NearHalf):
     """Computes for half a minute in one native call after the other, as a model does."""
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         print("inferring", flush=True)
         end = time.monotonic() + 30
         matrix = np.random.default_rng(0).random((1200, 1200))
         while time.monotonic() < end:
             matrix = np.clip(matrix @ matrix, 0, 1)
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class Slow(NearHalf):
     """Takes a fifth of a second, like a large model on a small machine."""
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         time.sleep(0.2)
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class Hogging(NearHalf):
     """Computes in Python for a fifth of a second, which starves the other threads, and says when it begins."""
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         print(f"inferring {stamp} at {time.time()}", flush=True)
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
             sum(range(1000))
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class Second(NearHalf):
     """Takes a second and says when it begins."""
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         print(f"inferring {stamp}", flush=True)
         time.sleep(1.0)
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class Raising(NearHalf):
@@ -72,11 +72,11 @@ class Raising(NearHalf):
     def failure(self):
         return RuntimeError("the convolution went wrong")
 
-    def process(self, rgb, depth, stamp, camera=None):
+    def process(self, rgb, depth, stamp, camera=None, ignored=None):
         self.calls += 1
         if self.calls in (3, 4, 5):
             raise self.failure()
-        return super().process(rgb, depth, stamp, camera)
+        return super().process(rgb, depth, stamp, camera, ignored)
 
 
 class OutOfMemory(Raising):

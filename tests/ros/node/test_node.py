@@ -247,3 +247,24 @@ def test_a_new_scene_begins_when_the_camera_changes(bench, values):
     camera.frame_id = "another_camera"
     bench.step(camera, masks, next(stamps))
     bench.until(lambda: values(states[-1]).get("reset_reason") == "camera changed", "the reason")
+
+
+def test_the_robots_own_body_is_never_marked(bench):
+    from m4sam_ros.messages.convert import numpy_to_image
+
+    bench.start()
+    masks = bench.masks()
+    camera = bench.camera()
+    assert np.asarray(bench.step(camera, masks, 10.0).data).any()
+    body = np.full(camera.depth.shape, 255, np.uint8)
+    body[: len(body) // 8] = 0
+    arm = bench.ros.create_publisher(type(masks[0]), "/saliency/ignore_mask", 1)
+    bench.until(arm.get_subscription_count, "the node to listen for the robot's body")
+    stamps = iter(10.1 + i / 15 for i in range(1000))
+
+    def left_alone():
+        arm.publish(numpy_to_image(body, "mono8"))
+        mask = np.asarray(bench.step(camera, masks, next(stamps)).data).reshape(camera.depth.shape)
+        return not mask[body > 0].any()
+
+    bench.until(left_alone, "a mask without the robot")

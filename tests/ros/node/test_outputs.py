@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from m4sam_core.config import RoiConfig
 from m4sam_ros.node.backends import NearHalf
 from m4sam_ros.node.metrics import Metrics, resident_bytes
 
@@ -131,3 +132,13 @@ def test_metrics_of_nothing_and_of_something():
     assert metrics.counts["masks"] == 3
     assert metrics.rate_hz("masks") > 0
     assert resident_bytes() > 1e6
+
+
+def test_what_does_not_count_is_not_marked():
+    rgb, depth = np.zeros((80, 80, 3), np.uint8), np.full((80, 80), 3000, np.uint16)
+    depth[:40] = 1000
+    ignored = np.zeros((80, 80), np.uint8)
+    ignored[:, 60:] = 255
+    mask = NearHalf(RoiConfig(x=16)).process(rgb, depth, 0.0, ignored=ignored).mask
+    assert mask[:40, 16:60].all()
+    assert np.count_nonzero(mask) == 40 * 44
