@@ -1,31 +1,37 @@
-"""The main loop every executable shares: SIGINT and SIGTERM end it with exit code 0 and without a traceback."""
+"""The main loop every executable shares: a signal ends it with exit code 0, no traceback, and no trace in the graph."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import select
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from m4sam_core.errors import M4SamError
+from m4sam_ros.environment import EXIT_USAGE, start_ros
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rclpy.node import Node
 
-SPIN_TIMEOUT_S = 0.1
 _LARGE_IMAGE_BYTES = 16 << 20
+_POLL_S = 0.1
+_FORCED_LEAVE_S = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a manager, a closed terminal
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
 def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, leave_after_s: float | None = None) -> int:
@@ -36,7 +42,7 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, lea
     busy afterwards, say inferring, does not delay the exit: the process leaves without joining it.
 
     Args:
-        factory: makes the node; called after ``rclpy.init``. A `M4SamError` from it is printed, without a traceback.
+        factory: makes the node; called after ``rclpy.init``. What the user can mend is printed in one line.
         args: command line with ROS arguments; None takes ``sys.argv``.
         leave_after_s: leave this long after a signal whatever the node is busy with, e.g. loading a model, and without
             taking the interpreter apart; None waits, as a node that finishes files must. Seconds.
@@ -45,16 +51,15 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, lea
         The process exit code: 0 after a signal or a clean end, 1 after an exception in a callback, 2 when the node
         could not be made as asked.
     """
-    if leave_after_s is not None:
-        _leave_in_time(leave_after_s)
     keep_freed_memory()
     before = set(threading.enumerate())
-    with _stop_signals() as stop:
-        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            code = _make_and_spin(factory, stop)
-        finally:
-            rclpy.try_shutdown()
+    ending = _Ending(leave_after_s)
+    try:
+        code = _make_and_spin(factory, args, ending)
+        ending.node = None
+        _leave_graph()
+    finally:
+        ending.close()
     # Taking a model apart again can cost a loaded machine a second; the operating system does it at once.
     if leave_after_s is not None or any(thread not in before for thread in threading.enumerate()):
         _leave(code)
@@ -71,39 +76,20 @@ def keep_freed_memory() -> None:
     bytearray(_LARGE_IMAGE_BYTES)
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event; afterwards both are ignored, so a late one cannot break the exit."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: Any) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+def _make_and_spin(factory: Callable[[], Node], args: Sequence[str] | None, ending: _Ending) -> int:
     try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-
-
-def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
-    try:
+        start_ros(args)
         node = factory()
-    except M4SamError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (M4SamError, ParameterException, NameValidationException) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USAGE
+    ending.node = node
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     code = EXIT_OK
     try:
-        while rclpy.ok() and not stop.is_set():
-            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-            ended = getattr(node, "exit_code", None)
-            if ended is not None:
-                code = int(ended)
-                break
+        executor.spin_until_future_complete(ending.future)
+        code = int(getattr(node, "exit_code", None) or EXIT_OK)
     except ExternalShutdownException:
         code = EXIT_OK
     except Exception:  # noqa: BLE001 - a failing callback must end the process, with its traceback
@@ -115,24 +101,83 @@ def _make_and_spin(factory: Callable[[], Node], stop: threading.Event) -> int:
             executor.remove_node(node)
             node.destroy_node()
             executor.shutdown(timeout_sec=0)
-    return code
+    # What destroy_node could not finish counts, too.
+    return code or int(getattr(node, "exit_code", None) or EXIT_OK)
 
 
-def _leave_in_time(seconds: float) -> None:
-    """A thread that ends the process some time after a signal.
+class _Ending:
+    """Completes `future` when a signal has come or the node says that it is done.
 
-    Python runs signal handlers only between the main thread's bytecodes; the wake-up pipe is written at once.
+    Python runs signal handlers only between the main thread's bytecodes, which may wait in DDS or load a model; the
+    wake-up pipe is written at once, and a thread reads it.
+
+    Args:
+        leave_after_s: see `run_node`.
+
+    Attributes:
+        node: whose `exit_code` is looked at, once there is one.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    def wait_and_leave() -> None:
-        os.read(reader, 1)
-        time.sleep(seconds)
+    def __init__(self, leave_after_s: float | None) -> None:
+        self.future: Future[None] = Future()
+        self.node: Node | None = None
+        self._leave_after_s = leave_after_s
+        self._closed = threading.Event()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        # nohup has SIGHUP ignored, and means it.
+        self._numbers = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        for number in self._numbers:
+            signal.signal(number, _noted)
+        self._thread = threading.Thread(target=self._watch, name="ending", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """From now on signals are ignored, so that a late one cannot break the exit."""
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        self._closed.set()
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _watch(self) -> None:
+        signalled = False
+        while not self._closed.is_set() and not signalled and getattr(self.node, "exit_code", None) is None:
+            signalled = bool(select.select([self._reader], [], [], _POLL_S)[0])
+        self.future.set_result(None)
+        if not signalled or self._leave_after_s is None or self._closed.wait(self._leave_after_s):
+            return
+        leaving = threading.Thread(target=_destroy_and_leave_graph, args=(self.node,), daemon=True)
+        leaving.start()
+        leaving.join(_FORCED_LEAVE_S)
         _leave(EXIT_OK)
 
-    threading.Thread(target=wait_and_leave, name="leave in time", daemon=True).start()
+
+def _noted(_number: int, _frame: FrameType | None) -> None:
+    """The wake-up pipe has it."""
+
+
+def _destroy_and_leave_graph(node: Node | None) -> None:
+    """From a thread of its own, while the main one is stuck; whatever goes wrong, the process ends next."""
+    with contextlib.suppress(Exception):
+        if node is not None:
+            node.destroy_node()
+        _leave_graph()
+
+
+def _leave_graph() -> None:
+    """Take the DDS participant out of the graph, which os._exit would leave there as a ghost for its lease.
+
+    It goes with its context, and the context with the last object that knows it.
+    """
+    context = rclpy.utilities.get_default_context()
+    rclpy.try_shutdown()
+    gc.collect()
+    with contextlib.suppress(Exception):  # there was none
+        context.destroy()
 
 
 def _leave(code: int) -> NoReturn:

@@ -12,14 +12,18 @@ DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FIL
 _FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
 
 
+def ament_prefixes() -> list[Path]:
+    """Where ROS packages are installed: this environment, and what has been sourced."""
+    return [Path(sys.prefix), *map(Path, filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)))]
+
+
 def shared_folder() -> Path:
     """Where launch/ and config/ are: the checkout, or share/m4sam_ros of an installation.
 
     Raises:
         InputError: nowhere.
     """
-    prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
-    places = [Path(__file__).resolve().parents[1], *(Path(prefix) / "share" / "m4sam_ros" for prefix in prefixes)]
+    places = [Path(__file__).resolve().parents[1], *(prefix / "share" / "m4sam_ros" for prefix in ament_prefixes())]
     for place in places:
         if (place / "config" / "saliency.yaml").is_file():
             return place

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from m4sam_ros.environment import environment_problem
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Console entry point `saliency_node`; returns the exit code."""
+    if code := environment_problem():
+        return code
     from m4sam_ros.node.saliency_node import main as run
 
     return run(args)

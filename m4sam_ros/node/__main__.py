@@ -2,6 +2,6 @@
 
 import sys
 
-from m4sam_ros.node.saliency_node import main
+from m4sam_ros.node import main
 
 sys.exit(main())

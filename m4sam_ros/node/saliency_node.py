@@ -81,7 +81,8 @@ class SaliencyNode(LifecycleNode):
     @property
     def lifecycle_state(self) -> str:
         """unconfigured, inactive, active, ..."""
-        return str(self._state_machine.current_state[1])
+        machine = self._state_machine
+        return "finalized" if machine is None else str(machine.current_state[1])
 
     # ------------------------------------------------------------------------------------ lifecycle
 
@@ -166,6 +167,8 @@ class SaliencyNode(LifecycleNode):
             self._session.close(_EXIT_TIMEOUT_S)
             self._session = None
         super().destroy_node()
+        # It holds the node's handle, and with it the place in the graph, as long as the abandoned frame's thread lives.
+        self._state_machine = None
 
     # --------------------------------------------------------------------- parameters and services
 

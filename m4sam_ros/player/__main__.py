@@ -2,6 +2,6 @@
 
 import sys
 
-from m4sam_ros.player.player import main
+from m4sam_ros.player import main
 
 sys.exit(main())

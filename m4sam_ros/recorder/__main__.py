@@ -2,6 +2,6 @@
 
 import sys
 
-from m4sam_ros.recorder.recorder import main
+from m4sam_ros.recorder import main
 
 sys.exit(main())

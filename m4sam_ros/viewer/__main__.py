@@ -2,6 +2,6 @@
 
 import sys
 
-from m4sam_ros.viewer.viewer import main
+from m4sam_ros.viewer import main
 
 sys.exit(main())

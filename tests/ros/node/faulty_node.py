@@ -9,7 +9,7 @@ import numpy as np
 
 from m4sam_core.errors import DeviceError
 from m4sam_ros.node.backends import NearHalf
-from m4sam_ros.node.saliency_node import SaliencyNode
+from m4sam_ros.node.saliency_node import LEAVE_AFTER_S, SaliencyNode
 from m4sam_ros.runner import run_node
 
 
@@ -86,6 +86,14 @@ class OutOfMemory(Raising):
         return DeviceError("cuda:0: out of memory; use a smaller model, lower stream.bank.capacity")
 
 
+class Loading(NearHalf):
+    """Takes half a minute to be made ready, in the thread that runs the callbacks."""
+
+    def warm_up(self, height, width):
+        print("loading", flush=True)
+        time.sleep(30)
+
+
 class Unloadable(NearHalf):
     """Cannot be made ready."""
 
@@ -101,9 +109,10 @@ BACKENDS = {
     "second": Second,
     "raising": Raising,
     "out_of_memory": OutOfMemory,
+    "loading": Loading,
     "unloadable": Unloadable,
 }
 
 if __name__ == "__main__":
     backend = BACKENDS[sys.argv.pop(1)]
-    sys.exit(run_node(lambda: SaliencyNode(load=lambda _model, _cfg: backend())))
+    sys.exit(run_node(lambda: SaliencyNode(load=lambda _model, _cfg: backend()), leave_after_s=LEAVE_AFTER_S))

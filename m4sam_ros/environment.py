@@ -1,0 +1,98 @@
+"""What ROS takes from the environment and the command line, checked so that a mistake is one line and no traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from m4sam_core.errors import ConfigError
+from m4sam_ros.share import ament_prefixes
+
+EXIT_USAGE = 2
+_HIGHEST_DOMAIN = 232
+_HINTS = {
+    "params file": "mend the parameter file named above (docs/parameters.md has every name and range)",
+    "parameter override": "write -p name:=value, value in YAML",
+    "log level": "one of debug, info, warn, error, fatal",
+    "remap": "write -r from:=to; names are letters, digits and _",
+    "log directory": "set ROS_LOG_DIR to a folder that this user may write",
+    "logging": "set ROS_LOG_DIR to a folder that this user may write",
+    "SECURITY": "make the keystore (docs/security.md), or unset ROS_SECURITY_ENABLE",
+}
+
+
+def environment_problem() -> int:
+    """Print what `check_environment` finds; returns the exit code, 0 when nothing is wrong.
+
+    To be called before rclpy is imported, which ends the process when the middleware is not there.
+    """
+    try:
+        check_environment()
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
+    return 0
+
+
+def check_environment() -> None:
+    """Look at the variables that rclpy and the middleware would fail on without a word that helps.
+
+    Raises:
+        ConfigError: naming the variable.
+    """
+    domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
+    if domain and not (domain.isascii() and domain.isdigit() and int(domain) <= _HIGHEST_DOMAIN):
+        raise ConfigError(f"ROS_DOMAIN_ID: expected 0 to {_HIGHEST_DOMAIN}, got {domain!r}; correct or unset it")
+    if not any(os.environ.get(name) for name in ("ROS_LOG_DIR", "ROS_HOME", "HOME")):
+        raise ConfigError(
+            "HOME: expected a home for ROS's log files, got none; set HOME, or ROS_LOG_DIR to a folder for them"
+        )
+    if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true":
+        keystore = os.environ.get("ROS_SECURITY_KEYSTORE", "")
+        if not keystore or not Path(keystore).is_dir():
+            raise ConfigError(
+                f"ROS_SECURITY_KEYSTORE: expected a folder, as ROS_SECURITY_ENABLE is set, got {keystore!r}; "
+                "make it with `ros2 security create_keystore`, or unset ROS_SECURITY_ENABLE"
+            )
+    wanted, there = os.environ.get("RMW_IMPLEMENTATION", ""), _middlewares()
+    if wanted and there and wanted not in there:
+        raise ConfigError(
+            f"RMW_IMPLEMENTATION: expected one of {', '.join(sorted(there))}, got {wanted!r}, which is not installed; "
+            "install its package, or unset the variable"
+        )
+
+
+def start_ros(args: Sequence[str] | None) -> None:
+    """`rclpy.init`, without its own signal handlers.
+
+    Args:
+        args: command line with ROS arguments; None takes ``sys.argv``.
+
+    Raises:
+        ConfigError: an argument, a parameter file or a setting that ROS refuses, in one line.
+    """
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    try:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # noqa: BLE001 - rclpy's own kinds differ between distributions
+        text = _readable(str(error))
+        advice = next((hint for word, hint in _HINTS.items() if word in text), "see docs/troubleshooting.md")
+        raise ConfigError(f"ROS refuses to start: {text}; {advice}") from None
+
+
+def _readable(text: str) -> str:
+    """Without places in C files."""
+    text = re.sub(r",? at [^ ,]+\.(?:c|cpp|h|hpp):\d+", "", " ".join(text.split()))
+    return re.sub(r"^failed to initialize \w+: ", "", text).rstrip(".,; ")
+
+
+def _middlewares() -> set[str]:
+    """Names of the installed RMW implementations; empty where that cannot be told."""
+    index = Path("share") / "ament_index" / "resource_index" / "rmw_typesupport"
+    found = {path.name for prefix in ament_prefixes() for path in (prefix / index).glob("*")}
+    return found - {"rmw_implementation"}
