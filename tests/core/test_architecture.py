@@ -146,7 +146,7 @@ def robot(tmp_path_factory):
     root = tmp_path_factory.mktemp("robot")
     for folder in ("m4sam_core", "m4sam_ros", "config", "launch", "docs", "tests/core", "tests/ros", "tests/golden"):
         shutil.copytree(REPO / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md", "tests/conftest.py"):
+    for file in [*(path.name for path in REPO.glob("[!.]*") if path.is_file()), "tests/conftest.py"]:
         shutil.copy(REPO / file, root / file)
     (root / "sitecustomize.py").write_text(NO_TRAINING)
     env = {**os.environ, "PYTHONPATH": str(root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

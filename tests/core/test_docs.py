@@ -50,9 +50,10 @@ def text_of(name: str) -> str:
 
 @cache
 def anchors(page: str) -> frozenset[str]:
-    """The sections of a page as GitHub names them."""
+    """The sections of a page as GitHub names them, and the places it names itself."""
     titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL), re.MULTILINE)
-    return frozenset(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)
+    named = re.findall(r'<a id="([\w-]+)">', text_of(page))
+    return frozenset([*named, *(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)])
 
 
 def remarks(name: str) -> Iterator[str]:
