@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from m4sam_core.cli.main import COMMANDS
+from m4sam_core.cli.main import COMMANDS, app
 
 # The pages speak of every package, so what they say can be checked only where all are.
 pytest.importorskip("m4sam_training")
@@ -104,6 +104,36 @@ def test_commands_exist(page):
     targets = re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)
     assert set(M4SAM.findall(text_of(page))) <= set(COMMANDS)
     assert set(MAKE.findall(text_of(page))) <= set(targets)
+
+
+def command_lines(page: str) -> Iterator[list[str]]:
+    """The words behind `m4sam` in a page's shell blocks and in its running text."""
+    text = text_of(page).replace("\\\n", " ")
+    blocks = re.findall(r"```(?:bash)?\n(.*?)```", text, re.DOTALL)
+    shown = [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
+    for line in shown:
+        _, found, words = re.sub(r"\s#.*", "", line).partition("m4sam_core.cli.main ")
+        words = words if found else re.match(r"\s*m4sam (.*)|", line)[1]
+        if words and re.match(r"[a-z]", words):
+            yield re.split(r"\s+", re.split(r"[;|&#)]", words)[0].strip())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_of_commands_exist(page):
+    import typer
+
+    missing = []
+    for words in command_lines(page):
+        command = typer.main.get_command(app)
+        context = command.make_context("m4sam", [], resilient_parsing=True)
+        rest = words
+        while rest and hasattr(command, "resolve_command"):
+            _, command, rest = command.resolve_command(context, rest)
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        missing += [
+            (" ".join(words), word) for word in rest if word.startswith("--") and word.split("=")[0] not in known
+        ]
+    assert missing == []
 
 
 def test_pages_sections_and_files_that_are_cited_exist():
