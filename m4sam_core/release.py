@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m4sam_core.checkpoint import copy_weights, read_pickled_weights
+from m4sam_core.checkpoint import copy_weights, load_checkpoint, read_pickled_weights
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError
 
@@ -128,6 +128,19 @@ def load_release_checkpoint(path: str | Path) -> M4SAM:
     wanted = {official_key(name): tensor for name, tensor in model.state_dict().items()}
     copy_weights(wanted, {k: v for k, v in weights.items() if not _DEAD.search(k)}, str(path), "the M4-SAM release")
     return model.eval()
+
+
+def load_model(path: str | Path) -> M4SAM:
+    """Read a checkpoint of either kind: ours, or by its suffix `.pth` or `.pt` one of the published release.
+
+    Returns:
+        the model on the CPU, in evaluation mode, float32.
+
+    Raises:
+        CheckpointError: missing, damaged, or made for another model; every key is named.
+    """
+    published = Path(path).suffix in (".pth", ".pt")
+    return load_release_checkpoint(path) if published else load_checkpoint(path)
 
 
 def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:

@@ -32,10 +32,10 @@ def command(
 
     from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
-    from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.release import load_model
 
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"--dtype: expected float32, bfloat16 or float16, got {dtype!r}")
@@ -45,7 +45,7 @@ def command(
         torch.set_num_threads(threads)
     console = Console()
     with console.status("building the model"):
-        model = load_checkpoint(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
+        model = load_model(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
     ticks = iter(track(range(warmup + frames), description="frames", console=console, transient=True))
     result = bench_model(
         model,

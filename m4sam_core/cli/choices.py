@@ -26,17 +26,15 @@ def one_of(what: str, text: str, allowed: tuple[T, ...]) -> T:
 
 
 def load_for_evaluation(checkpoint: str | Path, device: str) -> M4SAM:
-    """A model in evaluation mode on a device; a name or a file, of which `.pth` are taken for published checkpoints.
+    """A model in evaluation mode on a device, by a name or a file of either kind.
 
     Raises:
         CheckpointError: missing, damaged or foreign file.
         ConfigError, DeviceError: a device that is not understood or not there.
     """
-    from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.devices import resolve_device
     from m4sam_core.model_files import resolve_model
-    from m4sam_core.release import load_release_checkpoint
+    from m4sam_core.release import load_model
 
-    where, file = resolve_device(device), resolve_model(checkpoint)
-    model = load_release_checkpoint(file) if file.suffix == ".pth" else load_checkpoint(file)
-    return model.to(where).eval()
+    where = resolve_device(device)
+    return load_model(resolve_model(checkpoint)).to(where).eval()

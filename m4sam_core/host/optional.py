@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 
 from m4sam_core.errors import ConfigError
 
@@ -32,3 +34,19 @@ def require(module: str, extra: str, package: str = "", command: str = "") -> No
             f"{name}: expected this optional package, got {error}; "
             f"run `{command or f'pip install {name}'}` (the extra [{extra}] of m4sam_ros)"
         ) from None
+
+
+def package_folder(module: str, distribution: str) -> Path:
+    """Where an installed package's files are, for the data among them; the package is not imported.
+
+    Args:
+        module: name it is imported by.
+        distribution: name pip knows it by.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"{distribution}: expected this package, found none; run `pip install {distribution}`")
+    return Path(spec.origin).parent

@@ -61,8 +61,8 @@ def losses(out: Path) -> list[tuple[int, float, float]]:
     return [(entry["step"], entry["loss/total"], entry["grad_norm"]) for entry in read_metrics(out)]
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(out / "last.safetensors").state_dict()
+def weights(out: Path, file: str = "last.safetensors") -> dict[str, torch.Tensor]:
+    return load_checkpoint(out / file).state_dict()
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -23,8 +23,8 @@ from m4sam_training.eval.ablate import (
     run_variant,
 )
 from m4sam_training.train.distributed import World
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.step import TrainStep
+from m4sam_training.train.weights.starting_model import starting_model
 
 SMOKE = Path(__file__).resolve().parents[3] / "config" / "train" / "smoke.yaml"
 QUICK = ("run.max_steps=1", "run.tensorboard=false", "run.device=cpu", "data.clip_length=2", "run.threads=1")

@@ -19,8 +19,8 @@ from m4sam_training.train.checkpointing import (
     trainable_state,
 )
 from m4sam_training.train.resuming import choose_checkpoint
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.trainer import Trainer
+from m4sam_training.train.weights.starting_model import starting_model
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
 
 

@@ -85,13 +85,13 @@ def test_edges_at_the_image_border_come_from_zero_padding():
 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0.2), (1, 0.23), (10, 0.5), (19, 0.77), (20, 1.0), (59, 1.0)])
-def test_release_edge_weight_ramps_then_stays(epoch, weight):
-    assert losses.edge_weight(LossConfig(), epoch) == pytest.approx(weight)
+def test_release_outline_weight_ramps_then_stays(epoch, weight):
+    assert losses.outline_weight(LossConfig(), epoch) == pytest.approx(weight)
 
 
-def test_paper_edge_weight_is_one_from_the_start():
+def test_paper_outline_weight_is_one_from_the_start():
     cfg = TrainConfig.parse({"preset": "paper"}).loss
-    assert [losses.edge_weight(cfg, epoch) for epoch in (0, 5, 49)] == [1.0, 1.0, 1.0]
+    assert [losses.outline_weight(cfg, epoch) for epoch in (0, 5, 49)] == [1.0, 1.0, 1.0]
 
 
 def random_output(generator: torch.Generator) -> tuple[ClipOutput, torch.Tensor]:

@@ -12,8 +12,8 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_training.train.loading import ClipSampler
 from m4sam_training.train.optim import learning_rates, make_optimizer
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.step import TrainStep
+from m4sam_training.train.weights.starting_model import starting_model
 from tests.training.discs import ALONE, Discs, equal, settings
 
 
@@ -76,14 +76,14 @@ def test_gradients_are_clipped_to_the_norm_asked_for():
 
 
 def test_learning_rates_follow_the_cosine_and_the_number_of_processes():
-    cfg = settings(optim={"epochs": 60, "scale_lr_by_processes": True}).optim
-    assert learning_rates(cfg, 0, 2) == {"rest": 2e-3, "adapter": 2e-4}
-    assert learning_rates(cfg, 30, 2)["rest"] == pytest.approx((2e-3 + 1e-7) / 2)
-    assert learning_rates(cfg, 60, 2)["rest"] == pytest.approx(1e-7)
+    cfg = settings(optim={"epochs": 60, "scale_lr_by_processes": True})
+    assert learning_rates(cfg, 0, 0, 2) == {"rest": 2e-3, "adapter": 2e-4}
+    assert learning_rates(cfg, 30, 0, 2)["rest"] == pytest.approx((2e-3 + 1e-7) / 2)
+    assert learning_rates(cfg, 60, 0, 2)["rest"] == pytest.approx(1e-7)
     theirs = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=60, eta_min=1e-7)
     for epoch in range(60):
-        assert learning_rates(cfg, epoch, 1)["rest"] == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+        assert learning_rates(cfg, epoch, 0, 1)["rest"] == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
         theirs.step()
         schedule.step()
 

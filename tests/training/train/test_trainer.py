@@ -18,9 +18,9 @@ from m4sam_training.train.checkpointing import Progress, list_checkpoints
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import choose_device
 from m4sam_training.train.log import read_metrics
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.step import DivergedError
 from m4sam_training.train.trainer import Trainer
+from m4sam_training.train.weights.starting_model import starting_model
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
 
 

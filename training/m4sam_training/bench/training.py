@@ -21,9 +21,9 @@ from m4sam_training.data.training_clips import training_clips
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import World, choose_device
 from m4sam_training.train.loading import ClipSampler, make_loader
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.step import TrainStep
 from m4sam_training.train.trainer import peak_memory_gb
+from m4sam_training.train.weights.starting_model import starting_model
 
 RESULT_MARK = "m4sam-train-bench:"
 

@@ -43,31 +43,6 @@ def render(
         render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style)
 
 
-@app.command()
-def train(
-    clips: Path = CLIPS,
-    out: Path = typer.Option(Path("edge_work/run"), help="Folder of the run; an interrupted one goes on."),
-    threads: int = THREADS,
-    seed: int = typer.Option(0, help="Seed of weights, batches and augmentation."),
-    share: float = typer.Option(1.0, min=0.0, max=1.0, help="Share of the schedule's steps; less to try it out."),
-) -> None:
-    """Train, or go on training; writes edge.safetensors."""
-    from dataclasses import replace
-
-    import torch
-
-    from m4sam_training.edge.assets import trunk_file
-    from m4sam_training.edge.recipe import SCHEDULE, EdgeRun
-    from m4sam_training.edge.recipe import train as run_training
-
-    torch.set_num_threads(threads)
-    cycles = tuple(
-        tuple(replace(stage, steps=max(1, round(stage.steps * share))) for stage in stages) for stages in SCHEDULE
-    )
-    run = EdgeRun(clips=clips, out=out, trunk=trunk_file(), cycles=cycles, seed=seed)
-    typer.echo(f"wrote {run_training(run)}")
-
-
 @app.command("eval")
 def evaluate(
     checkpoint: Path = typer.Argument(..., help="Weights to score."),
@@ -102,6 +77,7 @@ def evaluate(
 def ablate(
     folder: Path = ASSETS,
     clips: Path = CLIPS,
+    config: Path = typer.Option(Path("config/train/edge.yaml"), "--config", help="The recipe to change."),
     out: Path = typer.Option(Path("edge_work/ablation"), help="Folder of the runs; an interrupted one goes on."),
     steps: int = typer.Option(250, min=1, help="Optimiser steps of each variant."),
     held_out: int = typer.Option(10, min=1, help="Held-out clips."),
@@ -114,13 +90,12 @@ def ablate(
 
     from m4sam_core.host.files import write_json
     from m4sam_training.edge.ablate import ablate as run_ablation
-    from m4sam_training.edge.assets import trunk_file
-    from m4sam_training.edge.recipe import EdgeRun
     from m4sam_training.synth.assets import load_style
+    from m4sam_training.train.config import load_train_config
 
     torch.set_num_threads(threads)
-    run = EdgeRun(clips=clips, out=out, trunk=trunk_file())
-    table = run_ablation(run, steps, load_style(folder, "held_out"), held_out, frames)
+    recipe, style = load_train_config(config), load_style(folder, "held_out")
+    table = run_ablation(recipe, clips, out, steps, style, held_out, frames)
     typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}{'memory':>9}{'depth':>9}   (gain in S)")
     for name, rows in table.items():
         full = rows["as shipped"]

@@ -26,11 +26,12 @@ def command(
     import torch
 
     from m4sam_training.data.training_clips import training_clips
-    from m4sam_training.train.config import load_train_config
+    from m4sam_training.edge.data import ClipStore, TrainingClips
+    from m4sam_training.train.config import RENDERED, load_train_config
     from m4sam_training.train.distributed import world
     from m4sam_training.train.resuming import choose_checkpoint
-    from m4sam_training.train.starting_model import check_trunk
     from m4sam_training.train.trainer import Trainer
+    from m4sam_training.train.weights.starting_model import check_trunk
 
     cfg = load_train_config(config, assignments)
     if cfg.run.threads:
@@ -40,7 +41,9 @@ def command(
         checkpoint = choose_checkpoint(out, resume, processes.restarts)
         if checkpoint is None:
             check_trunk(cfg)
-        trainer = Trainer(cfg, training_clips(cfg, data), out, processes)
+        rendered = cfg.data.layout == RENDERED
+        clips = TrainingClips(ClipStore(data), cfg.augment) if rendered else training_clips(cfg, data)
+        trainer = Trainer(cfg, clips, out, processes)
         if checkpoint is not None:
             trainer.resume(checkpoint)
         result = trainer.run()

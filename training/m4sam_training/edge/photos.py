@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.config import PipelineConfig
+from m4sam_core.host.optional import package_folder
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.rgbd.image_files import read_rgb
-from m4sam_training.edge.assets import package_folder
 
 Picture = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
@@ -41,7 +41,8 @@ def photographs() -> list[Picture]:
     """Name, RGB (H, W, 3) and mask (H, W) of 0 or 255 of the pictures in scikit-image and scikit-learn.
 
     Raises:
-        InputError: a package or a picture is missing.
+        ConfigError: a package is missing.
+        InputError: a picture is missing.
     """
     folders = (
         (package_folder("skimage", "scikit-image") / "data", _SKIMAGE),

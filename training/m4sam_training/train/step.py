@@ -17,13 +17,13 @@ from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_core.types import ClipOutput
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import World
-from m4sam_training.train.loading import mix_seed
+from m4sam_training.train.loading import coin_seed, noise_seed
 from m4sam_training.train.losses import clip_losses
 from m4sam_training.train.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
+from m4sam_training.train.schedule import place
 from m4sam_training.train.sync_bn import synchronise_batch_norm
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_GATE_NOISE, _DEEP_UPDATE = 1, 2
 
 
 class DivergedError(M4SamError):
@@ -87,6 +87,8 @@ class TrainStep:
         self.cfg = cfg
         self.world = world
         self.model = model.to(world.device).train()
+        if cfg.optim.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         if world.size > 1:
             synchronise_batch_norm(self.model, cfg.optim.sync_bn)
         self.model.trunk.recompute = cfg.optim.recompute
@@ -106,13 +108,13 @@ class TrainStep:
 
         Args:
             batches: from the loader; more than one accumulates.
-            epoch: 0-based, for learning rate and edge weight.
+            epoch: 0-based, for learning rate and the outlines' weight.
             step: number of this step since the start; together with the seed it decides every random draw.
 
         Raises:
-            DivergedError: a loss is not finite and `run.stop_on_nan` is set; the weights are untouched.
+            DivergedError: a loss or gradient is not finite and `run.stop_on_nan` is set; the weights are untouched.
         """
-        rates = learning_rates(self.cfg.optim, epoch, self.world.size)
+        rates = learning_rates(self.cfg, epoch, step, self.world.size)
         set_learning_rates(self.optimizer, rates)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -122,26 +124,41 @@ class TrainStep:
             )
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
-        if self.cfg.run.stop_on_nan and not bool(torch.isfinite(sums["total"])):
-            shown = ", ".join(f"{name} {value.item():.4g}" for name, value in sums.items())
-            raise DivergedError(
-                f"step {step}: expected finite losses, got {shown}; resume from the last checkpoint with a lower "
-                "optim.lr, with optim.grad_clip=1, or with optim.amp=off"
-            )
+        self._check_finite("losses", step, sums["total"], sums)
+        self._hold_back_detail(step)
         self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.optimizer, self.cfg.optim.grad_clip)
-        self.scaler.step(self.optimizer)
+        norm = gradient_norm(self.model, self.cfg.optim.grad_clip)
+        # fp16 overflows now and then; its scaler leaves such steps out by itself.
+        if self.scaler.is_enabled() or self._check_finite("gradients", step, norm, sums):
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         return StepReport(sums, norm, rates, output)
 
+    def _check_finite(self, what: str, step: int, value: Tensor, losses: dict[str, Tensor]) -> bool:
+        finite = bool(torch.isfinite(value))
+        if self.cfg.run.stop_on_nan and not finite:
+            shown = ", ".join(f"{name} {loss.item():.4g}" for name, loss in losses.items())
+            raise DivergedError(
+                f"step {step}: expected finite {what}, got {shown}; resume from the last checkpoint with a lower "
+                "optim.lr, with optim.grad_clip=1, or with optim.amp=off"
+            )
+        return finite
+
+    def _hold_back_detail(self, step: int) -> None:
+        """Without a gradient AdamW leaves the mask decoder's detail as it is."""
+        schedule = self.cfg.schedule
+        if schedule.cycles and not place(schedule, step).trains_detail and self.model.mask_decoder.detail is not None:
+            for parameter in self.model.mask_decoder.detail.parameters():
+                parameter.grad = None
+
     def _accumulate(
-        self, batch: dict[str, Any], epoch: int, place: tuple[int, int], *, last: bool, of: int
+        self, batch: dict[str, Any], epoch: int, at: tuple[int, int], *, last: bool, of: int
     ) -> tuple[dict[str, Tensor], ClipOutput]:
-        seed, device = self.cfg.run.seed, self.world.device
+        run, device = self.cfg.run, self.world.device
         # Draws depend on (seed, step, batch) alone, hence a resumed run repeats them. The coin is the same in every
         # process; the gates' noise is each process's own.
-        torch.manual_seed(mix_seed(seed, *place, _GATE_NOISE, self.world.rank))
-        coin = torch.Generator().manual_seed(mix_seed(seed, *place, _DEEP_UPDATE))
+        torch.manual_seed(noise_seed(run, *at, self.world.rank))
+        coin = torch.Generator().manual_seed(coin_seed(run, *at))
         rgb, depth, mask = (batch[key].to(device, non_blocking=True) for key in ("rgb", "depth", "mask"))
         hold = nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]  # DistributedDataParallel's
         with hold:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from m4sam_training.train.checkpointing import (
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import World
 from m4sam_training.train.expert_load import ExpertLoad
-from m4sam_training.train.loading import Clips, ClipSampler, make_loader
+from m4sam_training.train.loading import ClipPool, Clips, make_feed
 from m4sam_training.train.log import LOGGER, RunLog
 from m4sam_training.train.resuming import check_same
-from m4sam_training.train.starting_model import starting_model
 from m4sam_training.train.step import StepReport, TrainStep
+from m4sam_training.train.weights.export import export
+from m4sam_training.train.weights.starting_model import starting_model
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Trainer:
 
     Args:
         cfg: every setting.
-        clips: the training split.
+        clips: the training split, or the pool that the stages of `cfg.schedule` draw from.
         out: folder of the run.
         world: the processes.
 
@@ -65,37 +66,24 @@ class Trainer:
         CheckpointError: a file of starting weights cannot be used.
     """
 
-    def __init__(self, cfg: TrainConfig, clips: Clips, out: Path, world: World) -> None:
+    def __init__(self, cfg: TrainConfig, clips: Clips | ClipPool, out: Path, world: World) -> None:
         if len(clips) == 0:
             raise ConfigError(
                 f"data: expected at least one clip of {cfg.data.clip_length} frames, got none; check --data"
             )
         self.cfg = cfg
-        self.clips = clips
         self.out = out
         self.world = world
         self.progress = Progress()
-        self.sampler = ClipSampler(
-            len(clips),
-            batch_size=cfg.data.batch_size,
-            rank=world.rank,
-            processes=world.size,
-            seed=cfg.run.seed,
-            limit=cfg.data.clips_per_epoch,
-        )
-        self.loader = make_loader(clips, self.sampler, workers=cfg.data.workers, pin_memory=world.device.type == "cuda")
+        self.feed = make_feed(clips, cfg, world)
         self.step = TrainStep(starting_model(cfg), cfg, world)
         self.load = ExpertLoad(self.step.model)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of a whole epoch."""
-        return -(-self.sampler.batches_per_epoch // self.cfg.optim.accumulate)
+        self._saved: Progress | None = None
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
-        steps = self.steps_per_epoch * self.cfg.optim.epochs
+        steps = self.feed.total_steps
         return min(steps, self.cfg.run.max_steps) if self.cfg.run.max_steps else steps
 
     def resume(self, folder: Path) -> None:
@@ -147,33 +135,32 @@ class Trainer:
 
     def _epoch(self, log: RunLog | None, received: list[int]) -> dict[str, float]:
         """The rest of the current epoch; returns the last logged losses."""
-        epoch, accumulate = self.progress.epoch, self.cfg.optim.accumulate
-        self.clips.set_epoch(epoch)
-        self.sampler.start(epoch, skip_batches=self.progress.clips // self.sampler.global_batch)
-        batches = iter(self.loader)
+        epoch, run = self.progress.epoch, self.cfg.run
+        batches = self.feed.batches(self.progress)
         losses: dict[str, float] = {}
         shown = self.progress.clips > 0
-        while group := list(islice(batches, accumulate)):
+        while group := list(islice(batches, self.cfg.optim.accumulate)):
             started = time.monotonic()
             report = self.step.run(group, epoch, self.progress.step)
-            clips = self.progress.clips + len(group) * self.sampler.global_batch
-            self.progress = replace(self.progress, clips=clips, step=self.progress.step + 1)
-            losses = self._tell(log, report, started, len(group)) or losses
+            self.progress = self.feed.after(self.progress, len(group))
+            losses = self._tell(log, report, started, group, epoch) or losses
             if log is not None and not shown and self._wants_images(epoch):
                 log.images(self.progress.step, _panels(group[-1], report))
             shown = True
             if self._finished or self._stop(received):
                 break
-        if self.progress.clips >= self.sampler.batches_per_epoch * self.sampler.global_batch:
-            self.progress = replace(self.progress, epoch=epoch + 1, clips=0)
+            if run.save_every_steps and self.progress.step % run.save_every_steps == 0:
+                self._save()
         return losses
 
     def _wants_images(self, epoch: int) -> bool:
         every = self.cfg.run.image_every_epochs
         return every > 0 and epoch % every == 0
 
-    def _tell(self, log: RunLog | None, report: StepReport, started: float, batches: int) -> dict[str, float]:
-        step, epoch = self.progress.step, self.progress.epoch
+    def _tell(
+        self, log: RunLog | None, report: StepReport, started: float, group: list[dict[str, Any]], epoch: int
+    ) -> dict[str, float]:
+        step = self.progress.step
         write = step % self.cfg.run.log_every_steps == 0 or self._finished
         losses = self.world.mean(report.losses) if write else {}
         if log is None:
@@ -182,9 +169,9 @@ class Trainer:
         if write:
             values.update({f"lr/{name}": rate for name, rate in report.rates.items()})
             values["grad_norm"] = report.grad_norm.item()
-            for group, shares in self.load.take().items():
-                values.update({f"expert_load/{group}/{index}": share for index, share in enumerate(shares)})
-            clips = batches * self.sampler.global_batch
+            for kind, shares in self.load.take().items():
+                values.update({f"expert_load/{kind}/{index}": share for index, share in enumerate(shares)})
+            clips = sum(len(batch["mask"]) for batch in group) * self.world.size
             values["clips_per_s"] = clips / max(time.monotonic() - started, 1e-9)
             values["peak_memory_gb"] = peak_memory_gb(self.world.device)
         log.step(step, epoch, values, write=write)
@@ -204,7 +191,8 @@ class Trainer:
             yield log
 
     def _save(self) -> None:
-        if self.world.is_first:
+        if self.world.is_first and self._saved != self.progress:
+            self._saved = self.progress
             settings = self.cfg.model_dump_json()
             facts = {"train_config": settings, "step": str(self.progress.step), "epoch": str(self.progress.epoch)}
             state = {**self.step.state(), "config": settings, "processes": self.world.size}
@@ -213,6 +201,7 @@ class Trainer:
             )
             if self.cfg.run.save_adapter:
                 save_adapter(self.out / "last.adapter.safetensors", self.step.model, facts)
+            export(self.out, self.step.model, self.cfg.export, self.progress.step)
         self.world.wait()
 
 

@@ -7,18 +7,17 @@ from pathlib import Path
 import torch
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import HieraConfig
 from m4sam_core.download import FILES
 from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import cache_dir, resolve_model
-from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
+from m4sam_core.release import load_model, load_sam2_trunk
 from m4sam_training.train.checkpointing import load_adapter
 from m4sam_training.train.config import TrainConfig, differences
-from m4sam_training.train.loading import mix_seed
-
-_WEIGHTS = 3
+from m4sam_training.train.loading import weights_seed
+from m4sam_training.train.weights.imagenet_trunk import imagenet_file, load_imagenet_trunk
 
 
 def starting_model(cfg: TrainConfig) -> M4SAM:
@@ -27,13 +26,14 @@ def starting_model(cfg: TrainConfig) -> M4SAM:
     Raises:
         CheckpointError: a file cannot be used or was made for another architecture.
     """
-    torch.manual_seed(mix_seed(cfg.run.seed, _WEIGHTS))
+    torch.manual_seed(weights_seed(cfg.run))
     model = build_model(cfg.model)
+    if cfg.optim.train_trunk:
+        model.requires_grad_(True)
     if cfg.init.trunk is not None:
-        load_sam2_trunk(model, _file(cfg.init.trunk))
+        _load_trunk(model, cfg.init.trunk)
     if cfg.init.checkpoint is not None:
-        path = _file(cfg.init.checkpoint)
-        loaded = load_checkpoint(path) if path.suffix == ".safetensors" else load_release_checkpoint(path)
+        loaded = load_model(_file(cfg.init.checkpoint))
         if loaded.cfg != cfg.model:
             raise CheckpointError(
                 f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
@@ -43,6 +43,13 @@ def starting_model(cfg: TrainConfig) -> M4SAM:
     if cfg.init.adapter is not None:
         load_adapter(_file(cfg.init.adapter), model)
     return model
+
+
+def _load_trunk(model: M4SAM, name: str) -> None:
+    if isinstance(model.trunk, EfficientNetLiteTrunk):
+        load_imagenet_trunk(model.trunk, imagenet_file() if name == "imagenet" else name)
+    else:
+        load_sam2_trunk(model, _file(name))
 
 
 def check_trunk(cfg: TrainConfig) -> None:

