@@ -7,7 +7,7 @@ import torch
 
 from m4sam_core.errors import CheckpointError
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk
-from m4sam_training.train import imagenet_trunk
+from m4sam_training.train.weights import imagenet_trunk
 from m4sam_training.train.weights.imagenet_trunk import BN_EPS, imagenet_file, load_imagenet_trunk
 from m4sam_training.train.weights.starting_model import starting_model
 from tests.training.rendered import small_recipe

@@ -25,7 +25,7 @@ from m4sam_training.train.step import DivergedError
 from m4sam_training.train.trainer import Trainer
 from tests.training.discs import ALONE, equal, losses, weights
 from tests.training.rendered import RECIPE, small_recipe, write_discs
-from tests.training.train.plain_loop import machine, plain_losses
+from tests.training.train.plain_loop import plain_losses
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,29 @@ def trainer(cfg: TrainConfig, clips: Path, out: Path) -> Trainer:
 
 
 @pytest.fixture(scope="module")
-def whole_run(clips, tmp_path_factory):
-    """All 20 steps of the small recipe, on one thread."""
-    threads, out = torch.get_num_threads(), tmp_path_factory.mktemp("staged")
+def one_thread():
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        cfg = small_recipe(run={"keep_checkpoints": 4})
-        assert trainer(cfg, clips, out).run().progress == Progress(epoch=4, clips=0, step=20)
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole_run(clips, one_thread, tmp_path_factory):
+    """All 20 steps of the small recipe."""
+    out, cfg = tmp_path_factory.mktemp("staged"), small_recipe(run={"keep_checkpoints": 4})
+    assert trainer(cfg, clips, out).run().progress == Progress(epoch=4, clips=0, step=20)
     return out
 
 
-def test_twenty_steps_have_the_losses_of_the_recipe_they_replace(whole_run, clips):
-    stored = json.loads(Path(__file__).with_name("first_steps.json").read_text(encoding="utf-8"))
-    wanted = stored["losses"] if stored["machine"] == machine() else plain_losses(clips)
-    found = [entry["loss/total"] for entry in read_metrics(whole_run)]
+def test_twenty_steps_have_the_losses_of_the_plain_recipe(whole_run, clips, one_thread):
+    found, wanted = [entry["loss/total"] for entry in read_metrics(whole_run)], plain_losses(clips)
     print(f"largest difference of 20 losses: {np.abs(np.subtract(found, wanted)).max():.1e}")
     assert found == pytest.approx(wanted, abs=1e-5)
+    # In bfloat16 sums in another order (processor, threads, network code) move these by up to 0.05 in 20 steps.
+    stored = json.loads(Path(__file__).with_name("first_steps.json").read_text(encoding="utf-8"))
+    assert found == pytest.approx(stored, abs=0.1)
+    assert found[0] == pytest.approx(stored[0], abs=1e-2)
 
 
 def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(whole_run, clips, tmp_path):
