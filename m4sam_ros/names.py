@@ -11,6 +11,7 @@ NODE = "m4sam"
 RGB = "rgb/image"
 DEPTH = "depth/image"
 CAMERA_INFO = "rgb/camera_info"
+DEPTH_INFO = "depth/camera_info"
 IGNORE_MASK = "ignore_mask"
 
 # Outputs.
@@ -20,6 +21,24 @@ OVERLAY = "overlay"
 OVERLAY_COMPRESSED = "overlay/compressed"
 DEPTH_MASKED = "depth_masked"
 DETECTIONS = "detections"
+MASK_COMPRESSED = "mask/compressed"
+LABELS = "labels"
+CONFIDENCE = "confidence"
+LABEL_INFO = "label_info"
+OBJECTS = "objects"
+MARKERS = "markers"
+TARGET = "target"
+POINTS = "points"
+DEPTH_BACKGROUND = "depth_background"
+BUNDLE_IMAGE = "bundle/image"
+BUNDLE_DEPTH = "bundle/depth"
+BUNDLE_MASK = "bundle/mask"
+BUNDLE_INFO = "bundle/camera_info"
+BUNDLE = (BUNDLE_IMAGE, BUNDLE_DEPTH, BUNDLE_MASK, BUNDLE_INFO)
+"""Always published together, with one stamp."""
+TF = "/tf"
+SWITCHES = {MASK_COMPRESSED: "mask_compressed", TF: "target_tf", **dict.fromkeys(BUNDLE, "bundle")}
+"""The field of `OutputsConfig` that switches a topic, where it has another name than the topic."""
 STATE = "state"
 DIAGNOSTICS = "/diagnostics"
 """Shared by every node of the graph."""
@@ -27,6 +46,7 @@ DIAGNOSTICS = "/diagnostics"
 # Services.
 RESET = "~/reset"
 ENABLE = "~/enable"
+CAPTURE = "~/capture"
 
 
 def transported(topic: str, transport: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from m4sam_core.config import Config, PipelineConfig
+from m4sam_core.objects.config import ObjectsConfig
 
 
 class SyncConfig(Config):
@@ -54,6 +55,32 @@ class OutputsConfig(Config):
     overlay: bool = Field(True, description="Publish overlay and overlay/compressed.")
     depth_masked: bool = Field(True, description="Publish depth_masked.")
     detections: bool = Field(True, description="Publish detections, where vision_msgs is installed.")
+    mask_compressed: bool = Field(True, description="Publish mask/compressed (PNG).")
+    labels: bool = Field(True, description="Publish labels.")
+    confidence: bool = Field(True, description="Publish confidence.")
+    label_info: bool = Field(True, description="Publish label_info, where vision_msgs is installed.")
+    objects: bool = Field(True, description="Publish objects, where vision_msgs is installed.")
+    markers: bool = Field(True, description="Publish markers.")
+    target: bool = Field(True, description="Publish target.")
+    target_tf: bool = Field(
+        False, description="Also publish the target's pose on /tf, where tf2_msgs is installed, subscribed or not."
+    )
+    target_frame: str = Field("salient_object", min_length=1, description="The target's frame on /tf.")
+    points: bool = Field(True, description="Publish points.")
+    points_layout: Literal["dense", "organised"] = Field(
+        "dense", description="dense: the objects' points only; organised: one point a pixel, NaN beside the objects."
+    )
+    depth_background: bool = Field(True, description="Publish depth_background.")
+    background_margin_px: int = Field(
+        8, ge=0, le=200, description="How far around the mask depth_background is cleared too. Pixels."
+    )
+    bundle: bool = Field(True, description="Publish bundle/image, depth, mask and camera_info.")
+    bundle_mask: Literal["all", "main"] = Field(
+        "all", description="What bundle/mask shows: all that is salient, or the main object alone."
+    )
+    bundle_rectify: bool = Field(
+        False, description="Rectify the bundle, for consumers that take every camera for a pinhole."
+    )
     overlay_alpha: float = Field(0.5, ge=0, le=1, description="Opacity of the mask in the overlay.")
     detection_min_area: float = Field(
         0.001, ge=0, le=1, description="Smallest connected region reported, as a share of the image."
@@ -93,6 +120,7 @@ class NodeConfig(PipelineConfig):
     sync: SyncConfig = SyncConfig()
     qos: QosConfig = QosConfig()
     outputs: OutputsConfig = OutputsConfig()
+    objects: ObjectsConfig = ObjectsConfig()
 
     def pipeline_config(self) -> PipelineConfig:
         """The part that the pipeline takes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from m4sam_core.errors import InputError
 
 FloatArray = NDArray[np.float32]
+Sample = TypeVar("Sample", bound=np.generic)
 
 #: Number of coefficients OpenCV takes, by what CameraInfo calls the model.
 LENS_MODELS: dict[str, tuple[int, ...]] = {
@@ -145,7 +147,7 @@ class CameraModel:
         """The pinhole of the same intrinsics, whose image `rectify` makes."""
         return replace(self, distortion=(), fisheye=False)
 
-    def rectify(self, image: NDArray[np.generic], *, smooth: bool) -> NDArray[np.generic]:
+    def rectify(self, image: NDArray[Sample], *, smooth: bool) -> NDArray[Sample]:
         """An image as the pinhole `rectified()` sees it.
 
         Args:
@@ -156,7 +158,9 @@ class CameraModel:
             return image
         map_x, map_y = _rectifying_maps(self)
         method = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-        return np.asarray(cv2.remap(image, map_x, map_y, method, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
+        return np.asarray(
+            cv2.remap(image, map_x, map_y, method, borderMode=cv2.BORDER_CONSTANT, borderValue=0), image.dtype
+        )
 
 
 @lru_cache(maxsize=4)

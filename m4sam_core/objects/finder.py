@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.errors import InputError
 from m4sam_core.objects.attention import Attention
 from m4sam_core.objects.camera import CameraModel
 from m4sam_core.objects.config import ObjectsConfig
@@ -76,10 +75,14 @@ class ObjectFinder:
         Raises:
             InputError: the mask is no 8-bit image.
         """
-        if mask.ndim != 2 or mask.dtype != np.uint8 or 0 in mask.shape:
-            raise InputError(f"objects mask: expected uint8 (H, W), got {mask.dtype} {mask.shape}; give 0 and 255")
-        self._follow_scene(scene_id, stamp_s)
         view, note = FrameView.of(mask, probability, depth, unit_m, camera, depth_camera, rgb)
+        return self.look(mask, view, note, stamp_s, scene_id)
+
+    def look(
+        self, mask: NDArray[np.uint8], view: FrameView, note: str | None, stamp_s: float, scene_id: int
+    ) -> SceneObjects:
+        """The same for a frame whose images are together already; see `FrameView.of`."""
+        self._follow_scene(scene_id, stamp_s)
         step = grid_step(*view.shape)
         depth_m = None
         if view.depth is not None:

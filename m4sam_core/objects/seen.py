@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m4sam_core.errors import InputError
 from m4sam_core.objects.camera import CameraModel
 from m4sam_core.objects.registered import RegisteredDepth
 from m4sam_core.objects.surface import Surface, locate
@@ -60,7 +61,13 @@ class FrameView:
         depth_camera: CameraModel | None,
         rgb: NDArray[np.uint8] | None,
     ) -> tuple[FrameView, str | None]:
-        """What of these can be used, and why objects will have no position, None when they can have one."""
+        """What of these can be used, and why objects will have no position, None when they can have one.
+
+        Raises:
+            InputError: the mask is no 8-bit image.
+        """
+        if mask.ndim != 2 or mask.dtype != np.uint8 or 0 in mask.shape:
+            raise InputError(f"objects mask: expected uint8 (H, W), got {mask.dtype} {mask.shape}; give 0 and 255")
         height, width = mask.shape
         note = None
         if camera is None:
@@ -112,4 +119,5 @@ class FrameView:
             distance_m=None if surface is None else float(np.linalg.norm(surface.centroid)),
             box=None if surface is None else surface.box,
             depth_share=0.0 if surface is None else surface.share,
+            depth_range_m=None if surface is None else surface.depth_range,
         )

@@ -9,7 +9,6 @@ import numpy as np
 from m4sam_core.objects.depth import FloatArray
 
 _FRAMES = 8
-_LEAST_FRAMES = 3
 _UNSTEADY = 0.04  # median surprise of the scene's scale between frames, relative; a moving camera stays under 0.01
 _GRID = 24
 _LEAST_SHARED = 20
@@ -53,4 +52,4 @@ class DepthSteadiness:
 
     @property
     def _steady(self) -> bool:
-        return len(self._surprises) < _LEAST_FRAMES or float(np.median(self._surprises)) < _UNSTEADY
+        return not self._surprises or float(np.median(self._surprises)) < _UNSTEADY

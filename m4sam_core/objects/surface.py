@@ -32,11 +32,13 @@ class Surface:
         centroid: of the visible surface. Metres, optical frame.
         box: around it.
         share: readings that belong to it, as a share of its pixels.
+        depth_range: nearest and farthest of them. Metres.
     """
 
     centroid: Vector3
     box: OrientedBox
     share: float
+    depth_range: tuple[float, float]
 
 
 def locate(inside: NDArray[np.bool_], depth_m: FloatArray, rays: FloatArray) -> Surface | None:
@@ -65,7 +67,7 @@ def locate(inside: NDArray[np.bool_], depth_m: FloatArray, rays: FloatArray) -> 
     centroid = _centroid(rays[inside].astype(np.float64), slopes, z)
     if not np.isfinite(points).all() or not np.isfinite(centroid).all():
         return None
-    return Surface(_vector(centroid), oriented_box(points), min(share, 1.0))
+    return Surface(_vector(centroid), oriented_box(points), min(share, 1.0), (float(z.min()), float(z.max())))
 
 
 def _core(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -46,6 +46,7 @@ class SceneObject:
         distance_m: to the centroid, along the ray; None likewise.
         box: None likewise.
         depth_share: share of its pixels with a depth reading that belongs to it, [0, 1].
+        depth_range_m: nearest and farthest of these readings; None without.
     """
 
     id: int
@@ -62,6 +63,7 @@ class SceneObject:
     distance_m: float | None
     box: OrientedBox | None
     depth_share: float
+    depth_range_m: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
-from m4sam_ros.names import DEPTH_MASKED, DETECTIONS, MASK, OVERLAY, OVERLAY_COMPRESSED, PROBABILITY
+from m4sam_ros.names import DEPTH_MASKED, MASK, OVERLAY, OVERLAY_COMPRESSED, PROBABILITY
+from m4sam_ros.node.object_outputs import ObjectOutputs
 from m4sam_ros.qos import make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
-
-try:
-    from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose
-except ImportError:
-    Detection2DArray = None
-
-SALIENT_CLASS = "salient"
 
 
 class Outputs:
@@ -35,8 +29,10 @@ class Outputs:
     """
 
     def __init__(self, node: Any, cfg: NodeConfig, on_incompatible: Callable[[str, str], None]) -> None:
-        self.cfg = cfg
+        self._cfg = cfg
         self._node = node
+        self._everything = False
+        self.objects = ObjectOutputs(node, cfg, on_incompatible)
         self._written = image_writer()
         kinds: dict[str, Any] = {
             MASK: Image,
@@ -45,8 +41,6 @@ class Outputs:
             OVERLAY_COMPRESSED: CompressedImage,
             DEPTH_MASKED: Image,
         }
-        if Detection2DArray is not None:
-            kinds[DETECTIONS] = Detection2DArray
         self._publishers = {
             name: make_publisher(
                 node,
@@ -61,9 +55,20 @@ class Outputs:
     @property
     def names(self) -> tuple[str, ...]:
         """The topics there are, relative."""
-        return tuple(self._publishers)
+        return (*self._publishers, *self.objects.names)
 
-    def publish(self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any) -> list[str]:
+    @property
+    def cfg(self) -> NodeConfig:
+        """The settings in force."""
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, cfg: NodeConfig) -> None:
+        self._cfg = self.objects.cfg = cfg
+
+    def publish(
+        self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any, *, everything: bool = False
+    ) -> list[str]:
         """Send out one frame's results.
 
         Args:
@@ -71,12 +76,13 @@ class Outputs:
             rgb: (H, W, 3) uint8.
             depth: (h, w) uint16 or float32, None without.
             result: `SaliencyResult`.
+            everything: whether anybody subscribes or not.
 
         Returns:
             The outputs published.
         """
         header = frame.rgb_msg.header
-        outputs = self.cfg.outputs
+        outputs, self._everything = self.cfg.outputs, everything
         self._publishers[MASK].publish(self._written(result.mask, "mono8", header))
         sent = [MASK]
         if self._wanted(PROBABILITY, outputs.probability):
@@ -88,14 +94,11 @@ class Outputs:
             pixels, encoding = masked_depth(depth, result.mask, getattr(frame.depth_msg, "encoding", ""))
             self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
             sent.append(DEPTH_MASKED)
-        if DETECTIONS in self._publishers and self._wanted(DETECTIONS, outputs.detections):
-            regions = salient_regions(result.mask, result.probability, outputs.detection_min_area)
-            self._publishers[DETECTIONS].publish(_detections(header, regions))
-            sent.append(DETECTIONS)
-        return sent
+        return sent + self.objects.publish(frame, rgb, depth, result, everything=everything)
 
     def destroy(self) -> None:
         """Take the topics out of the graph."""
+        self.objects.destroy()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
@@ -113,7 +116,7 @@ class Outputs:
         return wanted
 
     def _wanted(self, name: str, enabled: bool) -> bool:
-        return enabled and self._publishers[name].get_subscription_count() > 0
+        return self._everything or (enabled and self._publishers[name].get_subscription_count() > 0)
 
 
 def masked_depth(depth: np.ndarray, mask: np.ndarray, encoding: str) -> tuple[np.ndarray, str]:
@@ -132,42 +135,3 @@ def masked_depth(depth: np.ndarray, mask: np.ndarray, encoding: str) -> tuple[np
     metres = depth.dtype == np.float32
     masked = np.where(mask > 0, depth, np.asarray(np.nan if metres else 0, depth.dtype))
     return masked, "32FC1" if metres else "mono16" if encoding == "mono16" else "16UC1"
-
-
-def salient_regions(
-    mask: np.ndarray, probability: np.ndarray, min_area: float
-) -> list[tuple[float, float, float, float, float]]:
-    """Connected regions of the mask, largest first.
-
-    Args:
-        mask: (H, W) uint8 0/255.
-        probability: (H, W) float32 in [0, 1].
-        min_area: smallest region, as a share of the image.
-
-    Returns:
-        (centre x, centre y, width, height, mean probability) of each; pixels.
-    """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    regions = []
-    for index in sorted(range(1, count), key=lambda i: -stats[i, cv2.CC_STAT_AREA]):
-        x, y, width, height, area = (int(value) for value in stats[index])
-        if area < min_area * mask.size:
-            break
-        window = (slice(y, y + height), slice(x, x + width))
-        score = float(probability[window][labels[window] == index].mean())
-        regions.append((x + width / 2, y + height / 2, float(width), float(height), score))
-    return regions
-
-
-def _detections(header: Any, regions: list[tuple[float, float, float, float, float]]) -> Any:
-    array = Detection2DArray(header=header)
-    for x, y, width, height, score in regions:
-        box = BoundingBox2D(size_x=width, size_y=height)
-        # vision_msgs 4 nests the centre's position, vision_msgs 3 does not.
-        centre = getattr(box.center, "position", box.center)
-        centre.x, centre.y = x, y
-        hypothesis = ObjectHypothesisWithPose()
-        hypothesis.hypothesis.class_id = SALIENT_CLASS
-        hypothesis.hypothesis.score = score
-        array.detections.append(Detection2D(header=header, bbox=box, results=[hypothesis]))
-    return array

@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_ros.names import DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
+from m4sam_ros.names import CAPTURE, DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
 from m4sam_ros.node.backends import Backend, load_backend
 from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
@@ -31,6 +31,7 @@ from m4sam_ros.runner import run_node
 WARM_UP_SIZE = (480, 640)
 _STOP_TIMEOUT_S = 60.0
 _EXIT_TIMEOUT_S = 0.2
+_CAPTURE_PATIENCE_S = 5.0
 # A model may be loading, which nothing can interrupt.
 LEAVE_AFTER_S = 0.8
 
@@ -65,6 +66,7 @@ class SaliencyNode(LifecycleNode):
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
         self.create_service(Trigger, RESET, self._on_reset)
         self.create_service(SetBool, ENABLE, self._on_enable)
+        self.create_service(Trigger, CAPTURE, self._on_capture)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -198,6 +200,16 @@ class SaliencyNode(LifecycleNode):
         response.message = "a new scene begins with the next frame"
         return response
 
+    def _on_capture(self, _request: Any, response: Any) -> Any:
+        session = self._session
+        if session is None:
+            response.success, response.message = False, f"nothing to capture, the node is {self.lifecycle_state}"
+            return response
+        answer = session.capture(_CAPTURE_PATIENCE_S)
+        response.success = answer is not None
+        response.message = answer or f"no frame within {_CAPTURE_PATIENCE_S:g} s; /diagnostics says what is missing"
+        return response
+
     def _on_enable(self, request: Any, response: Any) -> Any:
         (result,) = self.set_parameters([Parameter("enabled", value=bool(request.data))])
         response.success = result.successful
@@ -254,6 +266,9 @@ class SaliencyNode(LifecycleNode):
                 extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
         if self._backend is not None:
             extra["stream_memory_bytes"] = self._backend.memory_bytes
+        if self._outputs is not None:
+            extra |= self._outputs.objects.report()
+            problem = problem or self._outputs.objects.problem
         if self._last_result is not None:
             extra["scene_id"] = self._last_result.scene_id
             extra["memory_entries"] = self._last_result.memory_entries

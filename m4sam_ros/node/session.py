@@ -20,8 +20,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_core.rgbd.pairing import Pair
-from m4sam_ros.names import CAMERA_INFO, DEPTH, IGNORE_MASK, RGB
+from m4sam_ros.names import CAMERA_INFO, DEPTH, DEPTH_INFO, IGNORE_MASK, RGB
 from m4sam_ros.node.backends import Backend
+from m4sam_ros.node.capture import Capture
 from m4sam_ros.node.inputs import Arrived, CalibrationWatch, ImageInput
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
@@ -29,6 +30,8 @@ from m4sam_ros.node.sync import make_synchronizer
 from m4sam_ros.node.worker import Worker
 from m4sam_ros.qos import BEST_EFFORT, volatile
 from m4sam_ros.settings import NodeConfig
+
+_CAPTURE_POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class ActiveSession:
         self._pairing = threading.Lock()
         self._overtook: dict[str, int] = {}
         self._calibration = CalibrationWatch()
+        self._capture: Capture | None = None
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
         self.worker = Worker(self._process, self._on_worker_error)
@@ -91,6 +95,9 @@ class ActiveSession:
         self._ignored: np.ndarray | None = None
         self._ignore = node.create_subscription(Image, IGNORE_MASK, self._on_ignore_mask, volatile(1, BEST_EFFORT))
         self._info = node.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
+        self._depth_info = node.create_subscription(
+            CameraInfo, DEPTH_INFO, self._outputs.objects.depth.take, volatile(1, BEST_EFFORT)
+        )
 
     def reconfigure(self, cfg: NodeConfig) -> None:
         """Apply live settings.
@@ -105,6 +112,28 @@ class ActiveSession:
                 self.synchronizer = successor
         self._cfg = cfg
 
+    @property
+    def _awake(self) -> bool:
+        """Whether frames are of interest: always while enabled, else for a capture."""
+        return self._cfg.enabled or self._capture is not None
+
+    def capture(self, patience_s: float) -> str | None:
+        """Take the next pair, enabled or not, and publish everything of it once.
+
+        Called in the executor's thread, which meanwhile hands over images and nothing else.
+
+        Returns:
+            What to answer, None when no pair came in time.
+        """
+        capture = self._capture = Capture(time.monotonic())
+        while not capture.wait(_CAPTURE_POLL_S):
+            if time.monotonic() - capture.asked_at > patience_s:
+                self._capture = None
+                return None
+            with self._pairing:
+                self._hand_over(self._pair([*self.rgb.take_waiting(), *self.depth.take_waiting()]))
+        return capture.text
+
     def follow_publishers(self) -> None:
         """Adapt the inputs to publishers that came or went."""
         for image in (self.rgb, self.depth):
@@ -118,6 +147,7 @@ class ActiveSession:
         self.rgb.subscription.destroy()
         self.depth.subscription.destroy()
         self._node.destroy_subscription(self._info)
+        self._node.destroy_subscription(self._depth_info)
         self._node.destroy_subscription(self._ignore)
         with self._pairing:
             self._retire_synchronizer()
@@ -138,10 +168,13 @@ class ActiveSession:
             if not batch and first.base == RGB:
                 self._metrics.count("rgb")
                 self._metrics.drop("busy")
-            frames = self._pair([*batch, *self.rgb.take_waiting(), *self.depth.take_waiting()])
-            if frames:
-                displaced = self.worker.post(frames[-1])
-                self._metrics.drop("busy", len(frames) - 1 + displaced)
+            self._hand_over(self._pair([*batch, *self.rgb.take_waiting(), *self.depth.take_waiting()]))
+
+    def _hand_over(self, frames: list[Frame]) -> None:
+        """The newest to the worker."""
+        if frames:
+            displaced = self.worker.post(frames[-1])
+            self._metrics.drop("busy", len(frames) - 1 + displaced)
 
     def _pair(self, batch: list[Arrived]) -> list[Frame]:
         """The frames that these messages complete, oldest first."""
@@ -155,7 +188,7 @@ class ActiveSession:
 
     def _take_rgb(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
         self._metrics.count("rgb")
-        if not self._cfg.enabled:
+        if not self._awake:
             self._metrics.drop("disabled")
             return []
         try:
@@ -168,7 +201,7 @@ class ActiveSession:
 
     def _take_depth(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
         self._metrics.count("depth")
-        if not self._cfg.enabled:
+        if not self._awake:
             return []
         try:
             self.depth.check(arrived.msg)
@@ -178,6 +211,7 @@ class ActiveSession:
         return self.synchronizer.add_depth(_seconds(arrived.msg), arrived)
 
     def _on_info(self, msg: CameraInfo) -> None:
+        self._outputs.objects.colour.take(msg)
         if self._calibration.changed(msg):
             self._backend.reset("camera calibration changed")
 
@@ -207,6 +241,10 @@ class ActiveSession:
     def _process(self, frame: Frame) -> None:
         frame = self._newest(frame)
         started = time.monotonic()
+        capture = self._capture if self._capture is not None and frame.arrived >= self._capture.asked_at else None
+        if not self._cfg.enabled and capture is None:
+            self._metrics.drop("disabled")
+            return
         if 0 < self._cfg.max_frame_age_s < started - frame.arrived:
             self._metrics.drop("too_old")
             return
@@ -228,7 +266,10 @@ class ActiveSession:
             return
         if depth is not None and result.rgb_only:
             self._warn("depth_unusable", f"{self.depth.topic}: {result.depth_note}; going on from rgb alone")
-        self._outputs.publish(frame, rgb, depth, result)
+        self._outputs.publish(frame, rgb, depth, result, everything=capture is not None)
+        if capture is not None:
+            self._capture = None
+            capture.answer(frame.rgb_msg.header.stamp, self._outputs.objects.found)
         self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
         self._on_result(result)
 

@@ -15,7 +15,11 @@ NODE_MD = (Path(__file__).resolve().parents[2] / "docs" / "node.md").read_text()
 NAMESPACE, NAME = "/saliency", "m4sam"
 # What rclpy gives every node.
 BUILT_IN = {"/rosout", "/parameter_events", "/saliency/m4sam/transition_event"}
-OPTIONAL = {"/saliency/detections": "vision_msgs/msg/Detection2DArray"}
+OPTIONAL = {
+    "/saliency/detections": "vision_msgs/msg/Detection2DArray",
+    "/saliency/objects": "vision_msgs/msg/Detection3DArray",
+    "/saliency/label_info": "vision_msgs/msg/LabelInfo",
+}
 
 
 def rows(columns: int) -> list[list[str]]:
@@ -39,8 +43,8 @@ def test_topics_services_and_qos_are_as_documented(bench):
     documented = rows(5)
     inputs = {name: kind for direction, name, kind, *_ in documented if direction == "in"}
     outputs = {name: kind for direction, name, kind, *_ in documented if direction == "out"}
-    assert len(inputs) == 4
-    assert len(outputs) == 7
+    assert len(inputs) == 5
+    assert len(outputs) == 18
     bench.until(
         lambda: graph(bench.ros.get_subscriber_names_and_types_by_node(NAME, NAMESPACE)) == inputs,
         f"the node to subscribe to {inputs} and nothing else",

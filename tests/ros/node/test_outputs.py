@@ -45,19 +45,6 @@ def test_masked_depth_of_another_size():
     assert masked.sum() == 50 * 1500
 
 
-def test_salient_regions_largest_first():
-    from m4sam_ros.node.outputs import salient_regions
-
-    mask = square()
-    mask[30:34, 5:9] = 255
-    mask[0, 0] = 255
-    probability = np.where(mask > 0, 0.9, 0.1).astype(np.float32)
-    regions = salient_regions(mask, probability, min_area=0.005)
-    assert [region[:4] for region in regions] == [(40.0, 15.0, 20.0, 10.0), (7.0, 32.0, 4.0, 4.0)]
-    assert regions[0][4] == pytest.approx(0.9)
-    assert salient_regions(np.zeros_like(mask), probability, 0.0) == []
-
-
 @pytest.mark.needs_ros_install("vision_msgs")
 def test_detections_are_boxes_of_the_regions(bench):
     from vision_msgs.msg import Detection2DArray
