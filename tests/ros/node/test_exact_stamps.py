@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.ros.node.test_object_outputs import calibrate, header_of, kinds  # noqa: F401 (a fixture)
-from tests.ros.synchronisers import ApproximateTime, ExactTime
+from tests.ros.synchronisers import ApproximateTime, ExactTime, stamp_ns
 
 pytestmark = pytest.mark.ros
 
 BUNDLE = ("bundle/image", "bundle/depth", "bundle/mask", "bundle/camera_info")
+IN_SPACE = ("target", "points", "depth_background", *BUNDLE)
 RATE_HZ = 30.0
 
 
@@ -57,21 +58,33 @@ def test_every_output_of_every_frame_has_the_stamp_of_its_colour_image(bench, ki
     for name, messages in heard.items():
         headers = [header_of(message) for message in messages]
         stamped = [(header.stamp.sec, header.stamp.nanosec) for header in headers]
-        assert stamped == seen, name
+        if name in IN_SPACE:  # a frame without depth has none of these
+            assert len(stamped) > 0.8 * len(seen)
+            assert stamped == [stamp for stamp in seen if stamp in set(stamped)], name
+        else:
+            assert stamped == seen, name
         assert {header.frame_id for header in headers} == {camera.frame_id}, name
 
     # foundationpose_selector joins the four with ExactTime(20), nvblox with ApproximateTime(10), two of them twice;
     # semantic_segmentation_layer joins mask, confidence and points with TimeSynchronizer, which is exact.
-    exact = ExactTime(BUNDLE)
-    costmap = ExactTime(("mask", "confidence", "points"))
-    nvblox = ApproximateTime(BUNDLE)
-    for index in range(len(masks)):
-        for name in BUNDLE:
-            exact.add(name, heard[name][index])
-            nvblox.add(name, heard[name][index])
-        for name, messages in (("mask", masks), ("confidence", heard["confidence"]), ("points", heard["points"])):
-            costmap.add(name, messages[index])
-    for synchroniser in (exact, nvblox, costmap):
-        assert len(synchroniser.sets) == len(masks)
+    bundle = {name: heard[name] for name in BUNDLE}
+    costmap = {"mask": masks, "confidence": heard["confidence"], "points": heard["points"]}
+    for policy, topics, expected in (
+        (ExactTime, bundle, len(heard["bundle/image"])),
+        (ApproximateTime, bundle, len(heard["bundle/image"])),
+        (ExactTime, costmap, len(heard["points"])),
+    ):
+        assert len(joined(policy, topics)) == expected
     cloud = heard["points"][-1]
     assert (cloud.height, cloud.width) == (masks[-1].height, masks[-1].width)
+
+
+def joined(policy, topics):
+    """The sets that a policy makes of topics whose messages come frame by frame."""
+    synchroniser = policy(topics)
+    for _, name, message in sorted(
+        ((stamp_ns(message), name, message) for name, messages in topics.items() for message in messages),
+        key=lambda arrival: arrival[:2],
+    ):
+        synchroniser.add(name, message)
+    return synchroniser.sets
