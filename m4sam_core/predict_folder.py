@@ -6,9 +6,9 @@ output folder notes where scenes start; resuming replays the last, unfinished sc
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from m4sam_core.download import sha256_of
 from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_depth, read_rgb, write_png
+from m4sam_core.rgbd.clip_folder import images_by_stem, match_names
+from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
 
 JOURNAL = "predict.jsonl"
 _ABOUT_RUN = "run"  # the journal's first line
@@ -45,6 +47,7 @@ class FolderSummary:
         replayed: finished frames run again to rebuild the memory.
         rgb_only: written frames that had no usable depth.
         notes: why, with the number of frames.
+        flaws: what is odd about the files of the frames that were run, with the number of frames.
         scenes: scenes so far.
     """
 
@@ -54,17 +57,19 @@ class FolderSummary:
     replayed: int = 0
     rgb_only: int = 0
     scenes: int = 0
-    notes: dict[str, int] | None = None
+    notes: Counter[str] = field(default_factory=Counter)
+    flaws: Counter[str] = field(default_factory=Counter)
 
 
 def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
-    """Frames of a folder in the order of the numbers in their names, paired with depth by stem.
+    """Frames of a folder in the order of the numbers in their names, paired with depth by stem, or frame number.
 
     Raises:
         InputError: no such folder, no images, one stem twice, or a depth folder of other stems.
     """
-    rgb = _images_by_stem("RGB_DIR", rgb_dir)
-    depth = {} if depth_dir is None else _images_by_stem("DEPTH_DIR", depth_dir)
+    rgb = _images("RGB_DIR", rgb_dir, IMAGE_SUFFIXES)
+    depth = {} if depth_dir is None else _images("DEPTH_DIR", depth_dir, DEPTH_SUFFIXES)
+    match_names({"rgb": rgb, "depth": depth}, lambda *_: None)
     if depth and not rgb.keys() & depth.keys():
         raise InputError(
             f"{depth_dir}: expected depth images named like the rgb ones ({next(iter(rgb))}.png), "
@@ -80,6 +85,7 @@ def predict_folder(
     fps: float,
     *,
     model_file: Path,
+    depth_coding: DepthCoding = "plain",
     probability: bool = False,
     overwrite: bool = False,
     advance: Callable[[SaliencyResult | None], None] | None = None,
@@ -92,6 +98,7 @@ def predict_folder(
         out: folder for masks and journal; made if absent.
         fps: frames per second of the recording; sets the time stamps.
         model_file: the weights, noted in the journal by their SHA-256.
+        depth_coding: how distance stands in the depth files.
         probability: write 8-bit probability maps instead of masks of 0 and 255.
         overwrite: begin anew, whatever is in the folder.
         advance: called once per frame that is done, with its result or None when it was kept.
@@ -99,9 +106,9 @@ def predict_folder(
     Raises:
         InputError: the folder holds another run's masks, or a file cannot be read or written.
     """
-    about = _about_run(pipeline.cfg, model_file, fps, probability)
+    about = _about_run(pipeline.cfg, model_file, fps, probability, depth_coding)
     done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite)
-    summary = FolderSummary(len(frames), notes={})
+    summary = FolderSummary(len(frames))
     start = done[-1]["scene_start"] if done else 0
     first_scene = done[-1]["scene"] if done else 0
     if len(done) == len(frames):
@@ -113,7 +120,8 @@ def predict_folder(
     scene_start = start
     with Journal(out / JOURNAL, about, done) as journal:
         for index in range(start, len(frames)):
-            result = _run_frame(pipeline, frames[index], index / fps)
+            result, flaws = _run_frame(pipeline, frames[index], index / fps, depth_coding)
+            summary.flaws.update(flaws)
             if result.frame_index == 0:
                 scene_start = index
             if index < len(done):
@@ -137,44 +145,45 @@ def predict_folder(
     return summary
 
 
-def _run_frame(pipeline: SaliencyPipeline, frame: FramePaths, stamp_s: float) -> SaliencyResult:
-    depth = None if frame.depth is None else read_depth(frame.depth)
-    return pipeline.process(read_rgb(frame.rgb), depth, stamp_s)
+def _run_frame(
+    pipeline: SaliencyPipeline, frame: FramePaths, stamp_s: float, coding: DepthCoding
+) -> tuple[SaliencyResult, list[str]]:
+    """The result, and what is odd about the frame's files."""
+    flaws = []
+    if exif_orientation(frame.rgb) != 1:
+        flaws.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+    file = None if frame.depth is None else look_at_depth(frame.depth, coding)
+    if file is not None and file.flaw is not None:
+        flaws.append(file.flaw)
+    return pipeline.process(read_rgb(frame.rgb), None if file is None else file.depth, stamp_s), flaws
 
 
 def _count(summary: FolderSummary, result: SaliencyResult) -> None:
     summary.written += 1
-    if result.depth_note is not None and summary.notes is not None:
+    if result.depth_note is not None:
         summary.rgb_only += 1
-        summary.notes[result.depth_note] = summary.notes.get(result.depth_note, 0) + 1
+        summary.notes[result.depth_note] += 1
 
 
-def _images_by_stem(name: str, folder: Path) -> dict[str, Path]:
+def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{name}: expected a folder of images, got {folder}, which is not a folder; check the path")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.stem)):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise InputError(f"{path}: expected one image per stem, got {found[path.stem].name} too; remove one")
-            found[path.stem] = path
+    found = images_by_stem(folder, suffixes)
     if not found:
-        raise InputError(f"{name}: expected images ({', '.join(IMAGE_SUFFIXES)}) in {folder}, got none; check the path")
+        raise InputError(f"{name}: expected images ({', '.join(suffixes)}) in {folder}, got none; check the path")
     return found
 
 
-def _natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts frame 9 before frame 10; a text part sorts after a number."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
-
-
-def _about_run(cfg: PipelineConfig, model_file: Path, fps: float, probability: bool) -> dict[str, Any]:
+def _about_run(
+    cfg: PipelineConfig, model_file: Path, fps: float, probability: bool, coding: DepthCoding
+) -> dict[str, Any]:
     return {
         "kind": _ABOUT_RUN,
         "model": model_file.name,
         "sha256": sha256_of(model_file),
         "fps": fps,
         "probability": probability,
+        **({} if coding == "plain" else {"depth_coding": coding}),
         "settings": cfg.model_dump(exclude={"device", "threads"}),
     }
 

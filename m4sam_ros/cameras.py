@@ -70,7 +70,7 @@ class CameraPreset(Config):
     encodings: CameraEncodings = Field(description="What to expect on the topics.")
     depth_unit: Literal["millimetres", "metres"] = Field(description="Of the depth image.")
     image_transport: Literal["raw", "compressed"] = Field("raw", description="Of the colour image.")
-    depth_transport: Literal["raw", "compressedDepth"] = Field("raw", description="Of the depth image.")
+    depth_transport: Literal["raw", "compressed", "compressedDepth"] = Field("raw", description="Of the depth image.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="Parameters of the node, dotted names.")
 
     @model_validator(mode="after")

@@ -108,8 +108,10 @@ class NodeConfig(PipelineConfig):
     image_transport: Literal["raw", "compressed"] = Field(
         "raw", description="compressed subscribes to <rgb/image>/compressed."
     )
-    depth_transport: Literal["raw", "compressedDepth"] = Field(
-        "raw", description="compressedDepth subscribes to <depth/image>/compressedDepth."
+    depth_transport: Literal["raw", "compressed", "compressedDepth"] = Field(
+        "raw",
+        description="compressedDepth subscribes to <depth/image>/compressedDepth; compressed to "
+        "<depth/image>/compressed, which has to hold PNG (the Azure Kinect's default) or float TIFF.",
     )
     max_frame_age_s: float = Field(
         0.5, ge=0, le=60, description="A frame that waited longer since its arrival is dropped; 0 never. Seconds."

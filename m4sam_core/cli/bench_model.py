@@ -43,7 +43,7 @@ def command(
         raise ConfigError(f"--device: expected a device torch can reach, got {device!r}; m4sam doctor tells why")
     if threads:
         torch.set_num_threads(threads)
-    console = Console()
+    console = Console(markup=False)
     with console.status("building the model"):
         model = load_model(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
     ticks = iter(track(range(warmup + frames), description="frames", console=console, transient=True))

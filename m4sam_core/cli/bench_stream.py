@@ -37,7 +37,7 @@ def command(
         pipeline = SaliencyPipeline(build_model(ModelConfig.preset(model)), cfg)
     else:
         pipeline = SaliencyPipeline.from_name(model, cfg)
-    console = Console()
+    console = Console(markup=False)
     ticks = iter(track(range(frames), description="frames", console=console, transient=True))
     figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None))
     table = Table(title=f"{model}, {width}x{height}, {figures.scenes} scenes")

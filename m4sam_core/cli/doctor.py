@@ -41,7 +41,7 @@ def _print_table(findings: list[Check]) -> None:
         if finding.advice:
             cell.append(f"\n-> {finding.advice}", style=STYLES[finding.status])
         table.add_row(Text(finding.status, style=STYLES[finding.status]), finding.name, cell)
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     bad = [finding.name for finding in findings if finding.status == "fail"]
     console.print(f"\nNot working: {', '.join(bad)}" if bad else "\nReady.", style="bold red" if bad else "bold green")

@@ -21,17 +21,17 @@ def command(
     from m4sam_core.download import FILES, DownloadError, download, get_file, sha256_of
     from m4sam_core.model_files import cache_dir
 
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     target = folder or cache_dir()
     if show or name is None:
         table = Table("name", "licence", "here", "what")
         for row in FILES.values():
             table.add_row(row.name, row.licence, "yes" if (target / row.file).is_file() else "-", row.summary)
         console.print(table)
-        console.print(f"folder: {target}", markup=False)
+        console.print(f"folder: {target}")
         return
     row = get_file(name)
-    console.print(f"{row.summary}\nlicence: {row.licence} ({row.page})", markup=False)
+    console.print(f"{row.summary}\nlicence: {row.licence} ({row.page})")
     asked = bool(row.url) and not (target / row.file).is_file() and not accept_licence
     if asked and not typer.confirm(f"Do you accept the licence {row.licence}?"):
         raise DownloadError(f"{row.name}: expected the licence to be accepted, got no; nothing was fetched")

@@ -17,6 +17,10 @@ def command(
         None, min=0.1, max=1000, help="Frames per second of the recording; default: video.yaml beside RGB_DIR, else 15."
     ),
     overlay: Optional[Path] = typer.Option(None, help="Also write a video (.mp4, .avi) of masks over frames."),
+    depth_unit: Optional[float] = typer.Option(
+        None, min=1e-6, max=10, help="Metres per count of 16-bit depth; default: video.yaml beside RGB_DIR, else 0.001."
+    ),
+    depth_coding: str = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md."),
     probability: bool = typer.Option(False, "--probability", help="8-bit probability maps instead of 0/255 masks."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Begin anew instead of resuming."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
@@ -31,16 +35,22 @@ def command(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from m4sam_core.cli.choices import one_of
     from m4sam_core.config import PipelineConfig
     from m4sam_core.host.plain_yaml import parse_assignments
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
+    from m4sam_core.rgbd.clip_folder import DEFAULT_FPS
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.overlay_video import write_overlay_video
+    from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 
-    cfg = PipelineConfig.parse(parse_assignments([*settings, f"device={device}"]))
+    recorded = read_video_yaml(rgb_dir.parent / VIDEO_YAML)
+    unit = [f"depth.unit_m={depth_unit or recorded.depth_unit_m}"] if depth_unit or recorded.states_unit else []
+    cfg = PipelineConfig.parse(parse_assignments([*unit, *settings, f"device={device}"]))
     frames = list_frames(rgb_dir, depth_dir)
-    rate = fps or recorded_fps(rgb_dir.parent / "video.yaml") or 15.0
+    rate = fps or recorded.fps or DEFAULT_FPS
     model_file = resolve_model(model)
     pipeline = SaliencyPipeline.from_name(model_file, cfg)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -56,34 +66,17 @@ def command(
             out,
             rate,
             model_file=model_file,
+            depth_coding=one_of("depth_coding", depth_coding, DEPTH_CODINGS),
             probability=probability,
             overwrite=overwrite,
             advance=advance,
         )
     text = f"{out}: {summary.written} masks written, {summary.kept} kept, {summary.scenes} scene(s)"
     typer.echo(text + (f", {summary.replayed} frames replayed to resume" if summary.replayed else ""))
-    for note, count in (summary.notes or {}).items():
+    for flaw, count in summary.flaws.items():
+        typer.echo(f"  {count} frame(s): {flaw}")
+    for note, count in summary.notes.items():
         typer.echo(f"  {count} frame(s) from rgb alone: {note}")
     if overlay is not None:
         pairs = ((frame.rgb, out / f"{frame.stem}.png") for frame in frames)
         typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, rate)} frames")
-
-
-def recorded_fps(metadata: Path) -> float | None:
-    """The rate a recording's video.yaml states, if there is one."""
-    import yaml
-
-    from m4sam_core.errors import InputError
-
-    if not metadata.is_file():
-        return None
-    try:
-        values = yaml.safe_load(metadata.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{metadata}: expected YAML ({error}); mend it, or give --fps") from None
-    rate = values.get("fps") if isinstance(values, dict) else None
-    if rate is None:
-        return None
-    if not isinstance(rate, (int, float)) or not 0.1 <= rate <= 1000:
-        raise InputError(f"{metadata}: fps: expected 0.1 to 1000, got {rate!r}; mend it, or give --fps")
-    return float(rate)

@@ -1,115 +1,119 @@
-"""Files of a clip folder: which there are, when they are due, and their pixels."""
+"""A clip as folders of images: which frames there are, in what order, which depth belongs to which, and when."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
-import yaml
 
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
+from m4sam_core.rgbd.order import are_stamps, frame_number, natural_order
 
 DEFAULT_FPS = 15.0
 RGB_FOLDERS = ("rgb", "color", "colour", "image", "images")
 DEPTH_FOLDERS = ("depth", "syntheticdepth")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy")
-_NANOSECOND_STEM_DIGITS = 16
-_DEPTH_8BIT_FULL_SCALE_MM = 10_000
+
+Note = Callable[[Path, str, bool], None]
+"""Takes an irregular item's path, the reason, and whether it is used all the same."""
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file.
+def find_folder(clip: Path, names: Iterable[str]) -> Path | None:
+    """The first subfolder called one of `names`, in any case."""
+    found = {child.name.lower(): child for child in clip.iterdir() if child.is_dir()}
+    return next((found[name] for name in map(str.lower, names) if name in found), None)
+
+
+def clip_folder(clip: Path, names: tuple[str, ...]) -> Path:
+    """The same, where it has to be there.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: no such subfolder; the text lists those there are.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise InputError(f"{path}: expected an image, got a file that cannot be decoded; replace or remove it")
-    return np.ascontiguousarray(bgr[..., ::-1])
+    if not clip.is_dir():
+        raise InputError(f"source: expected a clip folder or a rosbag, got the file {clip}")
+    folder = find_folder(clip, names)
+    if folder is None:
+        inside = ", ".join(sorted(child.name.lower() for child in clip.iterdir() if child.is_dir())[:5]) or "no folder"
+        wanted = " or ".join(names[:2])
+        raise InputError(f"clip {clip}: expected a folder {wanted} in it, got {inside}; give the folder of one clip")
+    return folder
 
 
-def read_depth(path: Path, encoding: str = "auto") -> np.ndarray:
-    """(H, W) depth of a file: uint16 millimetres or float32 metres.
+def images_by_stem(
+    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, note: Note | None = None
+) -> dict[str, Path]:
+    """Stem to file, in the order of the frames.
 
     Args:
-        path: 16-bit or 8-bit grey image, float .tiff, or .npy.
-        encoding: "16UC1" and "32FC1" convert, "auto" keeps what the file has.
+        folder: of images.
+        suffixes: accepted ones, the preferred first.
+        note: takes files that are not used; None: hidden and other files are passed over, and two files of one stem
+            are an error.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: with `note` None, two files of one stem.
     """
-    raw = _load_npy(path) if path.suffix == ".npy" else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if raw is None:
-        raise InputError(f"{path}: expected a depth image, got a file that cannot be decoded; replace or remove it")
-    plane = raw if raw.ndim == 2 else raw[..., 0]
-    if plane.dtype == np.uint8:
-        plane = (plane.astype(np.uint32) * _DEPTH_8BIT_FULL_SCALE_MM // 255).astype(np.uint16)
-    elif plane.dtype == np.float64:
-        plane = plane.astype(np.float32)
-    if plane.dtype not in (np.uint16, np.float32):
-        raise InputError(f"{path}: expected 8-bit, 16-bit or float depth, got {plane.dtype}; convert it")
-    if encoding == "32FC1" and plane.dtype == np.uint16:
-        return np.where(plane > 0, plane / np.float32(1000), np.float32(np.nan))
-    if encoding == "16UC1" and plane.dtype == np.float32:
-        return np.clip(np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0) * 1000, 0, 65534).round().astype(np.uint16)
-    return np.ascontiguousarray(plane)
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (_preference(path, suffixes), path.name)):
+        if path.name.startswith(".") or path.name == "Thumbs.db":
+            reason = "hidden file"
+        elif not path.is_file() or path.suffix.lower() not in suffixes:
+            reason = "not an image"
+        elif path.stem in found:
+            reason = f"second file of the same frame: {found[path.stem].name} is used"
+            if note is None:
+                raise InputError(f"{path}: expected one image per stem, got {found[path.stem].name} too; remove one")
+        else:
+            found[path.stem] = path
+            continue
+        if note is not None:
+            note(path, reason, False)
+    return {stem: found[stem] for stem in sorted(found, key=natural_order)}
 
 
-def clip_images(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """Stem to file of the first subfolder called one of `names`, in any case."""
-    if not folder.is_dir():
-        raise InputError(f"source: expected a clip folder or a rosbag, got the file {folder}")
-    found = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
-    for name in names:
-        if name in found:
-            files = (file for file in found[name].iterdir() if not file.name.startswith("."))
-            return {file.stem: file for file in files if file.suffix.lower() in _SUFFIXES}
-    inside = ", ".join(sorted(found)[:5]) or "no folder"
-    raise InputError(
-        f"clip {folder}: expected a folder {' or '.join(names[:2])} in it, got {inside}; give the folder of one clip"
-    )
+def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
+    """Rename diverging stems to the rgb's where their frame number says so without doubt: 7 and 0007, f_7 and d_7.
 
-
-def video_settings(folder: Path) -> dict[str, Any]:
-    """`video.yaml` beside the images; empty without.
-
-    Raises:
-        InputError: it is not a YAML mapping.
+    Args:
+        files: stem to file by role; those of "rgb" keep their names, the others are changed in place.
+        note: takes what was matched.
     """
-    path = folder / "video.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected YAML, got {error}; mend or remove it") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: expected a mapping, got {type(settings).__name__}; mend or remove it")
-    return settings
+    lonely = {stem for stem in files["rgb"] if any(stem not in names for names in files.values())}
+    by_number = _unique_numbers(lonely)
+    for role, names in files.items():
+        if role == "rgb":
+            continue
+        strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
+        for number, stem in strangers.items():
+            target = by_number.get(number)
+            if target is not None and target not in names:
+                path = names.pop(stem)
+                names[target] = path
+                note(path, f"{role} name diverges, matched by frame number: {path.stem} -> {target}", True)
 
 
-def natural_order(stem: str) -> tuple[int, int, str]:
-    """Numbers by value and before names: 9 < 10 < a."""
-    return (0, int(stem), stem) if stem.isdecimal() else (1, 0, stem)
+def frame_offsets(stems: list[str], fps: float | None, stamped: bool = False) -> list[int]:
+    """Nanoseconds from the first frame: from `fps`, else from stems that are stamps, else at the default rate.
 
-
-def are_stamps(stems: list[str]) -> bool:
-    """Whether every stem is a time in nanoseconds."""
-    return all(stem.isdecimal() and len(stem) >= _NANOSECOND_STEM_DIGITS for stem in stems)
-
-
-def frame_offsets(stems: list[str], fps: float) -> list[int]:
-    """Nanoseconds from the first frame: from `fps`, else from stems that are stamps, else at the default rate."""
-    if not fps and are_stamps(stems):
+    Args:
+        stems: in order.
+        fps: frames per second; None or 0: not known.
+        stamped: the clip says that its stems are stamps.
+    """
+    if not fps and (are_stamps(stems) or (stamped and all(re.fullmatch(r"[0-9]+", stem) for stem in stems))):
         return [int(stem) - int(stems[0]) for stem in stems]
     return [round(index * 1e9 / (fps or DEFAULT_FPS)) for index in range(len(stems))]
 
 
-def _load_npy(path: Path) -> np.ndarray | None:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError):
-        return None
+def _unique_numbers(stems: Iterable[str]) -> dict[object, str]:
+    """Frame number to stem, for numbers that only one stem has."""
+    numbered = [(frame_number(stem), stem) for stem in stems]
+    tally = Counter(number for number, _ in numbered)
+    return {number: stem for number, stem in numbered if number is not None and tally[number] == 1}
+
+
+def _preference(path: Path, suffixes: tuple[str, ...]) -> int:
+    suffix = path.suffix.lower()
+    return suffixes.index(suffix) if suffix in suffixes else len(suffixes)

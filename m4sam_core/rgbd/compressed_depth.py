@@ -1,6 +1,6 @@
-"""Reading the `compressedDepth` transport; needs no ROS.
+"""Reading compressed depth: the `compressedDepth` transport, and lossless files over `compressed`; needs no ROS.
 
-A 12-byte header, then PNG or RVL, holding 16-bit depth or quantised inverse depth.
+`compressedDepth` is a 12-byte header, then PNG or RVL, holding 16-bit depth or quantised inverse depth.
 
 Layout, all little-endian:
 
@@ -26,6 +26,33 @@ from m4sam_core.errors import InputError
 HEADER_BYTES = 12
 _RVL_SIZE_BYTES = 8
 _MAX_PIXELS = 64 * 1024 * 1024
+
+
+def compressed_to_depth(msg: Any, topic: str = "depth/image") -> np.ndarray:
+    """Decode depth of either transport.
+
+    The plain `compressed` transport carries depth without loss as a 16-bit PNG (what the Azure Kinect's driver
+    publishes) or a float TIFF. JPEG would smear distances over the edges of things and is refused.
+
+    Returns:
+        (H, W): as `compressed_depth_to_numpy`.
+
+    Raises:
+        InputError: neither of them, or a damaged one.
+    """
+    if "compressedDepth" in str(msg.format):
+        return compressed_depth_to_numpy(msg, topic)
+    data = np.frombuffer(msg.data, np.uint8)
+    try:
+        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        stored = None
+    if stored is None or stored.ndim != 2 or stored.dtype not in (np.uint16, np.float32):
+        got = f"{data.size} unreadable bytes" if stored is None else f"{stored.shape} {stored.dtype}"
+        remedy = "publish the raw or the compressedDepth topic, or PNG over compressed"
+        raise InputError(f"{topic} data: expected 16-bit PNG or float TIFF depth, got {got}; {remedy}")
+    depth: np.ndarray = stored
+    return depth
 
 
 def compressed_depth_to_numpy(msg: Any, topic: str = "depth/image") -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.depth_values import has_reading
 
 Rgb = NDArray[np.uint8]
 
@@ -117,14 +118,14 @@ def color_depth(depth: NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.uin
     """A depth map as a picture: near is warm, far is cold, no reading is black.
 
     Args:
-        depth: (H, W), any unit; 0, NaN, infinities and 65535 count as no reading. Stretched between the frame's
+        depth: (H, W), any unit; what `has_reading` denies is black. Stretched between the frame's
             2nd and 98th percentile, so only the order within one picture means something.
 
     Returns:
         (H, W, 3) uint8, RGB.
     """
     values = depth.astype(np.float32)
-    valid = np.isfinite(values) & (values > 0) & (values != 65535)
+    valid = has_reading(depth)
     if not valid.any():
         return np.zeros((*depth.shape, 3), np.uint8)
     near, far = np.percentile(values[valid][:: max(1, valid.sum() // 20000)], (2, 98))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.config import DepthConfig
+from m4sam_core.rgbd.depth_values import fit_depth, has_reading, same_shape
 
-UINT16_INVALID = 65535  # the "no reading" mark of several drivers, besides 0
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
 _PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
 _LEAST_SPAN_M = 1e-3  # a flat map must not be stretched into noise
@@ -71,7 +71,7 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     problem = _unusable(depth, height, width)
     if problem is not None or depth is None:
         return without_depth(height, width, 0.0, problem or "no depth")
-    depth = depth.reshape(height, width)
+    depth = fit_depth(depth.reshape(depth.shape[:2]), height, width)
     near_m = far_m = float("nan")
     if depth.dtype == np.uint8:
         valid = depth > 0
@@ -98,7 +98,7 @@ def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None
     shape = depth.shape[:2] if depth.ndim == 3 and depth.shape[2] == 1 else depth.shape
     if len(shape) != 2:
         return f"depth: expected one channel (H, W), got shape {tuple(depth.shape)}"
-    if shape != (height, width):
+    if not same_shape((shape[0], shape[1]), (height, width)):
         return (
             f"depth: expected {width}x{height} as the rgb image, got {shape[1]}x{shape[0]}; "
             "turn on the driver's alignment of depth to colour"
@@ -112,12 +112,11 @@ def _metres(depth: NDArray[Any], cfg: DepthConfig) -> tuple[NDArray[np.float32],
     if depth.dtype == np.uint16:
         metres = depth.astype(np.float32)
         metres *= np.float32(cfg.unit_m)
-        valid = (depth != 0) & (depth != UINT16_INVALID) & (metres >= cfg.min_m)
-        return metres, valid
+        return metres, has_reading(depth) & (metres >= cfg.min_m)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes Inf, which is invalid
         metres = depth.astype(np.float32)
     with np.errstate(invalid="ignore"):
-        valid = np.isfinite(metres) & (metres > 0) & (metres >= cfg.min_m)
+        valid = has_reading(metres) & (metres >= cfg.min_m)
     if not valid.all():
         metres[~valid] = 0.0
     return metres, valid

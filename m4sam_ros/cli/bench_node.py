@@ -24,7 +24,7 @@ def command(
     from m4sam_core.host.files import write_json
     from m4sam_ros.bench.node import bench_node
 
-    console = Console()
+    console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_node(seconds, fps, on_step=status.update)
     result["machine"] = {

@@ -32,7 +32,7 @@ def command(
     from m4sam_core.host.files import write_json
     from m4sam_ros.bench.soak import soak
 
-    console = Console()
+    console = Console(markup=False)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"{frames} frames at {fps:g} Hz", total=1.0)
         result = soak(model, frames, fps, clip, period, lambda done: progress.update(bar, completed=done))

@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from m4sam_core.rgbd.compressed import compressed_to_rgb
-from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
+from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy, compressed_to_depth
 from m4sam_core.rgbd.encodings import check_depth_message, check_rgb_message, image_to_depth, image_to_rgb
 from m4sam_ros.names import DEPTH, RGB, transported
 from m4sam_ros.qos import MatchedSubscription
@@ -118,6 +118,7 @@ _READERS: dict[tuple[str, str], tuple[Any, Callable[[Any, str], None], Callable[
     (RGB, "raw"): (Image, check_rgb_message, image_to_rgb),
     (RGB, "compressed"): (CompressedImage, _nothing_to_check, compressed_to_rgb),
     (DEPTH, "raw"): (Image, check_depth_message, image_to_depth),
+    (DEPTH, "compressed"): (CompressedImage, _nothing_to_check, compressed_to_depth),
     (DEPTH, "compressedDepth"): (CompressedImage, _nothing_to_check, compressed_depth_to_numpy),
 }
 

@@ -24,7 +24,8 @@ from m4sam_core.host.files import write_text
 from m4sam_ros import names
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
-from m4sam_ros.player.sources import DEPTH, INFO, RGB, Item, open_source, ros_header
+from m4sam_ros.player.source import DEPTH, INFO, RGB, Item, ros_header
+from m4sam_ros.player.sources import open_source
 from m4sam_ros.qos import BEST_EFFORT, RELIABLE, volatile
 from m4sam_ros.runner import EXIT_FAILED, EXIT_OK, run_node
 
@@ -90,6 +91,8 @@ class Player(Node):
         self._stop = threading.Event()
         self._cfg = declare_fixed(self, PlayConfig)
         self._source = open_source(self._cfg)
+        for note in self._source.notes:
+            self.get_logger().warning(f"{self._cfg.source}: {note}")
         self._faults = Faults(self._cfg.faults)
         self._counts: Counter[str] = Counter()
         self._loops = 0

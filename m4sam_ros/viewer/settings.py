@@ -31,4 +31,4 @@ class ViewConfig(Config):
         "1GB", pattern=r"^\d+(MB|GB|%)$", description="The viewer forgets the oldest beyond this."
     )
     image_transport: Literal["raw", "compressed"] = Field("raw", description="Of rgb/image.")
-    depth_transport: Literal["raw", "compressedDepth"] = Field("raw", description="Of depth/image.")
+    depth_transport: Literal["raw", "compressed", "compressedDepth"] = Field("raw", description="Of depth/image.")

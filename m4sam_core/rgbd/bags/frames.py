@@ -11,29 +11,16 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.bags.source import BagMessage, BagSource, Topic, check_topic
+from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
+from m4sam_core.rgbd.bags.topics import TopicChoice
 from m4sam_core.rgbd.compressed import compressed_to_rgb
-from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy
-from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, image_to_depth, image_to_numpy, image_to_rgb
+from m4sam_core.rgbd.compressed_depth import compressed_to_depth
+from m4sam_core.rgbd.depth_values import doubtful_unit, same_shape
+from m4sam_core.rgbd.encodings import image_to_depth, image_to_numpy, image_to_rgb
+from m4sam_core.rgbd.masks import AUTO, MaskRule, encode_values, mixed_values, understand
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
 
-IMAGE, COMPRESSED, CAMERA_INFO = (
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
-    "sensor_msgs/msg/CameraInfo",
-)
 _NS = 1e-9
-_DERIVED_WORDS = ("mask", "overlay", "probability", "confidence", "infra", "/ir/", "left", "right")
-
-
-@dataclass(frozen=True)
-class TopicChoice:
-    """Which topics of a bag play which part; None where there is none."""
-
-    rgb: str
-    depth: str
-    mask: str | None = None
-    camera_info: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class BagFrame:
         stamp_ns: the rgb image's header stamp.
         log_ns: when the later of the two was recorded.
         rgb (H, W, 3): uint8.
-        depth (H, W): uint16 counts or float32 metres, as recorded.
+        depth (h, w): uint16 counts or float32 metres, as recorded; smaller than rgb when it was registered so.
         mask (H, W): uint8 0 or 255; None without one for this stamp.
         frame_id: the rgb image's coordinate frame.
         skew_s: depth stamp minus rgb stamp.
@@ -61,10 +48,11 @@ class BagFrame:
 
 @dataclass
 class Drops:
-    """What was left out of a bag, by reason, with the first few cases of each."""
+    """What was left out of a bag, by reason, with the first few cases of each; and what is odd but used."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, reason: str, detail: str = "", count: int = 1) -> None:
         """Count `count` cases of a reason."""
@@ -80,38 +68,12 @@ class Drops:
         return {reason: {"count": n, "examples": self.examples.get(reason, [])} for reason, n in self.counts.items()}
 
 
-def choose_topics(
-    source: BagSource, rgb: str | None = None, depth: str | None = None, mask: str | None = None
-) -> TopicChoice:
-    """The given topics, or the only plausible ones.
-
-    Args:
-        source: an open bag.
-        rgb: topic of the colour images; None: the one that looks like it.
-        depth: topic of the depth maps; None: the one that looks like it.
-        mask: topic of the masks; None: a mono8 topic called mask if there is one; "": none.
-
-    Raises:
-        InputError: a topic is missing, ambiguous, or no image topic; the text lists the bag's image topics.
-    """
-    topics = {t.name: t for t in source.topics if t.plain and t.msgtype in (IMAGE, COMPRESSED) and t.count > 0}
-    for given in (rgb, depth, mask):
-        if given and check_topic(given) not in topics:
-            raise InputError(f"{source.path}: expected images on {given}, got none; {_listing(source)}")
-    depth = depth or _only(source, "depth", [t for t in topics.values() if _looks_like_depth(source, t)])
-    taken = {depth, mask}
-    pictures = [t for t in topics.values() if t.name not in taken and _looks_like_rgb(source, t)]
-    rgb = rgb or _only(source, "rgb", _prefer_raw(pictures))
-    if mask is None:
-        named = [t.name for t in topics.values() if t.msgtype == IMAGE and t.name.rsplit("/", 1)[-1] == "mask"]
-        mask = named[0] if len(named) == 1 else None
-    infos = [t.name for t in source.topics if t.msgtype == CAMERA_INFO and t.count and t.plain]
-    beside = [name for name in infos if name.rsplit("/", 1)[0] == rgb.rsplit("/", 1)[0]]
-    return TopicChoice(rgb, depth, mask or None, beside[0] if beside else None)
-
-
 def read_frames(
-    source: BagSource, topics: TopicChoice, drops: Drops, tolerance_s: float | None = None
+    source: BagSource,
+    topics: TopicChoice,
+    drops: Drops,
+    tolerance_s: float | None = None,
+    rule: MaskRule = AUTO,
 ) -> Iterator[BagFrame]:
     """Paired frames in the order of their rgb stamps; what cannot be used is counted in `drops`.
 
@@ -122,8 +84,9 @@ def read_frames(
         topics: from `choose_topics`.
         drops: filled while reading.
         tolerance_s: largest stamp difference of a pair; None adapts to the frame rate as the node does.
+        rule: which values of the mask topic are salient.
     """
-    masks = _read_masks(source, topics.mask, drops) if topics.mask else {}
+    masks = _read_masks(source, topics.mask, drops, rule) if topics.mask else {}
     pairer: NearestStampPairer[BagMessage, BagMessage] = NearestStampPairer(
         tolerance_s=tolerance_s, capacity=60, missing_depth="drop", depth_wait_s=2.0
     )
@@ -167,12 +130,12 @@ def decode_rgb(message: BagMessage) -> np.ndarray:
 
 
 def decode_depth(message: BagMessage) -> np.ndarray:
-    """Depth (H, W) uint16 or float32 of an Image or compressedDepth message.
+    """Depth (H, W) uint16 or float32 of an Image, or of a CompressedImage without loss.
 
     Raises:
         InputError: damaged, or of an encoding that is no depth.
     """
-    decode = compressed_depth_to_numpy if message.msgtype == COMPRESSED else image_to_depth
+    decode = compressed_to_depth if message.msgtype == COMPRESSED else image_to_depth
     return decode(message.decoded, message.topic)
 
 
@@ -186,84 +149,67 @@ def _decoded(pair: Pair[BagMessage, BagMessage], masks: dict[int, bytes], drops:
     except InputError as error:
         drops.add("image cannot be decoded", f"{stamp_ns}: {error}")
         return
+    frame_id = str(pair.rgb.decoded.header.frame_id)
     if depth.shape != rgb.shape[:2]:
-        detail = f"{stamp_ns}: depth {depth.shape}, rgb {rgb.shape[:2]}; record the aligned depth topic"
-        drops.add("depth of another size than rgb", detail)
-        return
+        # Depth of the same view in fewer pixels is registered; depth of another frame is a camera beside this one.
+        registered = str(pair.depth.decoded.header.frame_id) in ("", frame_id)
+        if not registered or not same_shape(depth.shape[:2], rgb.shape[:2]):
+            detail = f"{stamp_ns}: depth {depth.shape}, rgb {rgb.shape[:2]}; record the aligned depth topic"
+            drops.add("depth of another size than rgb", detail)
+            return
+        drops.notes["depth of another size than rgb, resized when it is used"] += 1
+    if (doubt := doubtful_unit(depth)) is not None:
+        drops.notes[f"{doubt.split(':')[0]}; tell its unit with --depth-unit"] += 1
     mask = _unpacked(masks.get(stamp_ns))
-    if mask is not None and mask.shape != depth.shape:
+    if mask is not None and mask.shape != rgb.shape[:2]:
         drops.add("mask of another size than rgb", f"{stamp_ns}: mask {mask.shape}, rgb {rgb.shape[:2]}")
         mask = None
     log_ns = max(pair.rgb.log_ns, pair.depth.log_ns)
-    yield BagFrame(stamp_ns, log_ns, rgb, depth, mask, str(pair.rgb.decoded.header.frame_id), pair.skew_s)
+    yield BagFrame(stamp_ns, log_ns, rgb, depth, mask, frame_id, pair.skew_s)
 
 
-def _read_masks(source: BagSource, topic: str, drops: Drops) -> dict[int, bytes]:
+def _read_masks(source: BagSource, topic: str, drops: Drops, rule: MaskRule) -> dict[int, bytes]:
     """Every mask by stamp, as png bytes: a mask is recorded after its rgb image, and thousands must fit in memory."""
-    masks: dict[int, bytes] = {}
+    stored: dict[int, bytes] = {}
     for message in source.messages((topic,)):
         try:
-            grey = image_to_numpy(message.decoded, topic)
+            stored[message.stamp_ns] = encode_values(_mask_values(message))
         except InputError as error:
             drops.add("mask cannot be decoded", f"{message.stamp_ns}: {error}")
+    ids = mixed_values(map(_values, stored.values())) if rule == AUTO else None
+    if ids is not None:
+        listed = ", ".join(map(str, ids[:8]))
+        drops.add(f"mask of several class ids ({listed}), say which are salient with --mask-values", count=len(stored))
+        return {}
+    masks: dict[int, bytes] = {}
+    for stamp_ns, png in stored.items():
+        try:
+            read = understand(_values(png), rule, topic)
+        except InputError as error:
+            drops.add("mask cannot be understood", f"{stamp_ns}: {error}")
             continue
-        if grey.ndim != 2 or grey.dtype != np.uint8:
-            drops.add("mask is not mono8", f"{message.stamp_ns}: {message.decoded.encoding}")
-            continue
-        binary = np.where(grey > 127, np.uint8(255), np.uint8(0))
-        masks[message.stamp_ns] = cv2.imencode(".png", binary)[1].tobytes()
+        if read.note is not None:
+            drops.notes[read.note] += 1
+        masks[stamp_ns] = encode_values(read.mask)
     return masks
 
 
+def _mask_values(message: BagMessage) -> np.ndarray:
+    """What a mask message holds: a grey plane of 8 or 16 bit, or colours R, G, B."""
+    if message.msgtype == COMPRESSED:
+        return decode_rgb(message)
+    values = image_to_numpy(message.decoded, message.topic)
+    if values.ndim == 2 and values.dtype.kind == "f":
+        return (np.nan_to_num(values.astype(np.float32)).clip(0, 1) * 255).astype(np.uint8)
+    if values.ndim == 2 and not str(message.decoded.encoding).startswith(("bayer", "nv")):
+        return values.astype(values.dtype.newbyteorder("="))
+    return decode_rgb(message)
+
+
+def _values(png: bytes) -> np.ndarray:
+    stored = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED))
+    return stored[..., ::-1] if stored.ndim == 3 else stored
+
+
 def _unpacked(png: bytes | None) -> np.ndarray | None:
-    return None if png is None else np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE))
-
-
-def _first(source: BagSource, topic: Topic) -> BagMessage | None:
-    return next(source.messages((topic.name,)), None)
-
-
-def _looks_like_depth(source: BagSource, topic: Topic) -> bool:
-    if "depth" not in topic.name.lower() or any(word in topic.name.lower() for word in ("masked", "overlay")):
-        return False
-    first = _first(source, topic)
-    if first is None:
-        return False
-    if topic.msgtype == COMPRESSED:
-        return "compressedDepth" in str(first.decoded.format)
-    return first.decoded.encoding in DEPTH_ENCODINGS
-
-
-def _looks_like_rgb(source: BagSource, topic: Topic) -> bool:
-    if any(word in f"{topic.name.lower()}/" for word in ("depth", *_DERIVED_WORDS)):
-        return False
-    first = _first(source, topic)
-    if first is None:
-        return False
-    try:
-        decode_rgb(first)
-    except InputError:
-        return False
-    return True
-
-
-def _prefer_raw(topics: list[Topic]) -> list[Topic]:
-    """Leaves out `<topic>/compressed` where `<topic>` itself was recorded."""
-    raw = {topic.name for topic in topics if topic.msgtype == IMAGE}
-    return [t for t in topics if t.msgtype == IMAGE or t.name.removesuffix("/compressed") not in raw]
-
-
-def _only(source: BagSource, role: str, topics: list[Topic]) -> str:
-    candidates = _prefer_raw(topics)
-    aligned = [topic for topic in candidates if "aligned" in topic.name or "registered" in topic.name]
-    candidates = aligned if len(aligned) == 1 else candidates
-    if len(candidates) == 1:
-        return candidates[0].name
-    names = ", ".join(topic.name for topic in candidates) or "none"
-    option = f"give --{role}-topic"
-    raise InputError(f"{source.path}: expected one {role} topic, got {names}; {option}. {_listing(source)}")
-
-
-def _listing(source: BagSource) -> str:
-    names = [f"{t.name} ({t.count})" for t in source.topics if t.msgtype in (IMAGE, COMPRESSED)]
-    return f"image topics of the bag: {', '.join(names) or 'none'}"
+    return None if png is None else _values(png)

@@ -1,4 +1,4 @@
-"""Readable copies of truncated bag storage files: everything before the cut, nothing invented."""
+"""Readable copies of truncated sqlite3 files: everything before the cut, nothing invented."""
 
 from __future__ import annotations
 
@@ -10,73 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-_MCAP_MAGIC = b"\x89MCAP0\r\n"
-_MCAP_DATA_END, _MCAP_FOOTER, _MCAP_CHUNK = 0x0F, 0x02, 0x06
-_RECORD_HEAD = struct.Struct("<BQ")  # opcode, length
-_CHUNK_HEAD = struct.Struct("<QQQII")  # start, end, size, CRC, length of the compression's name
 _SQLITE_HEADER_BYTES = 100
 _FILLS = (b"\x00", b"\xff")
 
 
-def salvage(file: Path, copy: Path) -> bool:
-    """Write a readable file with everything before the damage; False when there is nothing."""
-    return _salvage_mcap(file, copy) if file.suffix == ".mcap" else _salvage_sqlite(file, copy)
+def salvage_sqlite(file: Path, copy: Path) -> bool:
+    """Write a copy with the rows in the order they were written, up to the first that reaches beyond the cut.
 
-
-def _salvage_mcap(file: Path, copy: Path) -> bool:
-    """Whole records up to the cut, then an end of data and a footer without summary (https://mcap.dev/spec)."""
-    size = file.stat().st_size
-    with file.open("rb") as source, copy.open("wb") as target:
-        if source.read(len(_MCAP_MAGIC)) != _MCAP_MAGIC:
-            return False
-        target.write(_MCAP_MAGIC)
-        kept = 0
-        while len(head := source.read(_RECORD_HEAD.size)) == _RECORD_HEAD.size:
-            opcode, length = _RECORD_HEAD.unpack(head)
-            if opcode in (_MCAP_DATA_END, _MCAP_FOOTER):
-                break
-            if source.tell() + length > size:
-                kept += _unpack_cut_chunk(source, target, size) if opcode == _MCAP_CHUNK else 0
-                break
-            target.write(head)
-            shutil.copyfileobj(_Limited(source, length), target)
-            kept += 1
-        target.write(_RECORD_HEAD.pack(_MCAP_DATA_END, 4) + bytes(4))
-        target.write(_RECORD_HEAD.pack(_MCAP_FOOTER, 20) + bytes(20) + _MCAP_MAGIC)
-    return kept > 1
-
-
-def _unpack_cut_chunk(source: Any, target: Any, size: int) -> int:
-    """Whole records inside an uncompressed chunk that ends early; they may as well stand outside of chunks."""
-    header = source.read(_CHUNK_HEAD.size)
-    if len(header) < _CHUNK_HEAD.size or _CHUNK_HEAD.unpack(header)[-1] != 0:
-        return 0  # compressed: its beginning cannot be unpacked reliably
-    source.read(8)
-    kept = 0
-    while len(head := source.read(_RECORD_HEAD.size)) == _RECORD_HEAD.size:
-        length = _RECORD_HEAD.unpack(head)[1]
-        if source.tell() + length > size:
-            break
-        target.write(head)
-        shutil.copyfileobj(_Limited(source, length), target)
-        kept += 1
-    return kept
-
-
-class _Limited:
-    """The next `size` bytes of a file."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file, self._left = file, size
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _salvage_sqlite(file: Path, copy: Path) -> bool:
-    """Rows in the order they were written, up to the first that reaches beyond the cut.
+    False when there is none.
 
     SQLite reads nothing of a file that is shorter than its header says, so the missing pages are made up, twice and
     differently: a row that reads the same in both copies does not depend on them.

@@ -1,20 +1,40 @@
-"""Reading rosbags: rosbag2 (sqlite3, mcap, with or without metadata.yaml) and ROS 1, damaged ones as far as they go."""
+"""The one reader of rosbags: rosbag2 (sqlite3, mcap, compressed or not, with or without metadata.yaml) and ROS 1.
+
+Only images and calibrations are ever decoded, whose layout is the same in every distribution. Other types, and what a
+recorder wrote about them, cannot keep a bag from being read.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 import re
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from m4sam_core.errors import InputError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.optional import require
-from m4sam_core.rgbd.bags.salvage import salvage, sqlite_is_short
+from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.bags.mcap import McapFile
+from m4sam_core.rgbd.bags.ros1 import Ros1File
+from m4sam_core.rgbd.bags.sqlite import SqliteFile
+from m4sam_core.rgbd.bags.storage import Channel, Coding, Storage, text_of, unpack_file
+from m4sam_core.rgbd.order import natural_order
 
+IMAGE, COMPRESSED, CAMERA_INFO = (
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+    "sensor_msgs/msg/CameraInfo",
+)
+KNOWN_TYPES = (IMAGE, COMPRESSED, CAMERA_INFO)
 STORAGE_SUFFIXES = (".mcap", ".db3")
+_PACKED = ".zstd"
+_METADATA = "metadata.yaml"
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -24,7 +44,7 @@ class Topic:
 
     Attributes:
         name: as recorded.
-        msgtype: e.g. "sensor_msgs/msg/Image".
+        msgtype: e.g. "sensor_msgs/msg/Image"; "several types" when it changes.
         count: messages.
         plain: the name is a legal ROS name; others are never used.
     """
@@ -54,6 +74,26 @@ class BagMessage:
         return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec) or self.log_ns
 
 
+def as_cdr(channel: Channel, raw: bytes) -> bytes:
+    """A message as ROS 2 has it on the wire.
+
+    Args:
+        channel: its channel; one that is not ROS 2's own must be of `KNOWN_TYPES`.
+        raw: as stored.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    if channel.coding != "ros1":
+        return raw
+    store = _types("cdr")
+    try:
+        message = _decode("ros1", raw, channel.msgtype)
+        return bytes(store.serialize_cdr(_renewed(message, channel.msgtype, store), channel.msgtype))
+    except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
+        raise InputError(f"{channel.topic}: expected a whole message, got {text_of(error)}; it is damaged") from None
+
+
 def find_bags(paths: Collection[Path]) -> list[Path]:
     """Bags among the given files and folders, folders searched to any depth.
 
@@ -64,26 +104,28 @@ def find_bags(paths: Collection[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: expected a bag or a folder of bags, got nothing there; check the path")
-        found += [path] if _is_bag(path) else sorted(_search(path)) if path.is_dir() else []
+        by_name = sorted(_search(path), key=lambda bag: natural_order(str(bag))) if path.is_dir() else []
+        found += [path] if is_bag(path) else by_name
     if not found:
         where = ", ".join(map(str, paths))
         raise InputError(f"{where}: expected bags (.bag, .mcap, .db3 or a rosbag2 folder), got none")
     return list(dict.fromkeys(found))
 
 
-def _is_bag(path: Path) -> bool:
+def is_bag(path: Path) -> bool:
+    """Whether a file or folder is one recording."""
     if path.is_dir():
-        stored = [file.stem for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES]
+        stored = [_storage_stem(file) for file in path.iterdir() if _storage_suffix(file)]
         numbered = re.compile(rf"{re.escape(path.name)}(_\d+)?")
-        return (path / "metadata.yaml").is_file() or (bool(stored) and all(map(numbered.fullmatch, stored)))
-    return path.suffix in (".bag", *STORAGE_SUFFIXES)
+        return (path / _METADATA).is_file() or (bool(stored) and all(map(numbered.fullmatch, stored)))
+    return path.suffix == ".bag" or bool(_storage_suffix(path))
 
 
 def _search(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
-        if _is_bag(path):
+        if is_bag(path):
             yield path
         elif path.is_dir():
             yield from _search(path)
@@ -94,7 +136,7 @@ class BagSource:
 
     Attributes:
         path: the bag.
-        damage: what was wrong with it, one line each; messages before the damage are still read.
+        damage: what was wrong with it, one line each; what is whole is read all the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,14 +146,20 @@ class BagSource:
             ConfigError: the `rosbags` package is missing.
             InputError: not a bag, or nothing of it can be read.
         """
+        _types("cdr")  # the package is there
         self.path = path
         self.damage: list[str] = []
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="m4sam_bag_")
+        self._storages: list[Storage] = []
         try:
-            self._reader = self._open([path])
-        except InputError as error:
-            self.damage.append(str(error))
-            self._reader = self._open_salvaged()
+            refused = [reason for file in self._files() if (reason := self._open(file)) is not None]
+            if not self._storages:
+                why = refused[0] if refused else "no storage file (.mcap, .db3) in it"
+                raise InputError(f"{path}: expected a rosbag, got {why}; nothing of it could be saved")
+            self.damage += refused
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> BagSource:
         return self
@@ -123,108 +171,117 @@ class BagSource:
 
     def close(self) -> None:
         """Close the bag and remove temporary copies."""
-        self._reader.close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        for storage in self._storages:
+            storage.close()
+        self._scratch.cleanup()
 
     @property
     def is_ros1(self) -> bool:
         """A ROS 1 bag."""
-        return not self._reader.is2
+        return any(isinstance(storage, Ros1File) for storage in self._storages)
 
     @property
-    def typestore(self) -> Any:
-        """The message types of this bag (`rosbags`)."""
-        return self._reader.typestore
+    def end_ns(self) -> int:
+        """Time of recording of the last message, of any topic."""
+        return max(storage.end_ns for storage in self._storages)
 
     @property
-    def connections(self) -> list[Any]:
-        """Connections of the bag (`rosbags`), for copying."""
-        return list(self._reader.connections)
+    def channels(self) -> list[Channel]:
+        """Every channel of every file."""
+        return [channel for storage in self._storages for channel in storage.channels]
 
     @property
     def topics(self) -> list[Topic]:
         """Every topic, by name."""
+        by_name: dict[str, list[Channel]] = {}
+        for channel in self.channels:
+            by_name.setdefault(channel.topic, []).append(channel)
         return [
-            Topic(name, info.msgtype or "several types", info.msgcount, is_topic_name(name))
-            for name, info in sorted(self._reader.topics.items())
+            Topic(name, _common_type(channels), sum(c.count for c in channels), is_topic_name(name))
+            for name, channels in sorted(by_name.items())
         ]
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Messages of some topics in the order they were recorded, up to the damage if there is any.
+        """Images and calibrations of some topics in the order they were recorded.
 
         Damage is noted in `damage`; a message that cannot be deserialised is noted and left out.
         """
-        wanted = [connection for connection in self._reader.connections if connection.topic in topics]
-        if not wanted:
-            return
-        for connection, log_ns, raw in self.raw_messages(wanted):
-            try:
-                decoded = self._reader.deserialize(raw, connection.msgtype)
-            except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
-                self.damage.append(f"{connection.topic} at {log_ns}: message cannot be decoded ({error})")
+        for channel, log_ns, raw in self.raw_messages(topics):
+            if channel.msgtype not in KNOWN_TYPES:
                 continue
-            yield BagMessage(connection.topic, connection.msgtype, log_ns, bytes(raw), decoded)
-
-    def raw_messages(self, connections: Collection[Any] = ()) -> Iterator[tuple[Any, int, bytes]]:
-        """(connection, log time in ns, serialised message), up to the damage if there is any."""
-        stream = self._reader.messages(connections=connections)
-        while True:
+            coding: Coding = "ros1" if channel.coding == "ros1" else "cdr"
             try:
-                item = next(stream)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the reader raise)
-                self.damage.append(f"reading stopped: {_text(error)}")
-                return
-            yield item
+                decoded = _decode(coding, raw, channel.msgtype)
+            except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
+                self.damage.append(f"{channel.topic} at {log_ns}: message cannot be decoded ({text_of(error)})")
+                continue
+            yield BagMessage(channel.topic, channel.msgtype, log_ns, raw, decoded)
+
+    def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[Channel, int, bytes]]:
+        """(channel, log time in ns, serialised message) of some or all topics in the order they were recorded."""
+        streams = []
+        for storage in self._storages:
+            wanted = [c for c in storage.channels if topics is None or c.topic in topics]
+            if wanted:
+                streams.append(storage.messages(wanted))
+        yield from streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda item: item[1])
 
     # -------------------------------------------------------------------------------------- opening
 
-    def _open(self, paths: list[Path]) -> Any:
-        require("rosbags", "bags")
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
+    def _files(self) -> list[Path]:
+        """The bag's storage files, in order; what metadata.yaml says otherwise is noted."""
+        if not self.path.is_dir():
+            return [self.path]
+        stored = {file.name: file for file in self.path.iterdir() if _storage_suffix(file)}
+        by_number = [stored[name] for name in sorted(stored, key=lambda name: natural_order(name.split(".")[0]))]
+        listed = self._listed()
+        if listed is None:
+            return by_number
+        found = [stored.get(name) or stored.get(name.removesuffix(_PACKED)) for name in listed]
+        absent = [name for name, file in zip(listed, found, strict=True) if file is None]
+        if absent:
+            self.damage.append(f"{_METADATA}: {', '.join(absent)} of this bag are missing")
+        files = [file for file in found if file is not None]
+        if not files:
+            return by_number
+        extra = [file.name for file in by_number if file not in files]
+        if extra:
+            self.damage.append(f"{', '.join(extra)}: not listed in {_METADATA}, left out")
+        return files
 
-        for file in (p for path in paths for p in ([*path.glob("*.db3")] if path.is_dir() else [path])):
-            if file.suffix == ".db3" and sqlite_is_short(file):
-                raise InputError(f"{file}: expected a whole database, got a truncated one")
+    def _listed(self) -> list[str] | None:
+        """File names by metadata.yaml; None, with a note, when it does not tell."""
+        path = self.path / _METADATA
+        if not path.is_file():
+            self.damage.append(f"no {_METADATA}; the recorder was stopped hard, its files are read one by one")
+            return None
         try:
-            if paths[0].is_dir() and not (paths[0] / "metadata.yaml").is_file():
-                raise InputError(
-                    f"{paths[0]}: no metadata.yaml; the recorder was stopped hard, its files are read one by one"
-                )
-            reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-            reader.open()
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 (a damaged file makes it raise anything)
-            raise InputError(f"{paths[0]}: expected a readable bag, got {_text(error)}") from None
-        return reader
+            information = load_yaml(path)["rosbag2_bagfile_information"]
+            return [Path(str(name)).name for name in information["relative_file_paths"]]
+        except (ConfigError, KeyError, TypeError) as error:
+            self.damage.append(f"{_METADATA} cannot be read, the files are read one by one ({text_of(error)})")
+            return None
 
-    def _open_salvaged(self) -> Any:
-        """What can be read of a bag without metadata, or with truncated storage files."""
-        if self.path.suffix == ".bag":
-            raise InputError(f"{self.damage[0]}; repair it with `rosbag reindex`")
-        inside = self.path.iterdir() if self.path.is_dir() else [self.path]
-        files = sorted(path for path in inside if path.suffix in STORAGE_SUFFIXES)
-        self._scratch = tempfile.TemporaryDirectory(prefix="m4sam_bag_")
-        sound = []
-        for file in files:
-            try:
-                self._open([file]).close()
-                sound.append(file)
-            except InputError:
-                copy = Path(self._scratch.name) / file.name
-                if salvage(file, copy):
-                    sound.append(copy)
-                    self.damage.append(f"{file.name}: truncated; the messages before the cut are used")
-                else:
-                    self.damage.append(f"{file.name}: nothing readable")
-        if not sound:
-            self._scratch.cleanup()
-            raise InputError(f"{self.damage[0]}; nothing of it could be saved")
-        return self._open(sound)
+    def _open(self, file: Path) -> str | None:
+        """Open one storage file; why it cannot be used, else None."""
+        scratch = Path(self._scratch.name)
+        try:
+            if file.suffix == _PACKED:
+                unpacked = scratch / file.stem
+                if not unpack_file(file, unpacked):
+                    self.damage.append(f"{file.name}: its zstd data ends early; the messages before the cut are used")
+                file = unpacked
+            storage: Storage
+            if file.suffix == ".bag":
+                storage = Ros1File(file, self.damage)
+            elif file.suffix == ".mcap":
+                storage = McapFile(file, self.damage)
+            else:
+                storage = SqliteFile(file, self.damage, scratch)
+        except (InputError, OSError, ValueError) as error:
+            return text_of(error)
+        self._storages.append(storage)
+        return None
 
 
 def is_topic_name(name: str) -> bool:
@@ -243,5 +300,45 @@ def check_topic(name: str) -> str:
     return name
 
 
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _storage_suffix(path: Path) -> str:
+    """A storage file's own suffix, ".mcap" or ".db3", packed or not; "" of another file."""
+    suffix = Path(path.stem).suffix if path.suffix == _PACKED else path.suffix
+    return suffix if suffix in STORAGE_SUFFIXES and not path.name.startswith(".") else ""
+
+
+def _storage_stem(path: Path) -> str:
+    return path.name.removesuffix(_PACKED).removesuffix(_storage_suffix(path))
+
+
+def _common_type(channels: list[Channel]) -> str:
+    types = {channel.msgtype for channel in channels}
+    return types.pop() or "unknown" if len(types) == 1 else "several types"
+
+
+def _decode(coding: Coding, raw: bytes, msgtype: str) -> Any:
+    store = _types(coding)
+    return store.deserialize_ros1(raw, msgtype) if coding == "ros1" else store.deserialize_cdr(raw, msgtype)
+
+
+@cache
+def _types(coding: Coding) -> Any:
+    """The message types of `rosbags`.
+
+    Raises:
+        ConfigError: the package is missing.
+    """
+    require("rosbags", "bags")
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.ROS1_NOETIC if coding == "ros1" else Stores.ROS2_HUMBLE)
+
+
+def _renewed(message: Any, name: str, store: Any) -> Any:
+    """The same message of the store's own class, field by field: ROS 1's D, K, R, P become lower case, seq goes."""
+    kind = store.types[name]
+    values = {}
+    for part in dataclasses.fields(kind):
+        value = getattr(message, part.name) if hasattr(message, part.name) else getattr(message, part.name.upper())
+        inner = getattr(value, "__msgtype__", None)
+        values[part.name] = _renewed(value, inner, store) if inner else value
+    return kind(**values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -11,10 +11,13 @@ import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.optional import require
+from m4sam_core.rgbd.bags.storage import Channel
 from m4sam_core.rgbd.encodings import ENCODINGS
 
 Storage = Literal["mcap", "sqlite3"]
 STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
+_RULE = "=" * 80 + "\n"
+_IDL = f"{_RULE}IDL: "
 _METADATA_VERSION: Literal[8] = 8  # the last one with QoS profiles in the form older distributions parse
 
 
@@ -50,6 +53,7 @@ class ImageBagWriter:
         self._writer = Writer(path, version=_METADATA_VERSION, storage_plugin=plugin)
         self._writer.open()
         self._connections: dict[str, Any] = {}
+        self._copied: dict[tuple[str, str, str], Any] = {}
 
     def __enter__(self) -> ImageBagWriter:
         return self
@@ -59,17 +63,48 @@ class ImageBagWriter:
     ) -> None:
         self._writer.close()
 
-    def copy_connection(self, connection: Any) -> Any:
-        """A connection like one of another bag; topics keep their name, type and definition."""
-        definition = connection.msgdef.data or None
-        return self._writer.add_connection(
-            connection.topic,
-            connection.msgtype,
-            typestore=None if definition and connection.digest else self._types,
-            msgdef=definition if connection.digest else None,
-            rihs01=connection.digest or None,
-            offered_qos_profiles=getattr(connection.ext, "offered_qos_profiles", ()),
-        )
+    def copy_channel(self, channel: Channel) -> Any:
+        """A connection like a channel of another bag; name, type, definition and profiles are kept.
+
+        A type that neither the bag nor this tool knows the definition of is copied without one.
+
+        Raises:
+            InputError: the channel cannot be part of a rosbag2 file.
+        """
+        if channel.coding not in ("cdr", "ros1") or not channel.msgtype:
+            got = f"{channel.coding or 'nothing'} of type {channel.msgtype or 'unknown'}"
+            raise InputError(f"{channel.topic}: expected CDR messages, got {got}; left out")
+        definition, digest = self._definition(channel)
+        key = (channel.topic, channel.msgtype, str(channel.qos))
+        if key not in self._copied:
+            self._copied[key] = self._writer.add_connection(
+                channel.topic,
+                channel.msgtype,
+                msgdef=definition,
+                rihs01=digest,
+                offered_qos_profiles=channel.qos,
+            )
+        return self._copied[key]
+
+    def _definition(self, channel: Channel) -> tuple[str, str]:
+        """Text and hash of a type: the bag's, if they make sense, else this tool's, else those of an empty message."""
+        if channel.msgtype in self._types.types:
+            text, _ = self._types.generate_msgdef(channel.msgtype, ros_version=2)
+            return text, self._types.hash_rihs01(channel.msgtype)
+        from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+        for text in (channel.definition, ""):
+            store = get_typestore(Stores.EMPTY)
+            try:
+                if text.startswith(_IDL):
+                    for part in text.split(_RULE)[1:]:
+                        store.register(get_types_from_idl(part.partition("\n")[2]))
+                else:
+                    store.register(get_types_from_msg(text, channel.msgtype))
+                return text, store.hash_rihs01(channel.msgtype)
+            except Exception:  # noqa: BLE001 (a foreign definition makes the parser raise anything)
+                continue
+        raise InputError(f"{channel.topic}: expected a type name as in pkg/msg/Type, got {channel.msgtype!r}; left out")
 
     def copy(self, connection: Any, log_ns: int, raw: bytes) -> None:
         """Write a serialised message as it is."""
@@ -110,7 +145,7 @@ class ImageBagWriter:
         )
         self._write(topic, "sensor_msgs/msg/Image", message, stamp_ns if log_ns is None else log_ns)
 
-    def write_camera_info(self, topic: str, intrinsics: dict[str, Any], stamp_ns: int, frame_id: str) -> None:
+    def write_camera_info(self, topic: str, intrinsics: Mapping[str, Any], stamp_ns: int, frame_id: str) -> None:
         """Write one sensor_msgs/CameraInfo from the `intrinsics` of a video.yaml."""
         types = self._types.types
         k = _numbers(intrinsics.get("k"), 9)

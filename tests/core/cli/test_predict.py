@@ -80,7 +80,7 @@ def test_masks_are_those_of_the_pipeline(recording, model_file, tmp_path):
     pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu"))
     written = masks(tmp_path)
     for index, frame in enumerate(list_frames(recording / "rgb", recording / "depth")):
-        result = predict_folder._run_frame(pipeline, frame, index / 10)
+        result, _ = predict_folder._run_frame(pipeline, frame, index / 10, "plain")
         np.testing.assert_array_equal(written[index], np.round(result.probability * 255).astype(np.uint8))
     assert len({mask.tobytes() for mask in written.values()}) == FRAMES
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.clip_folder import read_depth
+from m4sam_core.rgbd.depth_files import read_depth
 from m4sam_ros.player.player import Faults
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
-from m4sam_ros.player.sources import DEPTH, INFO, RGB, open_source
+from m4sam_ros.player.source import DEPTH, INFO, RGB
+from m4sam_ros.player.sources import open_source
 
 pytestmark = pytest.mark.ros
 
@@ -113,24 +114,36 @@ def test_intrinsics_of_the_clip_and_the_ideal_pinhole(tmp_path):
 
 
 def test_depth_files_of_every_kind(tmp_path):
-    cv2.imwrite(str(tmp_path / "eight.png"), np.array([[0, 255]], np.uint8))
-    assert read_depth(tmp_path / "eight.png").tolist() == [[0, 10_000]]
-    np.save(tmp_path / "metres.npy", np.array([[0.5, np.nan]]))
-    assert read_depth(tmp_path / "metres.npy").dtype == np.float32
-    assert read_depth(tmp_path / "metres.npy", "16UC1").tolist() == [[500, 0]]
-    cv2.imwrite(str(tmp_path / "metres.tiff"), np.array([[1.25, 2.5]], np.float32))
-    assert read_depth(tmp_path / "metres.tiff").tolist() == [[1.25, 2.5]]
-    cv2.imwrite(str(tmp_path / "mm.png"), np.array([[0, 1500]], np.uint16))
-    metres = read_depth(tmp_path / "mm.png", "32FC1")
-    assert np.isnan(metres[0, 0])
-    assert metres[0, 1] == np.float32(1.5)
+    write_clip(tmp_path, ["eight", "metres", "tiff", "counts"])
+    for path in (tmp_path / "depth").iterdir():
+        path.unlink()
+    cv2.imwrite(str(tmp_path / "depth/eight.png"), np.array([[0, 1, 255]], np.uint8))
+    np.save(tmp_path / "depth/metres.npy", np.array([[0.5, np.nan]]))
+    cv2.imwrite(str(tmp_path / "depth/tiff.tiff"), np.array([[1.25, 2.5]], np.float32))
+    cv2.imwrite(str(tmp_path / "depth/counts.png"), np.array([[0, 65535, 10_000]], np.uint16))
+    (tmp_path / "video.yaml").write_text("depth_unit_m: 0.0002\n")
+
+    def played(**settings):
+        source = opened(tmp_path, **settings)
+        messages = {item.key: source.message(item, 0) for item in items(source, DEPTH)}
+        kinds = {"16UC1": np.uint16, "32FC1": np.float32}
+        return {name: np.frombuffer(msg.data, kinds[msg.encoding]).tolist() for name, msg in messages.items()}
+
+    assert played() == {
+        "counts": [0, 0, 2000],
+        "eight": [0, 500, 5000],
+        "metres": pytest.approx([0.5, np.nan], nan_ok=True),
+        "tiff": [1.25, 2.5],
+    }
+    assert played(depth_encoding="16UC1")["metres"] == [500, 0]
+    assert played(depth_encoding="32FC1")["counts"] == pytest.approx([np.nan, np.nan, 2.0], nan_ok=True)
 
 
 def test_unreadable_files_are_named(tmp_path):
     write_clip(tmp_path, "ab")
     (tmp_path / "depth" / "b.png").write_bytes(b"no image")
     source = opened(tmp_path)
-    with pytest.raises(InputError, match=r"b\.png: expected a depth image"):
+    with pytest.raises(InputError, match=r"b\.png: expected an image"):
         source.message(items(source, DEPTH)[1], 0)
     (tmp_path / "x.npy").write_bytes(b"no array")
     with pytest.raises(InputError, match=r"x\.npy: expected"):

@@ -11,8 +11,8 @@ import pytest
 
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.bags.frames import choose_topics
 from m4sam_core.rgbd.bags.source import BagSource, find_bags
+from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_training.bags.convert import ConvertConfig, convert_bag, split_of
 from m4sam_training.bags.jobs import bag_names, convert_bags

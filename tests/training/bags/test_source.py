@@ -12,8 +12,9 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
-from m4sam_core.rgbd.bags.frames import Drops, choose_topics, read_frames
+from m4sam_core.rgbd.bags.frames import Drops, read_frames
 from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_training.bags.convert import ConvertConfig, convert_bag

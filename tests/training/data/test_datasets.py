@@ -11,8 +11,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.rgbd.depth_values import from_metres, to_metres
 from m4sam_training.data.datasets import VideoClipDataset
-from m4sam_training.data.frames import Clip, clip_tensors, depth_tensor, from_metres, rgb_tensor, to_metres
+from m4sam_training.data.frames import Clip, clip_tensors, depth_tensor, rgb_tensor
 from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.layouts import LAYOUTS
 from m4sam_training.data.transforms import ClipAugmentation

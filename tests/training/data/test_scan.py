@@ -12,7 +12,9 @@ import pytest
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.plain_yaml import load_yaml
-from m4sam_core.rgbd.image_files import read_depth, read_mask, write_png
+from m4sam_core.rgbd.depth_files import read_depth
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.check import check_dataset
 from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.layouts import LAYOUTS, get_layout
@@ -93,7 +95,7 @@ def test_flaws_inside_sound_files_are_noted(tmp_path):
     write_png(depths[2], np.zeros((72, 96), np.uint16))
     train = check_dataset(tmp_path / "D", "m4sam")[0]
     assert {(item.path, item.reason.split(":")[0], item.used) for item in train.irregular} == {
-        (masks[0], "mask with nothing above 127, read as empty", True),
+        (masks[0], "cannot be understood", False),
         (masks[1], "mask without a salient pixel", True),
         (depths[2], "depth without any reading", True),
     }

@@ -16,7 +16,8 @@ from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.image_files import read_mask, write_png
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate

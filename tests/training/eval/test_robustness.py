@@ -24,7 +24,7 @@ from m4sam_training.data.corruptions import (
 )
 from m4sam_training.data.frames import Clip
 from m4sam_training.data.generate import generate_dataset
-from m4sam_training.data.scan import Video
+from m4sam_training.data.videos import Video
 from m4sam_training.eval import robustness
 from m4sam_training.eval.robustness import Cell, RobustnessResult, make_fault, plan
 

@@ -11,18 +11,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
-import yaml
 
 from m4sam_core.errors import ConfigError, InputError, M4SamError
-from m4sam_core.rgbd.bags.frames import BagFrame, Drops, TopicChoice, choose_topics, read_frames, read_intrinsics
+from m4sam_core.rgbd.bags.frames import BagFrame, Drops, read_frames, read_intrinsics
 from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
+from m4sam_core.rgbd.depth_files import write_depth
+from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M, to_metres
 from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.masks import MaskRule
+from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
 from m4sam_training.bags.commit import commit, finished, locked
 from m4sam_training.bags.labels import Label, make_labeller
 from m4sam_training.bags.scene_cuts import SceneCutter
-from m4sam_training.data.stems import safe_name
+from m4sam_training.data.names import safe_name
 
 Cut = Literal["scene", "time", "none"]
 Split = Literal["auto", "train", "val", "test"]
@@ -30,6 +33,8 @@ CUTS: tuple[Cut, ...] = ("scene", "time", "none")
 SPLITS: tuple[Split, ...] = ("auto", "train", "val", "test")
 STATE_FOLDER = ".bags"
 _MAX_GAP_S = 2.0
+_LATER: dict[str, Any] = {"mask_values": "auto", "depth_unit_m": None}
+"""Settings that came later: left at their defaults, a bag that was finished before them stays finished."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class ConvertConfig:
     Attributes:
         rgb_topic, depth_topic: None: the only plausible ones.
         mask_topic: None: a topic called mask if there is one; "": none.
+        mask_values: which values of masks and annotations are salient, see `MaskRule.parse`.
+        depth_unit_m: length of one unit of the recorded depth; None: millimetres in integers, metres in floats. Metres.
         annotations: folder with `<stamp_ns>.png` masks, also in subfolders named like the video or the bag.
         model: name or path of a model that makes pseudo labels for frames without another mask.
         min_confidence: pseudo labels below are left out; in [0, 1].
@@ -54,6 +61,8 @@ class ConvertConfig:
     rgb_topic: str | None = None
     depth_topic: str | None = None
     mask_topic: str | None = None
+    mask_values: str = "auto"
+    depth_unit_m: float | None = None
     annotations: Path | None = None
     model: str | None = None
     min_confidence: float = 0.0
@@ -68,7 +77,8 @@ class ConvertConfig:
 
     def fingerprint(self) -> str:
         """Changes with every setting; a finished bag is only skipped for the same settings."""
-        return f"{zlib.crc32(json.dumps(asdict(self), sort_keys=True, default=str).encode()):08x}"
+        values = {k: v for k, v in asdict(self).items() if k not in _LATER or v != _LATER[k]}
+        return f"{zlib.crc32(json.dumps(values, sort_keys=True, default=str).encode()):08x}"
 
 
 @dataclass
@@ -82,6 +92,7 @@ class BagReport:
         labelled: frames with a mask.
         drops: what was left out, by reason.
         damage: what was wrong with the file.
+        notes: what is odd but used, with the number of frames.
         topics: which topics were used.
         error: why the bag could not be converted at all; None when it was.
         resumed: the bag had been converted before.
@@ -93,6 +104,7 @@ class BagReport:
     labelled: int = 0
     drops: dict[str, Any] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
     topics: dict[str, str | None] = field(default_factory=dict)
     error: str | None = None
     resumed: bool = False
@@ -160,11 +172,12 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
         topics = choose_topics(source, cfg.rgb_topic, cfg.depth_topic, cfg.mask_topic)
         report.topics = asdict(topics)
         intrinsics = read_intrinsics(source, topics)
-        with make_labeller(cfg.annotations, cfg.model, name, drops, cfg.min_confidence) as labeller:
+        rule = MaskRule.parse(cfg.mask_values)
+        with make_labeller(cfg.annotations, cfg.model, name, drops, cfg.min_confidence, rule) as labeller:
             writer: _VideoWriter | None = None
             number = 0
             cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S)
-            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s)):
+            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s, rule)):
                 reason = cutter.cut_before(frame)
                 if writer is None or reason is not None:
                     if writer is not None:
@@ -178,7 +191,7 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
             if writer is not None:
                 writer.close(report, drops)
         report.damage = list(dict.fromkeys(source.damage))
-    report.drops = drops.as_dict()
+    report.drops, report.notes = drops.as_dict(), dict(drops.notes)
     if not report.videos:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in drops.counts.most_common()) or "no messages"
         damage = f"; {report.damage[0]}" if report.damage else ""
@@ -208,7 +221,10 @@ class _VideoWriter:
     def add(self, frame: BagFrame, label: Label | None) -> None:
         stem = str(frame.stamp_ns)
         write_png(self._folder / "rgb" / f"{stem}.png", frame.rgb)
-        write_depth(self._folder / "depth" / stem, frame.depth)
+        depth = frame.depth
+        if depth.dtype == np.float32 and self._cfg.depth_unit_m is not None:
+            depth = to_metres(depth) * np.float32(self._cfg.depth_unit_m)
+        write_depth(self._folder / "depth" / stem, depth)
         self._stamps.append(frame.stamp_ns)
         self._encodings.add(str(frame.depth.dtype))
         self._frame_id = frame.frame_id
@@ -224,7 +240,8 @@ class _VideoWriter:
         gaps = np.diff(sorted(self._stamps))
         values = {
             "fps": round(float(1e9 / np.median(gaps)), 3) if gaps.size and np.median(gaps) > 0 else None,
-            "depth_unit_m": 0.001,
+            "stems": "stamp_ns",
+            "depth_unit_m": self._cfg.depth_unit_m or DEFAULT_UNIT_M,
             "depth_types": sorted(self._encodings),
             "frame_id": self._frame_id,
             "source": Path(report.bag).name,
@@ -233,7 +250,7 @@ class _VideoWriter:
             "labels": sorted({label.source for label in self._labels.values()}),
             "intrinsics": self._intrinsics,
         }
-        (self._folder / "video.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        write_video_yaml(self._folder / VIDEO_YAML, values)
         self._write_confidences()
         report.videos[f"{self._split}/{self.video}"] = len(self._stamps)
         report.labelled += len(self._labels)
@@ -246,23 +263,6 @@ class _VideoWriter:
             writer = csv.writer(file)
             writer.writerow(["stem", "confidence", "source"])
             writer.writerows([stamp, f"{label.confidence:.4f}", label.source] for stamp, label in sorted(rated.items()))
-
-
-def write_depth(path: Path, depth: np.ndarray) -> None:
-    """Depth without loss: uint16 as `<path>.png`, float32 as `<path>.tiff`.
-
-    Raises:
-        InputError: another type, or the file cannot be written.
-    """
-    if depth.dtype == np.uint16:
-        write_png(path.with_name(f"{path.name}.png"), depth)
-        return
-    if depth.dtype != np.float32:
-        raise InputError(f"{path}: expected uint16 or float32 depth, got {depth.dtype}")
-    ok, data = cv2.imencode(".tiff", depth)
-    if not ok:
-        raise InputError(f"{path}: the tiff encoder refused {depth.shape}")
-    path.with_name(f"{path.name}.tiff").write_bytes(data.tobytes())
 
 
 def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:

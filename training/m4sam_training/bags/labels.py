@@ -11,7 +11,8 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.frames import BagFrame, Drops
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_mask
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
+from m4sam_core.rgbd.masks import AUTO, MaskRule, read_mask
 
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline
@@ -36,11 +37,16 @@ class Labeller:
     """The best mask there is: an annotation, else the mask topic's, else the model's."""
 
     def __init__(
-        self, annotations: dict[str, Path], pipeline: SaliencyPipeline | None, model: str, min_confidence: float
+        self,
+        annotations: dict[str, Path],
+        pipeline: SaliencyPipeline | None,
+        model: str,
+        min_confidence: float,
+        rule: MaskRule,
     ) -> None:
         """See `make_labeller`."""
         self._annotations, self._pipeline = annotations, pipeline
-        self._model, self._min_confidence = model, min_confidence
+        self._model, self._min_confidence, self._rule = model, min_confidence, rule
 
     def __enter__(self) -> Labeller:
         return self
@@ -62,7 +68,7 @@ class Labeller:
         path = self._annotations.get(f"{video}/{frame.stamp_ns}") or self._annotations.get(str(frame.stamp_ns))
         if path is not None:
             try:
-                mask = read_mask(path)
+                mask = read_mask(path, self._rule)
                 if mask.shape == frame.rgb.shape[:2]:
                     return Label(mask, "annotation")
                 drops.add("annotation of another size than rgb", f"{path}: {mask.shape}")
@@ -86,7 +92,12 @@ class Labeller:
 
 
 def make_labeller(
-    annotations: Path | None, model: str | None, bag: str, drops: Drops, min_confidence: float = 0.0
+    annotations: Path | None,
+    model: str | None,
+    bag: str,
+    drops: Drops,
+    min_confidence: float = 0.0,
+    rule: MaskRule = AUTO,
 ) -> Labeller:
     """Find the annotations and load the model.
 
@@ -96,6 +107,7 @@ def make_labeller(
         bag: name of the bag.
         drops: receives annotation files that are named otherwise.
         min_confidence: pseudo labels below are left out.
+        rule: which values of annotations are salient.
 
     Raises:
         InputError: the annotation folder is missing.
@@ -119,4 +131,4 @@ def make_labeller(
         from m4sam_core.pipeline import SaliencyPipeline
 
         pipeline = SaliencyPipeline.from_name(model)
-    return Labeller(found, pipeline, Path(model).name if model else "", min_confidence)
+    return Labeller(found, pipeline, Path(model).name if model else "", min_confidence, rule)

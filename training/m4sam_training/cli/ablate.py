@@ -28,7 +28,7 @@ def command(
     from m4sam_core.host.files import write_json
     from m4sam_training.eval.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
 
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     job = AblationJob(config, tuple(assignments), data, out, processes, split)
     variants = choose_variants(only)
     configs = [job.train_config(variant) for variant in variants]

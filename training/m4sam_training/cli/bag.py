@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Rosbags (rosbag2 sqlite3 and mcap, ROS 1): look, convert, predict.", no_args_is_help=True)
 _RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image topic.")
+_UNIT = typer.Option(
+    None, "--depth-unit", min=1e-6, max=10, help="Metres per unit of depth; default: 0.001 in integers, 1 in floats."
+)
 _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) depth topic.")
 
 
@@ -25,7 +27,7 @@ def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags."
     from m4sam_core.errors import InputError
     from m4sam_core.rgbd.bags.source import BagSource, find_bags
 
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     unreadable = 0
     for path in find_bags(bags):
         try:
@@ -33,27 +35,27 @@ def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags."
                 _describe(console, source)
         except InputError as error:
             unreadable += 1
-            console.print(f"unreadable: {error}", markup=False)
+            console.print(f"unreadable: {error}")
     if unreadable:
         raise typer.Exit(1)
 
 
 def _describe(console: Console, source: BagSource) -> None:
     from m4sam_core.errors import InputError
-    from m4sam_core.rgbd.bags.frames import choose_topics
+    from m4sam_core.rgbd.bags.topics import choose_topics
 
     table = Table("topic", "type", "messages", title=str(source.path), title_justify="left")
     for topic in source.topics:
         name = topic.name if topic.plain else f"{topic.name!r} (no ROS name, ignored)"
-        table.add_row(escape(name), topic.msgtype, str(topic.count))
+        table.add_row(name, topic.msgtype, str(topic.count))
     console.print(table)
     try:
         chosen = choose_topics(source)
         console.print(f"would use: rgb {chosen.rgb}, depth {chosen.depth}, mask {chosen.mask or 'none'}")
     except InputError as error:
-        console.print(f"no choice: {error}", markup=False)
+        console.print(f"no choice: {error}")
     for line in dict.fromkeys(source.damage):
-        console.print(f"damaged: {line}", markup=False)
+        console.print(f"damaged: {line}")
 
 
 @app.command("to-dataset")
@@ -63,6 +65,8 @@ def to_dataset(
     rgb_topic: Optional[str] = _RGB,
     depth_topic: Optional[str] = _DEPTH,
     mask_topic: Optional[str] = typer.Option(None, help="Default: a topic called mask; '' for none."),
+    mask_values: str = typer.Option("auto", help="Salient values of masks: auto, bright, nonzero, alpha, or 1,3-5."),
+    depth_unit: Optional[float] = _UNIT,
     annotations: Optional[Path] = typer.Option(None, help="Folder of masks <stamp_ns>.png, also per video or bag."),
     model: Optional[str] = typer.Option(None, help="Makes pseudo labels where there is no other mask."),
     min_confidence: float = typer.Option(0.0, min=0, max=1, help="Leave out pseudo labels below."),
@@ -92,6 +96,8 @@ def to_dataset(
         rgb_topic=rgb_topic,
         depth_topic=depth_topic,
         mask_topic=mask_topic,
+        mask_values=mask_values,
+        depth_unit_m=depth_unit,
         annotations=annotations.resolve() if annotations else None,
         model=model,
         min_confidence=min_confidence,
@@ -108,11 +114,13 @@ def to_dataset(
     chosen = one_of("engine", engine, ENGINES)
     stream = convert_bags(found, out, cfg, chosen, address, workers)
     reports = sorted(track(stream, "converting", total=len(found)), key=lambda report: report.name)
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     table = Table("bag", "videos", "frames", "with mask", "dropped", "note")
     for report in reports:
         dropped = ", ".join(f"{reason} ({entry['count']})" for reason, entry in report.drops.items())
-        note = report.error or "; ".join([*(["done before"] if report.resumed else []), *report.damage[:2]])
+        note = report.error or "; ".join(
+            [*(["done before"] if report.resumed else []), *report.damage[:2], *report.notes]
+        )
         numbers = (len(report.videos), sum(report.videos.values()), report.labelled)
         table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
     console.print(table)
@@ -134,15 +142,22 @@ def predict(
     rgb_topic: Optional[str] = _RGB,
     depth_topic: Optional[str] = _DEPTH,
     mask_topic: str = typer.Option("/saliency/mask", help="Topic of the masks."),
+    depth_unit: Optional[float] = _UNIT,
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
 ) -> None:
     """Write a copy of a bag with the masks added."""
     from m4sam_core.rgbd.bags.write import storage_of
     from m4sam_training.bags.export import predict_bag
 
-    report = predict_bag(bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage))
+    report = predict_bag(bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage), depth_unit)
     print(f"{out}: {report.masks} masks on {mask_topic}")
     for reason, count in report.drops.counts.items():
         print(f"dropped: {reason} ({count})")
+    for note, count in report.drops.notes.items():
+        print(f"note: {note} ({count})")
     for line in report.damage:
         print(f"damaged: {line}")
+    for line in report.left_out:
+        print(f"left out: {line}")
+    if report.left_out:
+        raise typer.Exit(1)

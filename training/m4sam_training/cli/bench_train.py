@@ -40,7 +40,7 @@ def command(
     from m4sam_training.train.config import load_train_config
     from m4sam_training.train.distributed import choose_device
 
-    console = Console()
+    console = Console(markup=False)
     cfg = load_train_config(config, assignments or [])
     figures = []
     for kind in adapter or [cfg.model.adapter.kind]:

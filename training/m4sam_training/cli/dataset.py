@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 app = typer.Typer(help="Check, describe, generate and convert RGB-D video datasets.", no_args_is_help=True)
+_MASK_VALUES = typer.Option("auto", help="Salient values of masks: auto, bright, nonzero, alpha, or 1,3-5.")
+_DEPTH_CODING = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md.")
 _LAYOUT = typer.Option(..., "--layout", "-l", help="rdvs, vidsod100, dvisal or m4sam; `m4sam dataset info` lists them.")
 
 
@@ -39,6 +41,8 @@ def check(
     layout: str = _LAYOUT,
     depth_kind: str = typer.Option("real", help="real or synthetic depth maps."),
     decode: bool = typer.Option(True, help="Decode every file; --no-decode reads headers and file ends only."),
+    mask_values: str = _MASK_VALUES,
+    depth_coding: str = _DEPTH_CODING,
     limit: int = typer.Option(20, min=0, help="Irregular items printed per split; 0: all. JSON always has all."),
     json_path: Optional[Path] = typer.Option(None, "--json", help="Write the whole report here."),
     strict: bool = typer.Option(False, help="Exit with 1 when an item is left out."),
@@ -46,11 +50,14 @@ def check(
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_core.cli.choices import one_of
     from m4sam_core.host.files import write_json
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
+    from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.check import check_dataset
     from m4sam_training.data.layouts import DEPTH_KINDS
 
-    console = Console(soft_wrap=True)
-    reports = check_dataset(root, layout, one_of("depth_kind", depth_kind, DEPTH_KINDS), decode)
+    console = Console(markup=False, soft_wrap=True)
+    kind, coding = one_of("depth_kind", depth_kind, DEPTH_KINDS), one_of("depth_coding", depth_coding, DEPTH_CODINGS)
+    reports = check_dataset(root, layout, kind, decode, MaskRule.parse(mask_values), coding)
     table = Table("split", "videos", "frames", "sizes", "depth files", "left out", "used with a note")
     for report in reports:
         used = len(report.irregular) - report.skipped
@@ -63,7 +70,7 @@ def check(
     console.print(table)
     for report in reports:
         for item in report.irregular[: limit or None]:
-            console.print(f"{'used' if item.used else 'left out'}: {item.path}: {item.reason}", markup=False)
+            console.print(f"{'used' if item.used else 'left out'}: {item.path}: {item.reason}")
         if limit and len(report.irregular) > limit:
             console.print(f"... and {len(report.irregular) - limit} more in {report.scan.split} (--limit 0 or --json)")
     if json_path:
@@ -78,7 +85,7 @@ def info(
     layout: Optional[str] = typer.Option(None, "--layout", "-l", help="Layout of ROOT."),
 ) -> None:
     """List the layouts, or the videos of a dataset."""
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     if root is None:
         console.print(_layout_table())
         return
@@ -102,13 +109,22 @@ def to_bag(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for one bag per video; existing bags are left alone."),
     split: str = typer.Option("train", help="train, val or test."),
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
+    mask_values: str = _MASK_VALUES,
+    depth_coding: str = _DEPTH_CODING,
 ) -> None:
     """Write the videos of a split as rosbags with rgb, depth and mask topics."""
+    from m4sam_core.cli.choices import one_of
     from m4sam_core.rgbd.bags.write import storage_of
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
+    from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.bags.export import export_videos
     from m4sam_training.data.scan import scan_split
 
-    written = export_videos(scan_split(root, layout, split), out, storage_of(storage))
+    coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
+    scan = scan_split(root, layout, split, "real", MaskRule.parse(mask_values), coding)
+    for line in scan.flaws():
+        print(line)
+    written = export_videos(scan, out, storage_of(storage))
     print(f"{len(written)} bags in {out}")
 
 

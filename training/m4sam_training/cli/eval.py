@@ -22,6 +22,10 @@ def command(
     clip_length: int = typer.Option(16, min=1, max=256, help="Frames after which the memory restarts, mode clip."),
     depth_kind: str = typer.Option("real", help="real, synthetic, black or copy_rgb."),
     double_sigmoid: bool = typer.Option(False, help="A second sigmoid, as the published test applies."),
+    mask_values: str = typer.Option(
+        "auto", help="Salient values of the ground truth: auto, bright, nonzero, alpha, or 1,3-5."
+    ),
+    depth_coding: str = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
     out: Optional[Path] = typer.Option(None, help="Folder for per_video.csv, curves.png, worst.png and masks."),
     save_masks: bool = typer.Option(False, help="Also write the masks that were scored to OUT/masks."),
@@ -31,8 +35,11 @@ def command(
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
+    from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.layouts import DEPTH_KINDS
-    from m4sam_training.data.scan import Irregularity, scan_split
+    from m4sam_training.data.scan import scan_split
+    from m4sam_training.data.videos import Irregularity
     from m4sam_training.eval.evaluate import counted, evaluate
     from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan, read_mask_folder
     from m4sam_training.eval.report import score_table
@@ -43,7 +50,10 @@ def command(
     if save_masks and out is None:
         raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
     kind = one_of("depth_kind", depth_kind, DEPTH_KINDS)
-    scan = scan_split(data, dataset, split, kind)
+    coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
+    scan = scan_split(data, dataset, split, kind, MaskRule.parse(mask_values), coding)
+    for line in scan.flaws():
+        typer.echo(line, err=True)
     dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
     if checkpoint is not None:
         cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")), clip_length, kind, double_sigmoid)
@@ -51,7 +61,7 @@ def command(
     elif masks is not None:
         predictions = read_mask_folder(masks, scan, dropped)
     result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, out, save_masks)
-    console = Console(soft_wrap=True)
+    console = Console(markup=False, soft_wrap=True)
     console.width = max(console.width, 110)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
     if result.dropped:

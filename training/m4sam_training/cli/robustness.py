@@ -60,7 +60,9 @@ def command(
         journal = out / "robustness.jsonl" if out else None
         result = run_robustness(model, scan, cfg, steps, measure, seed, progress, journal, about)
         bar.update(task, advance=1)
-    Console(soft_wrap=True).print(robustness_table(result, f"{scan.layout.title} {split}, {scan.frame_count} frames"))
+    Console(markup=False, soft_wrap=True).print(
+        robustness_table(result, f"{scan.layout.title} {split}, {scan.frame_count} frames")
+    )
     if out:
         write_chart(out / "robustness.png", result)
     if json_path:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.image_files import read_depth, read_grey, read_rgb
+from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
+from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
+from m4sam_core.rgbd.masks import AUTO, MaskRule, understand_file
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.scan import Frame, Irregularity, Scan, available_splits, scan_split
+from m4sam_training.data.scan import available_splits, scan_split
+from m4sam_training.data.scan_checks import EXIF_NOTE
+from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
-_SOFT_SHARE = 0.02
+_NEARNESS_FRAMES = 4  # fewer say nothing about which end of 8-bit depth is near
+_NEARNESS_SHARE = 0.8
+_RING_PX = 9
 
 
 @dataclass
@@ -51,60 +57,94 @@ class SplitReport:
         }
 
 
-def check_dataset(root: Path, layout: str, depth_kind: DepthKind = "real", decode: bool = True) -> list[SplitReport]:
+def check_dataset(
+    root: Path,
+    layout: str,
+    depth_kind: DepthKind = "real",
+    decode: bool = True,
+    masks: MaskRule = AUTO,
+    coding: DepthCoding = "plain",
+) -> list[SplitReport]:
     """Check every split that is there.
 
     Args:
         root: the dataset's folder.
         layout: a key of `LAYOUTS`.
         depth_kind: which depth maps to look at.
-        decode: also decode every file; without, only headers and file ends are read.
+        decode: also decode every file; without, headers, file ends and a few files of each video are read.
+        masks: which values of the ground truth are salient.
+        coding: how distance stands in the depth files.
 
     Raises:
         ConfigError: the folder does not hold this layout.
     """
     reports = []
     for split in available_splits(root, layout):
-        report = SplitReport(scan_split(root, layout, split, depth_kind))
+        report = SplitReport(scan_split(root, layout, split, depth_kind, masks, coding))
         report.irregular.extend(report.scan.irregular)
         if decode:
-            for frame in _annotated(report.scan):
-                _check_frame(frame, report)
+            for video in report.scan.videos:
+                _check_video(video, report)
         reports.append(report)
     return reports
 
 
-def _annotated(scan: Scan) -> Iterator[Frame]:
-    for video in scan.videos:
-        yield from video.annotated
+def _check_video(video: Video, report: SplitReport) -> None:
+    """Decode the files of its annotated frames. A training run skips the clip of a file that fails here."""
+    farther: list[bool] = []
+    for frame in video.annotated:
+        depth, mask = _check_frame(frame, video, report)
+        if depth is not None and mask is not None and depth.dtype == np.uint8 and depth.shape == mask.shape:
+            farther += _salient_is_farther(depth, mask)
+    if len(farther) >= _NEARNESS_FRAMES and np.mean(farther) >= _NEARNESS_SHARE:
+        place = next(frame.depth for frame in video.annotated if frame.depth is not None)
+        reason = (
+            "8-bit depth may be bright where it is near, see --depth-coding near_bright: what is salient is farther"
+        )
+        report.irregular.append(Irregularity(place.parent, reason, used=True))
 
 
-def _check_frame(frame: Frame, report: SplitReport) -> None:
-    """Decode the three files. A training run skips the clip of a file that fails here, with a warning."""
-    note = report.irregular.append
-    for path, read in ((frame.rgb, read_rgb), (frame.depth, read_depth), (frame.mask, read_grey)):
+def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The depth map and the mask, where they can be decoded."""
+    known = {(item.path, item.reason) for item in report.scan.irregular}
+    decoded: dict[str, np.ndarray] = {}
+
+    def note(path: Path, reason: str, used: bool) -> None:
+        if (path, reason) not in known:
+            report.irregular.append(Irregularity(path, reason, used))
+
+    for role, path in (("rgb", frame.rgb), ("depth", frame.depth), ("mask", frame.mask)):
         if path is None:
             continue
+        flaw: str | None = None
         try:
-            image = read(path)
+            if role == "rgb":
+                image = read_rgb(path)
+                flaw = EXIF_NOTE if exif_orientation(path) != 1 else None
+                report.sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
+            elif role == "depth":
+                file = look_at_depth(path, video.coding)
+                image, flaw = file.depth, file.flaw
+                report.depth_types[str(image.dtype)] += 1
+            else:
+                read = understand_file(path, video.masks)
+                image, flaw = read.mask, read.note
         except InputError as error:
-            note(Irregularity(path, f"cannot be decoded: {error}"))
+            problem = (
+                "cannot be understood" if role == "mask" and "--mask-values" in str(error) else "cannot be decoded"
+            )
+            note(path, f"{problem}: {error}", False)
             continue
-        if path == frame.rgb:
-            report.sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
-        elif path == frame.depth:
-            report.depth_types[str(image.dtype)] += 1
-            if not image.any():
-                note(Irregularity(path, "depth without any reading", used=True))
-        else:
-            _check_mask(path, image, report)
+        decoded[role] = image
+        if flaw is not None:
+            note(path, flaw, True)
+    return decoded.get("depth"), decoded.get("mask")
 
 
-def _check_mask(path: Path, grey: np.ndarray, report: SplitReport) -> None:
-    if grey.any() and grey.max() <= 127:
-        reason = f"mask with nothing above 127, read as empty: largest value {grey.max()}"
-        report.irregular.append(Irregularity(path, reason, used=True))
-    elif not grey.any():
-        report.irregular.append(Irregularity(path, "mask without a salient pixel", used=True))
-    elif np.mean((grey > 5) & (grey < 250)) > _SOFT_SHARE:
-        report.irregular.append(Irregularity(path, "mask is not black and white, cut at 127", used=True))
+def _salient_is_farther(depth: np.ndarray, mask: np.ndarray) -> list[bool]:
+    """Whether the salient region lies behind what surrounds it; [] where that cannot be told."""
+    ring = cv2.dilate(mask, np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) & ~mask
+    inside, around = depth[(mask > 0) & (depth > 0)], depth[(ring > 0) & (depth > 0)]
+    if inside.size < _RING_PX**2 or around.size < _RING_PX**2:
+        return []
+    return [bool(np.median(inside) > np.median(around) + 2)]

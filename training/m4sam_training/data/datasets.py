@@ -12,9 +12,12 @@ import torch
 from torch.utils.data import Dataset
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.rgbd.depth_files import DepthCoding
+from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.scan import Frame, Scan, Video, scan_split
+from m4sam_training.data.scan import scan_split
+from m4sam_training.data.videos import Frame, Scan, Video
 
 log = logging.getLogger(__name__)
 ClipTransform = Callable[[Clip, np.random.Generator], Clip]
@@ -41,6 +44,8 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
         transform: ClipTransform | None = None,
         depth_kind: DepthKind = "real",
         seed: int = 0,
+        masks: MaskRule = AUTO,
+        coding: DepthCoding = "plain",
     ) -> None:
         """Scan the split; no image is decoded yet.
 
@@ -53,11 +58,15 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
             transform: changes a clip at camera size, e.g. `ClipAugmentation`.
             depth_kind: real, synthetic, black or copy_rgb.
             seed: of the transform's random numbers.
+            masks: which values of the ground truth are salient.
+            coding: how distance stands in the depth files.
 
         Raises:
             ConfigError: the dataset is not there, or holds no usable clip.
         """
-        self.scan: Scan = scan_split(root, layout, split, depth_kind)
+        self.scan: Scan = scan_split(root, layout, split, depth_kind, masks, coding)
+        for line in self.scan.flaws():
+            log.warning("%s", line)
         self._clips = list(_cut(self.scan.videos, clip_length))
         if not self._clips:
             raise ConfigError(

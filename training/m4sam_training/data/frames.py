@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.rgbd.image_files import read_depth, read_mask, read_rgb
+from m4sam_core.rgbd.depth_files import DepthCoding, read_depth
+from m4sam_core.rgbd.depth_values import fit_depth
+from m4sam_core.rgbd.image_files import read_rgb
+from m4sam_core.rgbd.masks import read_mask
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import resize_depth, resize_map, resize_rgb, to_unit
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.scan import Frame, Video
+from m4sam_training.data.videos import Frame, Video
 
-# 8-bit datasets carry relative depth. Where a length is needed (corruptions), 1..255 stand for this range in metres.
-RELATIVE_NEAR_M, RELATIVE_FAR_M = 0.5, 5.0
 _UNKNOWN_UNIT = DepthConfig(unit_m=0.001, min_m=0.0, max_m=10000.0)
 
 
@@ -44,18 +44,20 @@ def read_clip(video: Video, frames: Sequence[Frame], depth_kind: DepthKind) -> C
     """Read some frames of a video.
 
     Raises:
-        InputError: a file cannot be decoded.
+        InputError: a file cannot be decoded, or a mask does not say what is salient.
     """
     rgb = tuple(read_rgb(frame.rgb) for frame in frames)
-    depth = tuple(read_frame_depth(frame, image, depth_kind) for frame, image in zip(frames, rgb, strict=True))
+    depth = tuple(
+        read_frame_depth(frame, image, depth_kind, video.coding) for frame, image in zip(frames, rgb, strict=True)
+    )
     mask = tuple(
-        read_mask(frame.mask) if frame.mask else np.zeros(image.shape[:2], np.uint8)
+        read_mask(frame.mask, video.masks) if frame.mask else np.zeros(image.shape[:2], np.uint8)
         for frame, image in zip(frames, rgb, strict=True)
     )
     return Clip(rgb, depth, mask, video.depth_unit_m)
 
 
-def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind) -> np.ndarray:
+def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind, coding: DepthCoding = "plain") -> np.ndarray:
     """Depth (H, W) of one frame at the rgb image's size: the file, all holes, or the frame's luminance.
 
     Raises:
@@ -65,10 +67,7 @@ def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind) -> np
         return np.zeros(rgb.shape[:2], np.uint8)
     if depth_kind == "copy_rgb" or frame.depth is None:
         return np.asarray(Image.fromarray(rgb).convert("L"))
-    depth = read_depth(frame.depth)
-    if depth.shape != rgb.shape[:2]:
-        depth = cv2.resize(depth, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_NEAREST)
-    return depth
+    return fit_depth(read_depth(frame.depth, coding), *rgb.shape[:2])
 
 
 def rgb_tensor(rgb: np.ndarray, size_px: int) -> Tensor:
@@ -105,27 +104,6 @@ def clip_tensors(clip: Clip, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
     depth = torch.stack([depth_tensor(image, size_px, clip.depth_unit_m) for image in clip.depth])
     mask = torch.stack([mask_tensor(image, size_px) for image in clip.mask])
     return rgb.contiguous(), depth, mask
-
-
-def to_metres(depth: np.ndarray, unit_m: float | None) -> np.ndarray:
-    """Depth (H, W) float32 in metres, holes 0; 8-bit maps are spread over `RELATIVE_NEAR_M`..`RELATIVE_FAR_M`."""
-    if depth.dtype == np.uint8:
-        metres = RELATIVE_NEAR_M + (depth.astype(np.float32) - 1) * ((RELATIVE_FAR_M - RELATIVE_NEAR_M) / 254)
-        return np.where(depth > 0, metres, np.float32(0)).astype(np.float32)
-    if depth.dtype == np.uint16:
-        return np.where(depth < 65535, depth, 0).astype(np.float32) * np.float32(unit_m or 0.001)
-    return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-
-
-def from_metres(metres: np.ndarray, like: np.ndarray, unit_m: float | None) -> np.ndarray:
-    """The inverse of `to_metres`, in the type of `like`; values out of the type's range are clipped, holes stay 0."""
-    valid = metres > 0
-    if like.dtype == np.uint8:
-        counts = 1 + (metres - RELATIVE_NEAR_M) * (254 / (RELATIVE_FAR_M - RELATIVE_NEAR_M))
-        return np.where(valid, np.clip(np.rint(counts), 1, 255), 0).astype(np.uint8)
-    if like.dtype == np.uint16:
-        return np.where(valid, np.clip(np.rint(metres / (unit_m or 0.001)), 1, 65534), 0).astype(np.uint16)
-    return np.where(valid, metres, 0).astype(np.float32)
 
 
 def with_depth(clip: Clip, depth: Sequence[np.ndarray]) -> Clip:

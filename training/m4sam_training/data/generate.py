@@ -8,11 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_folder
-from m4sam_core.rgbd.image_files import read_depth, write_png
+from m4sam_core.rgbd.depth_files import read_depth
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.video_yaml import write_video_yaml
 from m4sam_training.data.layouts import Layout, get_layout
 from m4sam_training.synth.clip import SynthFrame, generate_clip
 
@@ -131,7 +132,7 @@ def _write_video(folder: Path, table: Layout, clip: list[SynthFrame]) -> _VideoF
             write_png(folders["mask"] / f"{stem}.png", frame.mask)
     if table.metadata:
         values = {"fps": FPS, "depth_unit_m": 0.001, "source": "generated", "labels": "ground truth"}
-        (folder / table.metadata).write_text(yaml.safe_dump(values, sort_keys=False))
+        write_video_yaml(folder / table.metadata, values)
     return _VideoFiles(folder, folders["rgb"], folders["depth"], folders["mask"], stems)
 
 

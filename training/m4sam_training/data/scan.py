@@ -5,83 +5,29 @@ Nothing irregular is ever used silently: what is skipped and what is used in spi
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.clip_folder import find_folder, images_by_stem, match_names
+from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
+from m4sam_core.rgbd.masks import AUTO, MaskRule
+from m4sam_core.rgbd.order import natural_order
+from m4sam_core.rgbd.video_yaml import VideoInfo, read_video_yaml
 from m4sam_training.data.layouts import DepthKind, Layout, get_layout
-from m4sam_training.data.scan_checks import files_agree, read_metadata
-from m4sam_training.data.stems import match_diverging, safe_name
+from m4sam_training.data.names import safe_name
+from m4sam_training.data.scan_checks import files_agree, sample_values
+from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 
-@dataclass(frozen=True)
-class Irregularity:
-    """One item that is not as the layout says.
-
-    Attributes:
-        path: the file or folder.
-        reason: what is wrong, one of a small set of sentences so that they can be counted.
-        used: the item is used all the same (the reason says how); False when it is skipped.
-    """
-
-    path: Path
-    reason: str
-    used: bool = False
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Files of one frame; `depth` is None for depth kinds without files, `mask` for frames without ground truth."""
-
-    stem: str
-    rgb: Path
-    depth: Path | None
-    mask: Path | None
-
-
-@dataclass(frozen=True)
-class Video:
-    """Frames of one video in order of their stems.
-
-    Attributes:
-        depth_unit_m: length of one count of an integer depth file in metres; None when unknown (8-bit datasets).
-        fps: frames per second; None when unknown.
-    """
-
-    name: str
-    frames: tuple[Frame, ...]
-    depth_unit_m: float | None = None
-    fps: float | None = None
-
-    @property
-    def annotated(self) -> tuple[Frame, ...]:
-        """Frames with ground truth, the only ones that are trained and scored."""
-        return tuple(frame for frame in self.frames if frame.mask is not None)
-
-
-@dataclass
-class Scan:
-    """What `scan_split` found."""
-
-    layout: Layout
-    root: Path
-    split: str
-    videos: list[Video] = field(default_factory=list)
-    irregular: list[Irregularity] = field(default_factory=list)
-
-    @property
-    def frame_count(self) -> int:
-        """Frames with ground truth."""
-        return sum(len(video.annotated) for video in self.videos)
-
-    def counts(self) -> Counter[str]:
-        """Number of irregular items per reason (details after a colon are left out)."""
-        return Counter(item.reason.split(":")[0] for item in self.irregular)
-
-
-def scan_split(root: Path | str, layout: str, split: str, depth_kind: DepthKind = "real") -> Scan:
+def scan_split(
+    root: Path | str,
+    layout: str,
+    split: str,
+    depth_kind: DepthKind = "real",
+    masks: MaskRule = AUTO,
+    coding: DepthCoding = "plain",
+) -> Scan:
     """Find the usable videos of one split.
 
     Args:
@@ -89,6 +35,8 @@ def scan_split(root: Path | str, layout: str, split: str, depth_kind: DepthKind 
         layout: a key of `LAYOUTS`.
         split: "train", "val" or "test" in our naming.
         depth_kind: which depth maps to pair with the rgb frames.
+        masks: which values of the ground truth are salient.
+        coding: how distance stands in the depth files.
 
     Raises:
         ConfigError: unknown layout or split, or the root does not hold this layout.
@@ -97,7 +45,7 @@ def scan_split(root: Path | str, layout: str, split: str, depth_kind: DepthKind 
     if split not in table.splits:
         raise ConfigError(f"split: expected one of {', '.join(table.splits)} for {table.title}, got {split!r}")
     scan = Scan(table, Path(root), split)
-    _SplitReader(scan, table.depth_folders(depth_kind)).read()
+    _SplitReader(scan, table.depth_folders(depth_kind), masks, coding).read()
     return scan
 
 
@@ -144,8 +92,8 @@ def _locate(root: Path, table: Layout, split: str) -> Path | None:
 class _SplitReader:
     """Reads one split into a Scan."""
 
-    def __init__(self, scan: Scan, depth_folders: tuple[str, ...]) -> None:
-        self._scan = scan
+    def __init__(self, scan: Scan, depth_folders: tuple[str, ...], masks: MaskRule, coding: DepthCoding) -> None:
+        self._scan, self._masks, self._coding = scan, masks, coding
         self._table = scan.layout
         self._depth_folders = depth_folders
 
@@ -157,7 +105,7 @@ class _SplitReader:
                 f"({_expected(self._table)}), got no such folder or list; check the path and the layout"
             )
         if place.is_dir():
-            for folder in sorted(place.iterdir()):
+            for folder in sorted(place.iterdir(), key=lambda path: natural_order(path.name)):
                 if folder.name.startswith(".") or not folder.is_dir():
                     self._note(folder, "hidden file" if folder.name.startswith(".") else "stray file beside the videos")
                 else:
@@ -193,28 +141,20 @@ class _SplitReader:
         wanted = {"rgb": self._table.rgb, "mask": self._table.mask}
         if self._depth_folders:
             wanted["depth"] = self._depth_folders
-        folders = {role: _find_folder(folder, names) for role, names in wanted.items()}
+        folders = {role: find_folder(folder, names) for role, names in wanted.items()}
         missing = [wanted[role][0] for role, found in folders.items() if found is None]
         if missing:
             self._note(folder, f"video without folder: {', '.join(missing)}")
             return
-        files = {role: self._list_images(found) for role, found in folders.items() if found is not None}
-        match_diverging(files, self._note)
-        frames = [frame for stem in sorted(set().union(*files.values())) if (frame := self._pair(stem, files))]
+        files = {
+            role: images_by_stem(found, DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES, self._note)
+            for role, found in folders.items()
+            if found is not None
+        }
+        match_names(files, self._note)
+        stems = sorted(set().union(*files.values()), key=natural_order)
+        frames = [frame for stem in stems if (frame := self._pair(stem, files))]
         self._add_video(folder, frames)
-
-    def _list_images(self, folder: Path) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in sorted(folder.iterdir(), key=lambda p: (_preference(p), p.name)):
-            if path.name.startswith(".") or path.name == "Thumbs.db":
-                self._note(path, "hidden file")
-            elif not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-                self._note(path, "not an image")
-            elif path.stem in found:
-                self._note(path, f"second file of the same frame: {found[path.stem].name} is used")
-            else:
-                found[path.stem] = path
-        return found
 
     def _pair(self, stem: str, files: dict[str, dict[str, Path]]) -> Frame | None:
         have = {role: names[stem] for role, names in files.items() if stem in names}
@@ -251,8 +191,9 @@ class _SplitReader:
             frame = self._sound(Frame(row["img"].stem, row["img"], depth, row["gt"]))
             if frame:
                 videos.setdefault(_video_of(row["img"], self._table), []).append(frame)
-        for name, frames in sorted(videos.items()):
-            self._add_video(listing.parent / name, sorted(frames, key=lambda frame: frame.stem))
+        for name in sorted(videos, key=natural_order):
+            frames = sorted(videos[name], key=lambda frame: natural_order(frame.stem))
+            self._add_video(listing.parent / name, frames)
 
     def _sound(self, frame: Frame) -> Frame | None:
         return frame if files_agree(frame, self._note) else None
@@ -261,19 +202,16 @@ class _SplitReader:
         if not any(frame.mask for frame in frames):
             self._note(folder, "video without a usable frame")
             return
-        unit_m, fps = read_metadata(folder / self._table.metadata, self._note) if self._table.metadata else (None, None)
-        self._scan.videos.append(Video(folder.name, tuple(frames), unit_m, fps))
+        info = self._metadata(folder / self._table.metadata) if self._table.metadata else VideoInfo()
+        unit_m = info.depth_unit_m if self._table.metadata else None
+        video = Video(folder.name, tuple(frames), unit_m, info.fps, info, self._masks, self._coding)
+        if sample_values(video, folder, self._note):
+            self._scan.videos.append(video)
 
-
-def _find_folder(video: Path, names: tuple[str, ...]) -> Path | None:
-    wanted = [name.lower() for name in names]
-    found = {path.name.lower(): path for path in video.iterdir() if path.is_dir() and path.name.lower() in wanted}
-    return next((found[name] for name in wanted if name in found), None)
-
-
-def _preference(path: Path) -> int:
-    suffix = path.suffix.lower()
-    return IMAGE_SUFFIXES.index(suffix) if suffix in IMAGE_SUFFIXES else len(IMAGE_SUFFIXES)
+    def _metadata(self, path: Path) -> VideoInfo:
+        if not path.is_file():
+            self._note(path, "metadata cannot be read, millimetres assumed: no such file", used=True)
+        return read_video_yaml(path, lambda reason: self._note(path, reason, used=True))
 
 
 def _video_of(rgb: Path, table: Layout) -> str:

@@ -1,22 +1,22 @@
-"""Whether the files of a frame are sound and agree, and what a video's metadata says."""
+"""Whether the files of a frame are sound and agree, and whether a video's values can be understood."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.host.plain_yaml import load_yaml
-from m4sam_core.rgbd.image_files import image_size
+from m4sam_core.errors import InputError
+from m4sam_core.rgbd.clip_folder import Note
+from m4sam_core.rgbd.depth_files import depth_size, look_at_depth
+from m4sam_core.rgbd.depth_values import same_shape
+from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_pixels
+from m4sam_core.rgbd.masks import mixed_values, understand_file
+from m4sam_training.data.videos import Frame, Video
 
-if TYPE_CHECKING:
-    from m4sam_training.data.scan import Frame
-
-Note = Callable[[Path, str, bool], None]
-"""Takes an irregular item's path, the reason, and whether it is used all the same."""
-
-_ASPECT_TOLERANCE = 0.02
+T = TypeVar("T")
+_SAMPLES = 4
+EXIF_NOTE = "rgb has an EXIF orientation, which is not applied: pixels are used as stored"
 
 
 def files_agree(frame: Frame, note: Note) -> bool:
@@ -26,7 +26,7 @@ def files_agree(frame: Frame, note: Note) -> bool:
         if path is None:
             continue
         try:
-            sizes[role] = image_size(path)
+            sizes[role] = depth_size(path) if role == "depth" else image_size(path)
         except InputError as error:
             note(path, f"{role} cannot be read: {_without_path(error, path)}", False)
             return False
@@ -39,30 +39,64 @@ def files_agree(frame: Frame, note: Note) -> bool:
     if depth == rgb:
         return True
     path, sizes_text = frame.depth or frame.rgb, f"{_text(depth)}, rgb {_text(rgb)}"
-    if abs(depth[1] * rgb[0] / (depth[0] * rgb[1]) - 1) > _ASPECT_TOLERANCE:
+    if not same_shape(depth, rgb):
         note(path, f"depth of another shape than rgb: {sizes_text}", False)
         return False
     note(path, f"depth of another size than rgb, resized: {sizes_text}", True)
     return True
 
 
-def read_metadata(path: Path, note: Note) -> tuple[float | None, float | None]:
-    """Depth unit in metres and frames per second of a video; what cannot be read is noted and has a default."""
+def sample_values(video: Video, folder: Path, note: Note) -> bool:
+    """Look into a few files of a video, for flaws that all its files share; False when its masks say nothing.
+
+    Args:
+        video: its frames.
+        folder: named in notes.
+        note: takes what was found.
+    """
+    frames = _spread(video.annotated)
     try:
-        values = load_yaml(path)
-    except ConfigError as error:
-        note(path, f"metadata cannot be read, millimetres assumed: {_without_path(error, path)}", True)
-        return 0.001, None
-    numbers: list[float | None] = []
-    for key, fallback in (("depth_unit_m", 0.001), ("fps", None)):
-        value = values.get(key, fallback)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6:
-            numbers.append(float(value))
+        for frame in frames:
+            if exif_orientation(frame.rgb) != 1:
+                note(frame.rgb, EXIF_NOTE, True)
+                break
+        for frame in frames:
+            flaw = look_at_depth(frame.depth, video.coding).flaw if frame.depth is not None else None
+            if flaw is not None and flaw != "depth without any reading":
+                note(frame.depth or frame.rgb, flaw, True)
+                break
+    except InputError:
+        pass  # told when the file is used: a video is not given up for one file
+    return _masks_are_clear(video, folder, note)
+
+
+def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
+    paths = [frame.mask for frame in _spread(video.annotated) if frame.mask is not None]
+    refused = []
+    told = False
+    for path in paths:
+        try:
+            text = understand_file(path, video.masks).note
+        except InputError as error:
+            refused.append(f"masks cannot be understood: {_without_path(error, path)}")
             continue
-        if value is not None:
-            note(path, f"metadata is not a positive number, default used: {key}", True)
-        numbers.append(fallback)
-    return numbers[0], numbers[1]
+        if text is not None and "without" not in text and not told:
+            note(path, text, True)
+            told = True
+    if paths and len(refused) == len(paths):
+        note(folder, refused[0], False)
+        return False
+    ids = mixed_values(map(read_pixels, paths)) if video.masks.word == "auto" and not refused else None
+    if ids is not None:
+        note(folder, f"masks cannot be understood: values {', '.join(map(str, ids[:8]))}; give --mask-values", False)
+        return False
+    return True
+
+
+def _spread(items: Sequence[T]) -> list[T]:
+    """A few of them, first and last included."""
+    count = min(_SAMPLES, len(items))
+    return [items[index * (len(items) - 1) // max(1, count - 1)] for index in range(count)]
 
 
 def _without_path(error: Exception, path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.datasets import VideoClipDataset
 from m4sam_training.data.transforms import ClipAugmentation
 from m4sam_training.train.config import TrainConfig
@@ -28,4 +29,6 @@ def training_clips(cfg: TrainConfig, data: Path) -> VideoClipDataset:
         transform=ClipAugmentation(cfg.augment) if cfg.augment.enabled else None,
         depth_kind=cfg.data.depth_kind,
         seed=cfg.run.seed,
+        masks=MaskRule.parse(cfg.data.mask_values),
+        coding=cfg.data.depth_coding,
     )

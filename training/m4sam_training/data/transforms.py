@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.depth_values import from_metres, to_metres
 from m4sam_training.data.corruptions import DEPTH_CORRUPTIONS, corrupt_clip
-from m4sam_training.data.frames import Clip, from_metres, to_metres, with_depth
+from m4sam_training.data.frames import Clip, with_depth
 from m4sam_training.train.config import AugmentConfig
 
 # Ranges of the enhancement factors, 1 = unchanged.

@@ -9,8 +9,8 @@ from typing import Any
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.image_files import write_png
-from m4sam_training.data.scan import Irregularity, Scan
-from m4sam_training.data.stems import safe_name
+from m4sam_training.data.names import safe_name
+from m4sam_training.data.videos import Irregularity, Scan
 from m4sam_training.eval.predict_dataset import Prediction
 from m4sam_training.eval.protocols import Protocol, get_protocols
 from m4sam_training.eval.report import WorstFrames, write_csv, write_curves

@@ -16,7 +16,7 @@ from m4sam_core.rgbd.image_files import image_size, read_grey
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.scan import Frame, Irregularity, Scan, Video
+from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM

@@ -17,6 +17,7 @@ import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
+from m4sam_core.rgbd.depth_values import from_metres, to_metres
 from m4sam_training.data.corruptions import (
     DEPTH_CORRUPTIONS,
     DEPTH_SEVERITIES,
@@ -25,8 +26,8 @@ from m4sam_training.data.corruptions import (
     CorruptedStream,
     corrupt_rgb,
 )
-from m4sam_training.data.frames import Clip, from_metres, to_metres, with_depth
-from m4sam_training.data.scan import Scan, Video
+from m4sam_training.data.frames import Clip, with_depth
+from m4sam_training.data.videos import Scan, Video
 from m4sam_training.eval.predict_dataset import Fault, PredictConfig, predict_scan
 from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
 

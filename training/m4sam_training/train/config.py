@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
+from m4sam_core.rgbd.depth_files import DepthCoding
 from m4sam_training.train.schedule import ScheduleConfig
 from m4sam_training.train.weights.export import ExportConfig
 
@@ -32,6 +33,10 @@ class DataConfig(Config):
     depth_kind: Literal["real", "synthetic", "black", "copy_rgb"] = Field(
         "real",
         description="Sensor depth, the dataset's synthetic depth, none at all, or the frame's luminance in its place.",
+    )
+    depth_coding: DepthCoding = Field("plain", description="How distance stands in depth files; see docs/datasets.md.")
+    mask_values: str = Field(
+        "auto", description="Salient values of the ground truth: auto, bright, nonzero, alpha, or values such as 1,3-5."
     )
     clips_per_epoch: int = Field(0, ge=0, description="Stop an epoch after this many clips over all processes; 0: all.")
 

@@ -1,0 +1,96 @@
+"""What a dataset's reader hands out: videos, their frames, and what was irregular."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from m4sam_core.rgbd.depth_files import DepthCoding
+from m4sam_core.rgbd.masks import AUTO, MaskRule
+from m4sam_core.rgbd.video_yaml import VideoInfo
+from m4sam_training.data.layouts import Layout
+
+
+@dataclass(frozen=True)
+class Irregularity:
+    """One item that is not as the layout says.
+
+    Attributes:
+        path: the file or folder.
+        reason: what is wrong, one of a small set of sentences so that they can be counted.
+        used: the item is used all the same (the reason says how); False when it is skipped.
+    """
+
+    path: Path
+    reason: str
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Files of one frame; `depth` is None for depth kinds without files, `mask` for frames without ground truth."""
+
+    stem: str
+    rgb: Path
+    depth: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames of one video in order of their stems.
+
+    Attributes:
+        depth_unit_m: length of one count of an integer depth file in metres; None when unknown (8-bit datasets).
+        fps: frames per second; None when unknown.
+        info: what the video says about itself.
+        masks: which values of its ground truth are salient.
+        coding: how distance stands in its depth files.
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+    depth_unit_m: float | None = None
+    fps: float | None = None
+    info: VideoInfo = field(default_factory=VideoInfo)
+    masks: MaskRule = AUTO
+    coding: DepthCoding = "plain"
+
+    @property
+    def annotated(self) -> tuple[Frame, ...]:
+        """Frames with ground truth, the only ones that are trained and scored."""
+        return tuple(frame for frame in self.frames if frame.mask is not None)
+
+
+@dataclass
+class Scan:
+    """What `scan_split` found."""
+
+    layout: Layout
+    root: Path
+    split: str
+    videos: list[Video] = field(default_factory=list)
+    irregular: list[Irregularity] = field(default_factory=list)
+
+    @property
+    def frame_count(self) -> int:
+        """Frames with ground truth."""
+        return sum(len(video.annotated) for video in self.videos)
+
+    def flaws(self) -> list[str]:
+        """What is irregular, one line for each reason, with the first place; for the commands that use the data."""
+        first: dict[tuple[bool, str], Irregularity] = {}
+        tally: Counter[tuple[bool, str]] = Counter()
+        for item in self.irregular:
+            key = (item.used, item.reason.split(":")[0])
+            tally[key] += 1
+            first.setdefault(key, item)
+        return [
+            f"{'used' if used else 'left out'} ({tally[used, text]}): {item.path}: {item.reason}"
+            for (used, text), item in first.items()
+        ]
+
+    def counts(self) -> Counter[str]:
+        """Number of irregular items per reason (details after a colon are left out)."""
+        return Counter(item.reason.split(":")[0] for item in self.irregular)
