@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from m4sam_core import SaliencyPipeline
-from m4sam_core.rgbd.bags.frames import Drops, choose_topics, read_frames
+from m4sam_core.rgbd.bags.frames import Drops, read_frames
 from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.pictures import draw_overlay
 

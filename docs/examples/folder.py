@@ -10,7 +10,8 @@ from pathlib import Path
 
 from m4sam_core import SaliencyPipeline
 from m4sam_core.predict_folder import list_frames
-from m4sam_core.rgbd.image_files import read_depth, read_rgb, write_png
+from m4sam_core.rgbd.depth_files import read_depth
+from m4sam_core.rgbd.image_files import read_rgb, write_png
 
 FPS = 15.0
 
