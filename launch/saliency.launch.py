@@ -3,6 +3,7 @@
     ros2 launch m4sam_ros saliency.launch.py camera:=realsense
     ros2 launch m4sam_ros saliency.launch.py rgb_topic:=/cam/rgb depth_topic:=/cam/depth
     ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec
+    ros2 launch m4sam_ros saliency.launch.py camera:=realsense for:=foundationpose
     ros2 launch m4sam_ros saliency.launch.py --show-args
 
 An empty argument leaves the matter to the camera preset, then to the parameter file, then to the node's default.
@@ -20,12 +21,14 @@ from launch_ros.actions import Node
 
 SHARE = Path(__file__).resolve().parents[1]
 PRESETS = SHARE / "config" / "cameras"
+CONSUMERS = SHARE / "config" / "consumers"
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
 
 ARGUMENTS = {
     "camera": ("", "Preset in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
     "cameras": ("", "Several cameras, name:preset,... Each gets a node in /<name>/<namespace>."),
+    "for": ("", "Who listens: follow, nvblox, foundationpose, grasp, costmap or slam (docs/integrations.md)."),
     "namespace": ("saliency", "Namespace of the node; the mask appears on /<namespace>/mask."),
     "model": ("", "Weights: a name (default: the packaged small model), or a file."),
     "rgb_topic": ("", "Colour image topic; {name} stands for the camera's name. Empty: the preset's."),
@@ -74,7 +77,7 @@ def camera_actions(name, preset_name, given):
         respawn=given["respawn"].lower() == "true",
         respawn_delay=2.0,
         parameters=[given["params_file"], *([overrides] if overrides else [])],
-        remappings=remappings(name, driver_topics(name, preset), given),
+        remappings=remappings(name, driver_topics(name, preset), given) + consumer_remappings(name, given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
     )
     actions = [node]
@@ -140,9 +143,27 @@ def load_preset(name):
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def load_consumer(name):
+    """The consumer preset `name`, a YAML mapping; empty without a name."""
+    if not name:
+        return {}
+    path = CONSUMERS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in CONSUMERS.glob("*.yaml")))
+        raise RuntimeError(f"for: expected one of {known}, got {name!r}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def consumer_remappings(name, given):
+    """The node's outputs onto the consumer's inputs; among several cameras, each under its name."""
+    prefix = f"/{name}" if name else ""
+    topics = load_consumer(given["for"]).get("topics", {})
+    return [(inner, f"{prefix}{topic}") for inner, topic in topics.items()]
+
+
 def parameters(preset, given):
-    """What overrides the parameter file: the preset's values, then the arguments that were given."""
-    values = dict(preset.get("parameters", {}))
+    """What overrides the parameter file: the camera's values, the consumer's, then the arguments that were given."""
+    values = {**preset.get("parameters", {}), **load_consumer(given["for"]).get("parameters", {})}
     for name in ("model", "image_transport", "depth_transport"):
         if given[name] or name in preset:
             values[name] = given[name] or preset[name]

@@ -40,6 +40,7 @@ except ImportError:
 _OF_OBJECTS = (
     names.LABELS, names.OBJECTS, names.DETECTIONS, names.MARKERS, names.TARGET, names.POINTS,
 )  # fmt: skip
+_OLDEST_DEPTH_S = 0.1  # what `hold` keeps is good enough for a mask, not for where things are
 _IN_SPACE = (names.OBJECTS, names.MARKERS, names.TARGET, names.POINTS, *names.BUNDLE)
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -136,6 +137,7 @@ class ObjectOutputs:
         wanted = {name for name in self._publishers if everything or self._wanted(name)}
         if not wanted:
             return []
+        depth, late = self._fresh(frame, depth)
         view, note = FrameView.of(
             result.mask,
             result.probability if wanted & {*_OF_OBJECTS, names.TF} else None,
@@ -145,7 +147,7 @@ class ObjectOutputs:
             self.depth.camera,
             rgb,
         )
-        note = self.colour.problem or note
+        note = self.colour.problem or late or note
         found = None
         if wanted & {*_OF_OBJECTS, names.TF} or self._mask_of_main(wanted):
             found = self._finder.look(result.mask, view, note, result.stamp, result.scene_id)
@@ -171,6 +173,16 @@ class ObjectOutputs:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
+
+    def _fresh(self, frame: Any, depth: np.ndarray | None) -> tuple[np.ndarray | None, str | None]:
+        """Depth near enough in time to say where things are in this image, or None and why."""
+        if depth is None:
+            return None, None
+        rgb, other = frame.rgb_msg.header.stamp, frame.depth_msg.header.stamp
+        apart = (other.sec - rgb.sec) + (other.nanosec - rgb.nanosec) * 1e-9 + self._cfg.sync.depth_stamp_offset_s
+        if abs(apart) <= _OLDEST_DEPTH_S:
+            return depth, None
+        return None, f"depth: expected within {_OLDEST_DEPTH_S:g} s of colour for positions, got {apart:+.2f} s"
 
     def _wanted(self, name: str) -> bool:
         switch = names.SWITCHES.get(name, name)

@@ -139,6 +139,47 @@ def test_every_camera_preset_names_its_topics(launch_file, preset):
     assert remapped["depth/image"].startswith("/")
 
 
+CONSUMERS = sorted(file.stem for file in (REPO / "config" / "consumers").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_every_consumer_preset_sets_parameters_and_topics_that_exist(launch_file, consumer):
+    from m4sam_ros import names
+    from m4sam_ros.parameters import leaves
+    from m4sam_ros.settings import NodeConfig
+
+    (node,) = nodes_of(actions_of(launch_file, **{"for": consumer, "camera": "realsense"}))
+    wanted = node["parameters"][1]
+    assert wanted
+    assert set(wanted) <= {leaf.name for leaf in leaves()}
+    nested: dict[str, Any] = {}
+    for name, value in wanted.items():
+        group, _, leaf = name.partition(".")
+        nested.setdefault(group, {})[leaf] = value
+    NodeConfig.parse(nested)
+    outputs = dict(node["remappings"][3:])
+    assert set(outputs) <= {*names.BUNDLE, names.TARGET}
+    assert all(topic.startswith("/") for topic in outputs.values())
+
+
+def test_the_consumers_are_those_of_the_argument_and_the_page(launch_file):
+    assert CONSUMERS == ["costmap", "follow", "foundationpose", "grasp", "nvblox", "slam"]
+    page = (REPO / "docs" / "integrations.md").read_text()
+    for consumer in CONSUMERS:
+        assert consumer in launch_file.ARGUMENTS["for"][1]
+        assert f"for:={consumer}" in page
+
+
+def test_several_cameras_feed_a_consumer_under_their_names(launch_file):
+    nodes = nodes_of(actions_of(launch_file, **{"for": "follow", "cameras": "front:oak,rear:oak"}))
+    assert [dict(node["remappings"])["target"] for node in nodes] == ["/front/dynamic_pose", "/rear/dynamic_pose"]
+
+
+def test_unknown_consumer_lists_the_known_ones(launch_file):
+    with pytest.raises(RuntimeError, match=r"for: expected one of costmap, follow.*got 'fun'"):
+        actions_of(launch_file, **{"for": "fun"})
+
+
 def test_an_argument_wins_over_the_preset(launch_file):
     (node,) = nodes_of(actions_of(launch_file, camera="realsense", rgb_topic="/other"))
     assert dict(node["remappings"])["rgb/image"] == "/other"
