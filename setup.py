@@ -85,6 +85,9 @@ setup(
     extras_require={
         # The Hiera trunks. See docs/install.md for the way to install it that leaves your torch alone.
         "sam2": ["sam2==1.1.0"],
+        # Faster on a CPU, with the same masks (docs/deploy.md). `onnx` writes the graphs they run.
+        "openvino": ["openvino>=2024.4", "onnx>=1.16"],
+        "onnxruntime": ["onnxruntime>=1.18", "onnx>=1.16"],
         # Reading and writing rosbags without a ROS installation.
         "bags": ["rosbags>=0.10"],
         # Watching the node in Rerun.

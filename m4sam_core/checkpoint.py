@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
 
 FORMAT = "m4sam-1"
+BFLOAT16_IOU = (
+    "bfloat16_iou"  # header: least overlap of masks in bfloat16 with those in float32
+)
 _SHOWN = 8  # how many keys an error names before it counts the rest
 
 

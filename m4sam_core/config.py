@@ -312,9 +312,15 @@ class PipelineConfig(Config):
     """From camera images to masks."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes the GPU when there is one.")
+    backend: Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"] = Field(
+        "auto",
+        description="What computes the model. auto: OpenVINO on a CPU where it is installed and gives torch's masks, "
+        "else torch.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="Precision of the model's arithmetic. auto: bfloat16 on a CPU that computes in it, else float32.",
+        description="Precision of the model's arithmetic. auto: bfloat16 where torch runs on a CPU that computes in it "
+        "and the weights are known to keep their masks, else float32.",
     )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves torch's own choice.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a pixel is salient.")

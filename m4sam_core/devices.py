@@ -30,17 +30,26 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def check_dtype(name: str, device: torch.device) -> torch.dtype:
+LEAST_IOU = 0.98  # of masks with those of float32, on every clip of the gate set
+
+
+def check_dtype(name: str, device: torch.device, bfloat16_iou: float = 0.0) -> torch.dtype:
     """The torch type a setting means, if the device can do it.
 
-    `auto` is bfloat16 on a CPU with bfloat16 arithmetic (the packaged model is a quarter faster there and its masks
-    are as good, docs/models.md), else float32.
+    `auto` never changes the answer: it is bfloat16 on a CPU with bfloat16 arithmetic when the weights are known to keep
+    their masks in it, else float32.
+
+    Args:
+        name: see `PipelineConfig.dtype`.
+        device: where torch computes.
+        bfloat16_iou: least overlap of masks with those of float32, as it travels with the weights; 0: never measured.
 
     Raises:
         DeviceError: it cannot; never replaced by another type in silence.
     """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
+        kept = device.type == "cpu" and bfloat16_iou >= LEAST_IOU and _cpu_has_bfloat16()
+        return torch.bfloat16 if kept else torch.float32
     if name == "float16" and device.type == "cpu":
         raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from m4sam_core.backends.cache import Source, source_of
+from m4sam_core.backends.choice import TORCH, open_backend
+from m4sam_core.backends.compiled import CompiledNetwork
+from m4sam_core.checkpoint import BFLOAT16_IOU, read_header
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError, InputError, StreamError
@@ -22,12 +28,14 @@ from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import resolve_model
 from m4sam_core.release import load_model
 from m4sam_core.rgbd.image_files import read_grey
+from m4sam_core.stream.recurrence import Network
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import resize_prob
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
 from m4sam_core.vision.region import Region
 
-_FIXED = ("device", "dtype", "threads")  # settings that cannot change on a live pipeline
+_LOG = logging.getLogger(__name__)
+_FIXED = ("device", "backend", "dtype", "threads")  # settings that cannot change on a live pipeline
 
 
 @dataclass
@@ -93,22 +101,40 @@ class SaliencyPipeline:
         """Take a model into service: it is moved to the device, set to evaluation and prepared for inference.
 
         Args:
-            model: the network.
+            model: the network. Backend `auto` leaves it to torch; `from_name` chooses among all.
             cfg: everything else.
 
         Raises:
-            ConfigError: the device's name is not understood.
-            DeviceError: the device is not there or cannot do `cfg.dtype`.
+            ConfigError: the device's name is not understood, or a backend asked for by name is not installed.
+            DeviceError: the device is not there or cannot do `cfg.dtype` or `cfg.backend`.
         """
-        self._cfg = cfg or PipelineConfig()
-        self.device = resolve_device(self._cfg.device)
-        self._dtype = check_dtype(self._cfg.dtype, self.device)
-        if self._cfg.threads:
-            torch.set_num_threads(self._cfg.threads)
-        with device_errors(self.device):
-            self.model = model.to(self.device).eval()
-            self.model.fold()
-        self._ignored = _read_ignore_mask(self._cfg.ignore_mask)
+        cfg = cfg or PipelineConfig()
+        device = resolve_device(cfg.device)
+        compiled = None
+        if cfg.backend not in ("auto", TORCH):
+            compiled = open_backend(source_of(model.eval()), cfg, device, _LOG.info)
+        self._serve(compiled or model, cfg, device, bfloat16_iou=0.0)
+
+    def _serve(
+        self, network: M4SAM | CompiledNetwork, cfg: PipelineConfig, device: torch.device, bfloat16_iou: float
+    ) -> None:
+        self._cfg = cfg
+        self.model: Network
+        if isinstance(network, M4SAM):
+            self.backend = TORCH
+            self.device = device
+            self._dtype = check_dtype(cfg.dtype, device, bfloat16_iou)
+            if cfg.threads:
+                torch.set_num_threads(cfg.threads)
+            with device_errors(device):
+                network.to(device).eval().fold()
+            self.model = network
+        else:
+            self.backend = network.backend
+            self.device = torch.device("cpu")  # where the engine takes and leaves tensors, wherever it computes
+            self._dtype = torch.float32  # of what torch still does
+            self.model = network
+        self._ignored = _read_ignore_mask(cfg.ignore_mask)
         self._session = StreamSession(self.model, self._cfg.stream)
         self._preparation = FramePreparation(self.model.input_size_px, self.device)
         self._work = threading.Lock()  # held while a frame is processed
@@ -118,23 +144,38 @@ class SaliencyPipeline:
         self._closed = False
 
     @classmethod
-    def from_name(cls, name_or_path: str | Path = "default", cfg: PipelineConfig | None = None) -> SaliencyPipeline:
+    def from_name(
+        cls,
+        name_or_path: str | Path = "default",
+        cfg: PipelineConfig | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> SaliencyPipeline:
         """Load a model by name or path and take it into service, for inference alone.
 
         Args:
             name_or_path: see `model_files.resolve_model`; `.pth` and `.pt` files are read as the published release.
             cfg: everything else.
+            progress: told what takes time when a backend meets this model for the first time; the log by default.
 
         Raises:
             CheckpointError: not found, damaged or made for another model.
             ConfigError: see `__init__`.
             DeviceError: see `__init__`.
         """
+        cfg = cfg or PipelineConfig()
         path = resolve_model(name_or_path)
-        resolve_device((cfg or PipelineConfig()).device)  # before the seconds that loading takes
-        pipeline = cls(load_model(path), cfg)
-        with device_errors(pipeline.device):
-            specialise(pipeline.model, pipeline._dtype)  # nobody else holds this model
+        device = resolve_device(cfg.device)  # before the seconds that loading takes
+        pipeline = cls.__new__(cls)
+        source = Source(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), partial(load_model, path))
+        compiled = open_backend(source, cfg, device, progress or _LOG.info)
+        if compiled is not None:
+            pipeline._serve(compiled, cfg, device, bfloat16_iou=0.0)
+            return pipeline
+        model = source.load()
+        kept = float(read_header(path).get(BFLOAT16_IOU, 0.0)) if path.suffix == ".safetensors" else 0.0
+        pipeline._serve(model, cfg, device, kept)
+        with device_errors(device):
+            specialise(model, pipeline._dtype)  # nobody else holds this model
         return pipeline
 
     @property
@@ -211,8 +252,7 @@ class SaliencyPipeline:
         """Change settings from the next frame on. Any thread; does not wait.
 
         Raises:
-            ConfigError: device, dtype or threads would change; they need a new pipeline.
-            InputError: the file of `cfg.ignore_mask` cannot be read.
+            ConfigError: device, backend, dtype or threads would change; they need a new pipeline.
         """
         mask = _read_ignore_mask(cfg.ignore_mask)
         with self._mail:

@@ -25,7 +25,16 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 UNCONFIGURED = "unconfigured"
 INACTIVE = "inactive"
 LIVE = "live"
-_CHANGE_UNCONFIGURED = ("model", "device", "dtype", "threads", "autostart", "qos.output_depth", "outputs.target_tf")
+_CHANGE_UNCONFIGURED = (
+    "model",
+    "device",
+    "backend",
+    "dtype",
+    "threads",
+    "autostart",
+    "qos.output_depth",
+    "outputs.target_tf",
+)
 _CHANGE_INACTIVE = ("image_transport", "depth_transport", "qos.")
 
 

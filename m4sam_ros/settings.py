@@ -98,7 +98,8 @@ class NodeConfig(PipelineConfig):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Precision of the model's arithmetic. auto: bfloat16 on a CPU that computes in it, else float32.",
+        description="Precision of the model's arithmetic. auto: bfloat16 where torch runs on a CPU that computes in it "
+        "and the weights are known to keep their masks, else float32.",
     )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of the model; 0 leaves one core to the camera and the rest of ROS."

@@ -48,13 +48,24 @@ class SameConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, groups=groups)
         total = kernel - stride
         self.border = (total // 2, total - total // 2)
+        self.grown = self.border[0] == self.border[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H/stride, W/stride)."""
-        conv, (before, after) = self.conv, self.border
-        # A zero row and column before the kernel spare a padded copy of the whole input.
-        weight = conv.weight if before == after else F.pad(conv.weight, (1, 0, 1, 0))
-        return F.conv2d(x, weight, conv.bias, conv.stride, after, 1, conv.groups)
+        conv = self.conv
+        weight = conv.weight if self.grown else self._grow(conv.weight)
+        return F.conv2d(x, weight, conv.bias, conv.stride, self.border[1], 1, conv.groups)
+
+    def specialise(self) -> None:
+        """Grow the kernel once and for all; the weights can no longer be saved."""
+        if not self.grown:
+            self.conv.weight = nn.Parameter(self._grow(self.conv.weight), requires_grad=False)
+            self.grown = True
+
+    def _grow(self, kernel: Tensor) -> Tensor:
+        """A zero row and column before the kernel spare a padded copy of the whole input."""
+        before, after = self.border
+        return F.pad(kernel, (after - before, 0, after - before, 0))
 
 
 class InvertedResidual(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from m4sam_core.model.efficientnet_lite import SameConv
 from m4sam_core.model.layers import ConvBN
 from m4sam_core.model.m4sam import M4SAM
 
@@ -29,6 +30,9 @@ def specialise(model: M4SAM, dtype: torch.dtype) -> None:
                     first, second = module[index], module[index + 1]
                     if isinstance(first, nn.Conv2d | nn.ConvTranspose2d) and type(second) is nn.BatchNorm2d:
                         module[index], module[index + 1] = _fused(first, second), nn.Identity()
+        for module in model.modules():
+            if isinstance(module, SameConv):
+                module.specialise()
         model.fold()
         if dtype != torch.float32:
             for module in model.modules():

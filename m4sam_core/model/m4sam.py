@@ -135,7 +135,7 @@ class M4SAM(nn.Module):
         if self.rgb_norm == "imagenet":
             mean, std = (rgb.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
             return (rgb - mean) / std
-        return _minmax(rgb, dims=(1, 2, 3))
+        return _minmax(rgb)
 
     def _memory_feature(self, fused: list[Tensor], decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """X_F (N, C, h, w): what the memory sees (docs/model.md#gated-fusion)."""
@@ -153,11 +153,7 @@ class M4SAM(nn.Module):
 
     def prior(self, features: FrameFeatures) -> Tensor:
         """Pseudo-guided prior (N, 1, H, W) in [0, 1]: the stretched finest coarse mask (docs/model.md#recurrence)."""
-        prob = torch.sigmoid(features.coarse_logits[-1])
-        if self.prior_norm == "batch":
-            low, high = prob.amin(), prob.amax()
-            return (prob - low) / (high - low)
-        return _minmax(prob, dims=(1, 2, 3))
+        return pseudo_prior(features.coarse_logits[-1], self.prior_norm)
 
     def initial_sensory(self, memory: MemoryFeatures) -> Tensor:
         """The sensory state of a new scene: zeros (N, Cs, h, w)."""
@@ -198,6 +194,17 @@ class M4SAM(nn.Module):
         out = read(memory.query, key, value)
         return out.transpose(1, 2).unflatten(2, memory.fused.shape[-2:])
 
+    def recall(self, memory: MemoryFeatures, key: Tensor, value: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
+        """Read the memory and segment: final mask logits (B, 1, H, W) of B frames and the sensory state after them.
+
+        Args:
+            memory: features of B frames.
+            key (B, M, E): the keys of what is remembered.
+            value (B, M, Cv): its values.
+            sensory (B, Cs, h, w): sensory state.
+        """
+        return self.segment(memory, self.read(memory, key, value), sensory)
+
     def segment(self, memory: MemoryFeatures, readout: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
         """Final mask logits (B, 1, H, W) of B frames and the sensory state after them."""
         fused = self.fuser(memory.embed, readout, sensory)
@@ -210,8 +217,17 @@ class M4SAM(nn.Module):
         self.trunk.fold()
 
 
-def _minmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Stretch x to [0, 1] over `dims`; a flat image becomes 0."""
-    low, high = x.amin(dim=dims, keepdim=True), x.amax(dim=dims, keepdim=True)
+def pseudo_prior(coarse_logits: Tensor, norm: Literal["batch", "sample"]) -> Tensor:
+    """The mask of a coarse decoder, (N, 1, H, W) logits, stretched to [0, 1] over each sample or the batch."""
+    prob = torch.sigmoid(coarse_logits)
+    if norm == "batch":
+        low, high = prob.amin(), prob.amax()
+        return (prob - low) / (high - low)
+    return _minmax(prob)
+
+
+def _minmax(x: Tensor) -> Tensor:
+    """Stretch each image of x (N, C, H, W) to [0, 1]; a flat one becomes 0."""
+    low, high = (end(x.flatten(1), dim=1).view(-1, 1, 1, 1) for end in (torch.amin, torch.amax))
     span = high - low
     return torch.where(span > 0, (x - low) / torch.where(span > 0, span, torch.ones_like(span)), torch.zeros_like(x))

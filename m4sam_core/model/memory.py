@@ -168,7 +168,7 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
-        gate = self.channel_mlp(x.mean(dim=(2, 3))) + self.channel_mlp(x.amax(dim=(2, 3)))
+        gate = self.channel_mlp(x.mean(dim=(2, 3))) + self.channel_mlp(x.flatten(2).amax(dim=2))
         x = x * torch.sigmoid(gate)[:, :, None, None]
         summary = torch.cat([x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1)
         return x * torch.sigmoid(self.spatial(summary))

@@ -15,9 +15,43 @@ from torch import Tensor
 
 from m4sam_core.errors import InputError
 from m4sam_core.model.m4sam import M4SAM
-from m4sam_core.types import ClipOutput, FrameFeatures
+from m4sam_core.types import ClipOutput, FrameFeatures, MemoryFeatures
 
 DeepUpdate = Literal["always", "never", "random", "policy"]
+
+
+class Network(Protocol):
+    """What the recurrence asks of a network: verbs over frames, without a memory of their own.
+
+    `M4SAM` is the reference; `m4sam_core.backends` has others that compute the same.
+
+    Attributes:
+        input_size_px: side of the square that `encode` takes.
+    """
+
+    input_size_px: int
+
+    def encode(self, rgb: Tensor, depth: Tensor, *, aux: bool = True) -> FrameFeatures:
+        """See `M4SAM.encode`."""
+        ...
+
+    def prior(self, features: FrameFeatures) -> Tensor:
+        """See `M4SAM.prior`."""
+        ...
+
+    def initial_sensory(self, memory: MemoryFeatures) -> Tensor:
+        """See `M4SAM.initial_sensory`."""
+        ...
+
+    def encode_value(
+        self, memory: MemoryFeatures, mask_prob: Tensor, sensory: Tensor, deep_update: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See `M4SAM.encode_value`."""
+        ...
+
+    def recall(self, memory: MemoryFeatures, key: Tensor, value: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
+        """See `M4SAM.recall`."""
+        ...
 
 
 class Bank(Protocol):
@@ -101,7 +135,7 @@ class WriteDecision:
 
 
 def step(
-    model: M4SAM,
+    model: Network,
     features: FrameFeatures,
     state: MemoryState,
     decide: Callable[[FrameOutput], WriteDecision | None],
@@ -124,12 +158,12 @@ def step(
         sensory = model.initial_sensory(memory)
         # The first value is always deep, whatever the policy; it serves this frame alone and is not kept.
         value, sensory = model.encode_value(memory, model.prior(features), sensory, deep_update=True)
-        readout = model.read(memory, memory.key, value)
+        key = memory.key
     else:
         assert state.sensory is not None
         sensory = state.sensory
-        readout = model.read(memory, *state.bank.read_view())
-    logits, state.sensory = model.segment(memory, readout, sensory)
+        key, value = state.bank.read_view()
+    logits, state.sensory = model.recall(memory, key, value, sensory)
     output = FrameOutput(logits, torch.sigmoid(logits), features, initialised)
 
     decision = decide(output)

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from m4sam_core.config import StreamConfig
-from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.bank import RingBank
 from m4sam_core.stream.policy import build_policy
-from m4sam_core.stream.recurrence import FrameOutput, MemoryState, WriteDecision, step
+from m4sam_core.stream.recurrence import FrameOutput, MemoryState, Network, WriteDecision, step
 from m4sam_core.stream.scene import HardEvents, SceneDetector, SceneVerdict
 from m4sam_core.stream.write_gate import ImageQuality, WriteGate, measure_masks
 from m4sam_core.types import MemoryFeatures
@@ -53,11 +52,11 @@ class StreamFrame:
 class StreamSession:
     """Memory and scene of one camera. Not thread-safe: one thread steps."""
 
-    def __init__(self, model: M4SAM, cfg: StreamConfig | None = None) -> None:
+    def __init__(self, model: Network, cfg: StreamConfig | None = None) -> None:
         """Start a stream.
 
         Args:
-            model: in evaluation mode, wherever it is to run.
+            model: ready for inference, wherever it is to run.
             cfg: memory policy, write gate, scene changes.
         """
         self.model = model

@@ -6,7 +6,7 @@ chosen only by name (`model:=identity`), never as a fallback.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,8 +55,13 @@ class Backend(Protocol):
         ...
 
 
-def load_backend(model: str, cfg: PipelineConfig) -> Backend:
+def load_backend(model: str, cfg: PipelineConfig, progress: Callable[[str], None] | None = None) -> Backend:
     """The backend called `model`.
+
+    Args:
+        model: weights by name or path, or `identity`.
+        cfg: everything else.
+        progress: told what takes time.
 
     Raises:
         CheckpointError: no such weights, or unusable ones.
@@ -66,7 +71,7 @@ def load_backend(model: str, cfg: PipelineConfig) -> Backend:
         return NearHalf(cfg.roi)
     from m4sam_core.pipeline import SaliencyPipeline
 
-    return SaliencyPipeline.from_name(model, cfg=cfg)
+    return SaliencyPipeline.from_name(model, cfg, progress)
 
 
 @dataclass(frozen=True)

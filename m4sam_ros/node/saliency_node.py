@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -43,17 +44,17 @@ class SaliencyNode(LifecycleNode):
     """The lifecycle, the parameters, the services and the reports; frames flow in `ActiveSession`.
 
     Args:
-        load: makes the backend from the model's name and the pipeline's settings.
+        load: makes the backend from the model's name and the pipeline's settings; `load_backend` when absent.
 
     Raises:
         ConfigError: a parameter given at start-up is not allowed.
     """
 
-    def __init__(self, load: Callable[[str, Any], Backend] = load_backend) -> None:
+    def __init__(self, load: Callable[[str, Any], Backend] | None = None) -> None:
         # rclpy destroys a half-made node too, so this must be there first.
         self._session: ActiveSession | None = None
         super().__init__(NODE, namespace=NAMESPACE)
-        self._load = load
+        self._load = load or partial(load_backend, progress=self.get_logger().info)
         self._settings = NodeParameters(self)
         self._metrics = Metrics()
         self._backend: Backend | None = None

@@ -267,5 +267,7 @@ def test_a_model_without_memory_streams_too():
 @pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16 amx_bf16", torch.bfloat16), ("avx2", torch.float32)])
 def test_auto_precision_follows_the_processor(monkeypatch, flags, expected):
     monkeypatch.setattr("pathlib.Path.read_text", lambda *_args, **_kwargs: f"flags : {flags}")
-    assert check_dtype("auto", torch.device("cpu")) == expected
-    assert check_dtype("auto", torch.device("cuda")) == torch.float32
+    assert check_dtype("auto", torch.device("cpu"), bfloat16_iou=0.99) == expected
+    assert check_dtype("auto", torch.device("cpu"), bfloat16_iou=0.97) == torch.float32
+    assert check_dtype("auto", torch.device("cpu")) == torch.float32, "never measured"
+    assert check_dtype("auto", torch.device("cuda"), bfloat16_iou=1.0) == torch.float32

@@ -1,0 +1,119 @@
+"""The network as three graphs of plain tensors, which any engine can run: encode, recall, remember.
+
+What lasts between frames stays outside, so the graphs know nothing of streams: `stream.recurrence` drives them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from m4sam_core.model.inference import specialise
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.types import MemoryFeatures
+
+ENTRIES = "entries"  # the one free axis: elements held by the memory
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One part of the network, ready to be traced.
+
+    Attributes:
+        module: takes the inputs in order and gives a tuple.
+        inputs: name -> example.
+        outputs: names.
+        free_axes: input name -> {axis: name} of axes that may have any length.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    free_axes: Mapping[str, dict[int, str]]
+
+
+def split(model: M4SAM, batch: int = 1) -> dict[str, Graph]:
+    """The model's graphs, specialised for float32 inference; the model itself is left as it is.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        batch: frames of different streams that are computed at once.
+
+    Returns:
+        "encode", and for a network with memory "recall" and "remember".
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    specialise(model, torch.float32)
+    side = model.input_size_px
+    with torch.inference_mode():
+        rgb, depth = torch.rand(batch, 3, side, side), torch.rand(batch, 1, side, side)
+        memory = model.encode(rgb, depth, aux=False).memory
+        frames = {"rgb": rgb, "depth": depth}
+        if memory is None:
+            return {"encode": Graph(_Encode(model), frames, ("coarse_logits",), {})}
+        sensory = model.initial_sensory(memory)
+        value, _ = model.encode_value(memory, depth, sensory, deep_update=True)
+    held = {"embed": memory.embed, "query": memory.query, "detail": memory.detail}
+    if model.mask_decoder.detail is None:
+        del held["detail"]
+    outputs = ("coarse_logits", "fused", "embed", "query", "key", "detail")
+    free = {"key": {1: ENTRIES}, "value": {1: ENTRIES}}
+    return {
+        "encode": Graph(_Encode(model), frames, outputs, {}),
+        "recall": Graph(
+            _Recall(model, tuple(held)),
+            {**held, "key": memory.key, "value": value, "sensory": sensory},
+            ("mask_logits", "next_sensory"),
+            free,
+        ),
+        "remember": Graph(
+            _Remember(model),
+            {"fused": memory.fused, "mask_prob": depth, "sensory": sensory},
+            ("value", "next_sensory"),
+            {},
+        ),
+    }
+
+
+class _Encode(nn.Module):
+    def __init__(self, model: M4SAM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, ...]:
+        features = self.model.encode(rgb, depth, aux=False)
+        memory = features.memory
+        if memory is None:
+            return features.coarse_logits
+        return (*features.coarse_logits, memory.fused, memory.embed, memory.query, memory.key, memory.detail)
+
+
+class _Recall(nn.Module):
+    def __init__(self, model: M4SAM, held: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.held = held
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        held = dict(zip(self.held, inputs, strict=False))
+        embed, query = held["embed"], held["query"]
+        key, value, sensory = inputs[len(self.held) :]
+        # Plain products: engines know them, and need neither keys nor values widened to each other's width.
+        affinity = (query @ key[..., : query.shape[-1]].transpose(1, 2)).softmax(dim=-1)
+        readout = (affinity @ value).transpose(1, 2).unflatten(2, embed.shape[-2:])
+        memory = MemoryFeatures(fused=embed, embed=embed, query=query, key=key, detail=held.get("detail", embed))
+        return self.model.segment(memory, readout, sensory)
+
+
+class _Remember(nn.Module):
+    def __init__(self, model: M4SAM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, fused: Tensor, mask_prob: Tensor, sensory: Tensor) -> tuple[Tensor, Tensor]:
+        memory = MemoryFeatures(fused, fused, fused, fused, fused)  # the value path looks at X_F alone
+        return self.model.encode_value(memory, mask_prob, sensory, deep_update=True)
