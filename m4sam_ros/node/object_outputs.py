@@ -18,12 +18,12 @@ from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.objects import ObjectFinder, SceneObjects
 from m4sam_core.objects.cloud import object_points
+from m4sam_core.objects.registered import depth_background
 from m4sam_core.objects.seen import FrameView
 from m4sam_ros import names
 from m4sam_ros.messages import objects as messages
 from m4sam_ros.messages.camera_info import camera_info
 from m4sam_ros.messages.convert import image_writer, to_ros_bytes
-from m4sam_ros.node.background import depth_background
 from m4sam_ros.node.calibration import Calibration
 from m4sam_ros.qos import latched, make_publisher, volatile
 from m4sam_ros.settings import NodeConfig

@@ -94,6 +94,21 @@ def test_an_import_sideways_or_upwards_breaks_a_contract(tree, module, line):
     assert "BROKEN" in lint(tree)
 
 
+@needs_linter
+@needs_training
+def test_no_modules_import_each_other_in_a_circle():
+    import grimp
+
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    circular = [
+        (importer, imported)
+        for importer in sorted(graph.modules)
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if graph.chain_exists(importer=imported, imported=importer)
+    ]
+    assert circular == []
+
+
 def test_no_folder_is_too_large_to_overlook():
     sizes = Counter(path.parent.relative_to(REPO).as_posix() for path in SOURCES)
     assert {folder: size for folder, size in sizes.items() if size > LARGEST_ROOM} == {}

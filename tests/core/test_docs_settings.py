@@ -22,7 +22,7 @@ SCHEMAS = [
     ("m4sam_training.train.config", "TrainConfig"),
 ]
 ALSO = {"model.preset"}  # stands for all of `model`
-NOT_SETTINGS = (".py", ".rrd")
+NOT_SETTINGS = (".py", ".rrd", ".yaml")
 
 
 def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:

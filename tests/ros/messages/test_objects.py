@@ -153,7 +153,7 @@ def test_organised_points_are_pixels_and_dense_ones_are_not(found, stamped):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_the_background_has_holes_where_objects_and_holes_were(dtype):
-    from m4sam_ros.node.background import depth_background
+    from m4sam_core.objects.registered import depth_background
 
     depth, mask = np.full((60, 80), 1500, dtype), np.zeros((60, 80), np.uint8)
     depth[0], mask[20:30, 30:40] = 0, 255
