@@ -22,6 +22,9 @@ def command(
     ),
     depth_coding: str = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md."),
     probability: bool = typer.Option(False, "--probability", help="8-bit probability maps instead of 0/255 masks."),
+    objects: bool = typer.Option(
+        False, "--objects", help="Also write OUT/objects.jsonl: id, box and position of each object, a line per frame."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Begin anew instead of resuming."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
     settings: list[str] = typer.Option(
@@ -37,18 +40,23 @@ def command(
 
     from m4sam_core.cli.choices import one_of
     from m4sam_core.config import PipelineConfig
+    from m4sam_core.errors import ConfigError
     from m4sam_core.host.plain_yaml import parse_assignments
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
+    from m4sam_core.predict_objects import OBJECTS_FILE, write_objects
     from m4sam_core.rgbd.clip_folder import DEFAULT_FPS
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 
+    if objects and probability:
+        raise ConfigError("--objects: expected masks, got --probability; leave one of them out")
     recorded = read_video_yaml(rgb_dir.parent / VIDEO_YAML)
     unit = [f"depth.unit_m={depth_unit or recorded.depth_unit_m}"] if depth_unit or recorded.states_unit else []
     cfg = PipelineConfig.parse(parse_assignments([*unit, *settings, f"device={device}"]))
+    coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
     frames = list_frames(rgb_dir, depth_dir)
     rate = fps or recorded.fps or DEFAULT_FPS
     model_file = resolve_model(model)
@@ -66,7 +74,7 @@ def command(
             out,
             rate,
             model_file=model_file,
-            depth_coding=one_of("depth_coding", depth_coding, DEPTH_CODINGS),
+            depth_coding=coding,
             probability=probability,
             overwrite=overwrite,
             advance=advance,
@@ -77,6 +85,9 @@ def command(
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():
         typer.echo(f"  {count} frame(s) from rgb alone: {note}")
+    if objects:
+        count, lack = write_objects(frames, out, rate, recorded, cfg.depth.unit_m, coding)
+        typer.echo(f"{out / OBJECTS_FILE}: {count} object(s)" + (f"; {lack}" if lack else ""))
     if overlay is not None:
         pairs = ((frame.rgb, out / f"{frame.stem}.png") for frame in frames)
         typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, rate)} frames")

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m4sam_core.rgbd.depth_values import UINT16_NO_READING
+
 FloatArray = NDArray[np.float32]
-UINT16_INVALID = 65535  # the "no reading" mark of several drivers, besides 0
 NEAREST_M, FARTHEST_M = 1e-3, 1e3  # beyond it no depth camera measures; such numbers are marks or damage
 _SPECKLE_PX = 3  # so many readings on their own are noise
 _SPECKLE_STEPS_PER_M = 100
@@ -29,7 +30,7 @@ def metres(depth: NDArray[Any], unit_m: float) -> FloatArray:
         values = depth.astype(np.float32)
     if depth.dtype == np.uint16:
         values *= np.float32(unit_m)
-        values[depth == UINT16_INVALID] = 0
+        values[depth == UINT16_NO_READING] = 0
     with np.errstate(invalid="ignore"):  # NaN compares false
         values[~((values >= NEAREST_M) & (values <= FARTHEST_M))] = 0
     return values

@@ -14,7 +14,7 @@ from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
 from m4sam_ros.names import DEPTH_MASKED, MASK, OVERLAY, OVERLAY_COMPRESSED, PROBABILITY
-from m4sam_ros.node.object_outputs import ObjectOutputs
+from m4sam_ros.node.objects.outputs import ObjectOutputs
 from m4sam_ros.qos import make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
 

@@ -22,9 +22,9 @@ from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_core.rgbd.pairing import Pair
 from m4sam_ros.names import CAMERA_INFO, DEPTH, DEPTH_INFO, IGNORE_MASK, RGB
 from m4sam_ros.node.backends import Backend
-from m4sam_ros.node.capture import Capture
 from m4sam_ros.node.inputs import Arrived, CalibrationWatch, ImageInput
 from m4sam_ros.node.metrics import Metrics
+from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.sync import make_synchronizer
 from m4sam_ros.node.worker import Worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,10 @@ import numpy as np
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.bags.frames import Drops, read_frames
+from m4sam_core.host.files import write_text
+from m4sam_core.objects import ObjectFinder, as_record
+from m4sam_core.predict_objects import OBJECTS_FILE, recorded_camera
+from m4sam_core.rgbd.bags.frames import Drops, read_frames, read_intrinsics
 from m4sam_core.rgbd.bags.source import KNOWN_TYPES, BagSource, as_cdr, check_topic
 from m4sam_core.rgbd.bags.storage import Channel
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
@@ -21,6 +25,7 @@ from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
 from m4sam_core.rgbd.image_files import read_rgb
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_core.rgbd.order import are_stamps
+from m4sam_core.rgbd.video_yaml import VideoInfo
 from m4sam_training.data.frames import read_frame_depth
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.videos import Scan, Video
@@ -105,12 +110,14 @@ class PredictReport:
         drops: frames that were left out, by reason.
         damage: what was wrong with the bag.
         left_out: topics that could not be copied, and why.
+        objects: different objects, when they were asked for.
     """
 
     masks: int = 0
     drops: Drops = field(default_factory=Drops)
     damage: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    objects: int | None = None
 
 
 def predict_bag(
@@ -122,6 +129,8 @@ def predict_bag(
     mask_topic: str = MASK_TOPIC,
     storage: Storage = "mcap",
     depth_unit_m: float | None = None,
+    *,
+    objects: bool = False,
 ) -> PredictReport:
     """Copy a bag and add the model's masks, each with the header stamp of its rgb image.
 
@@ -134,6 +143,7 @@ def predict_bag(
         mask_topic: topic of the masks.
         storage: mcap or sqlite3.
         depth_unit_m: length of one unit of the recorded depth; None: millimetres in integers, metres in floats.
+        objects: also write `out`/objects.jsonl.
 
     Raises:
         ConfigError: `out` exists, or the mask topic is in the bag already.
@@ -154,7 +164,9 @@ def predict_bag(
             out.parent.mkdir(parents=True, exist_ok=True)
             with ImageBagWriter(partial, storage) as writer:
                 _copy_all(source, writer, report)
-                _add_masks(source, topics, writer, model, mask_topic, report, depth_unit_m)
+                lines = _add_masks(source, topics, writer, model, mask_topic, report, depth_unit_m, objects=objects)
+            if objects:
+                write_text(partial / OBJECTS_FILE, "".join(f"{line}\n" for line in lines))
             report.damage = list(dict.fromkeys(source.damage))
         if report.masks == 0:
             raise InputError(f"{bag}: expected at least one pair of rgb and depth, got none")
@@ -172,10 +184,15 @@ def _add_masks(
     mask_topic: str,
     report: PredictReport,
     unit_m: float | None,
-) -> None:
+    *,
+    objects: bool,
+) -> list[str]:
+    """Write the masks; returns a line of JSON per frame when objects are asked for."""
     from m4sam_core.pipeline import SaliencyPipeline
 
     settings = PipelineConfig() if unit_m is None else PipelineConfig(depth=DepthConfig(unit_m=unit_m))
+    camera, _ = recorded_camera(VideoInfo(intrinsics=read_intrinsics(source, topics))) if objects else (None, None)
+    finder, lines, ids = ObjectFinder(), [], set()
     pipeline = SaliencyPipeline.from_name(model, settings)
     try:
         for frame in read_frames(source, topics, report.drops):
@@ -185,8 +202,17 @@ def _add_masks(
             result = pipeline.process(frame.rgb, depth, frame.stamp_ns * 1e-9)
             writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)
             report.masks += 1
+            if objects:
+                found = finder.update(
+                    result.mask, result.probability, depth, result.stamp,
+                    scene_id=result.scene_id, camera=camera, unit_m=settings.depth.unit_m, rgb=frame.rgb,
+                )  # fmt: skip
+                ids |= {item.id for item in found.objects}
+                lines.append(json.dumps(as_record(frame.stamp_ns, frame.frame_id, found), allow_nan=False))
     finally:
         pipeline.close()
+    report.objects = len(ids) if objects else None
+    return lines
 
 
 def _copy_all(source: BagSource, writer: ImageBagWriter, report: PredictReport) -> None:

@@ -144,13 +144,18 @@ def predict(
     mask_topic: str = typer.Option("/saliency/mask", help="Topic of the masks."),
     depth_unit: Optional[float] = _UNIT,
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
+    objects: bool = typer.Option(False, "--objects", help="Also write OUT/objects.jsonl, a line per mask."),
 ) -> None:
     """Write a copy of a bag with the masks added."""
     from m4sam_core.rgbd.bags.write import storage_of
     from m4sam_training.bags.export import predict_bag
 
-    report = predict_bag(bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage), depth_unit)
+    report = predict_bag(
+        bag, out, model, rgb_topic, depth_topic, mask_topic, storage_of(storage), depth_unit, objects=objects
+    )
     print(f"{out}: {report.masks} masks on {mask_topic}")
+    if report.objects is not None:
+        print(f"{out / 'objects.jsonl'}: {report.objects} object(s)")
     for reason, count in report.drops.counts.items():
         print(f"dropped: {reason} ({count})")
     for note, count in report.drops.notes.items():

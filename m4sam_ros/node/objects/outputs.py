@@ -24,7 +24,7 @@ from m4sam_ros import names
 from m4sam_ros.messages import objects as messages
 from m4sam_ros.messages.camera_info import camera_info
 from m4sam_ros.messages.convert import image_writer, to_ros_bytes
-from m4sam_ros.node.calibration import Calibration
+from m4sam_ros.node.objects.calibration import Calibration
 from m4sam_ros.qos import latched, make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
 
