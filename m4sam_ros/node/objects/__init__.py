@@ -1,1 +1,1 @@
-"""The objects' side of the node: their topics, the calibrations they need, depth without them, one frame on demand."""
+"""The objects' side of the node: their topics, the calibrations they need, one frame on demand."""
