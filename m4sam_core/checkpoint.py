@@ -15,14 +15,13 @@ from torch import Tensor
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError, ConfigError
 from m4sam_core.host.files import write_bytes
+from m4sam_core.host.outputs import advice
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
 
 FORMAT = "m4sam-1"
-BFLOAT16_IOU = (
-    "bfloat16_iou"  # header: least overlap of masks in bfloat16 with those in float32
-)
+BFLOAT16_IOU = "bfloat16_iou"  # header: least overlap of masks in bfloat16 with those in float32
 _SHOWN = 8  # how many keys an error names before it counts the rest
 
 
@@ -53,7 +52,7 @@ def save_checkpoint(
     try:
         write_bytes(Path(path), save(tensors, metadata=header))
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot write: {error}") from error
+        raise CheckpointError(f"{path}: cannot write: {error}; {advice(error)}") from error
 
 
 def read_header(path: str | Path) -> dict[str, str]:
@@ -82,15 +81,27 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> M4S
     from m4sam_core.build import build_model
 
     header, tensors = _read(path, weights=True)
+    model = build_model(_config(path, header))
+    copy_weights(model.state_dict(), tensors, str(path), "the model its own config describes")
+    return model.to(device).eval()
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The architecture that one of our checkpoints describes.
+
+    Raises:
+        CheckpointError: missing, truncated or foreign file, or a config that is not understood.
+    """
+    return _config(path, read_header(path))
+
+
+def _config(path: str | Path, header: Mapping[str, str]) -> ModelConfig:
     try:
-        cfg = ModelConfig.parse(json.loads(header["config"]))
+        return ModelConfig.parse(json.loads(header["config"]))
     except (ConfigError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path}: its model config is not understood ({error}); update m4sam, or train the model anew"
         ) from error
-    model = build_model(cfg)
-    copy_weights(model.state_dict(), tensors, str(path), "the model its own config describes")
-    return model.to(device).eval()
 
 
 def _read(path: str | Path, *, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -66,11 +66,20 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-class device_errors:  # noqa: N801 - reads as the statement it is
-    """Turns running out of memory into a DeviceError with advice."""
+_INFERENCE_ADVICE = "use a smaller model, lower stream.bank.capacity, set dtype to bfloat16"
 
-    def __init__(self, device: torch.device) -> None:
+
+class device_errors:  # noqa: N801 - reads as the statement it is
+    """Turns running out of memory into a DeviceError with advice.
+
+    Args:
+        device: named in the error.
+        advice: what to do.
+    """
+
+    def __init__(self, device: torch.device, advice: str = _INFERENCE_ADVICE) -> None:
         self.device = device
+        self.advice = advice
 
     def __enter__(self) -> None:
         pass
@@ -79,8 +88,7 @@ class device_errors:  # noqa: N801 - reads as the statement it is
         cpu_full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or cpu_full:
             raise DeviceError(
-                f"{self.device}: out of memory; use a smaller model, lower stream.bank.capacity, "
-                "set dtype to bfloat16, or free the device from other programs"
+                f"{self.device}: out of memory; {self.advice}, or free the device from other programs"
             ) from error
 
 

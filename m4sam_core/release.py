@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m4sam_core.checkpoint import copy_weights, load_checkpoint, read_pickled_weights
+from m4sam_core.checkpoint import copy_weights, load_checkpoint, read_config, read_pickled_weights
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError
 
@@ -84,6 +84,9 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
 _DEAD = re.compile(r"\.lora_[qv]\.(weight|bias)$|^up4\.|_gate\.(mean|std)$")
 
 
+PUBLISHED_SUFFIXES = (".pth", ".pt")
+
+
 def official_key(name: str) -> str:
     """The release's name of one of our state-dict keys (preset `release`).
 
@@ -139,8 +142,19 @@ def load_model(path: str | Path) -> M4SAM:
     Raises:
         CheckpointError: missing, damaged, or made for another model; every key is named.
     """
-    published = Path(path).suffix in (".pth", ".pt")
+    published = Path(path).suffix in PUBLISHED_SUFFIXES
     return load_release_checkpoint(path) if published else load_checkpoint(path)
+
+
+def architecture(path: str | Path) -> ModelConfig:
+    """What a checkpoint of either kind is built like, without reading its weights.
+
+    Raises:
+        CheckpointError: missing or foreign file, or a config that is not understood.
+    """
+    if Path(path).suffix in PUBLISHED_SUFFIXES:
+        return ModelConfig.preset("release")
+    return read_config(path)
 
 
 def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:

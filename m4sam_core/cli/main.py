@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from m4sam_core.cli.table import CORE_COMMANDS, GROUP_SUMMARIES, Entry, Table, merged
 from m4sam_core.errors import M4SamError
+from m4sam_core.host.outputs import explain
 
 EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
@@ -133,6 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _complain(str(error), EXIT_USER_ERROR)
+    except OSError as error:
+        told = explain(error)
+        if debug or told is None:
+            raise
+        return _complain(told, EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
         if debug or str(error.name).startswith("m4sam_"):  # a file of our own is missing: not the user's business
             raise

@@ -39,7 +39,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield draft
             _sync(draft)
             os.replace(draft, path)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)  # a full disk does not say where
             draft.unlink(missing_ok=True)
             raise
     _sync(path.parent)

@@ -54,7 +54,7 @@ def write_ros1(data, path):
     image = types.types["sensor_msgs/msg/Image"]
     with BagSource(data / "mcap" / "train_1") as source, Writer(path) as writer:
         connections = {}
-        for message in source.messages(["/rgb/image", "/depth/image", "/saliency/mask"]):
+        for message in source.messages(["/rgb/image", "/depth/image", "/ground_truth/mask"]):
             if message.topic not in connections:
                 connections[message.topic] = writer.add_connection(message.topic, message.msgtype, typestore=types)
             fields = {name: getattr(message.decoded, name) for name in message.decoded.__dataclass_fields__}

@@ -76,7 +76,7 @@ def choose_topics(
         source: an open bag.
         rgb: topic of the colour images; None or "": the one that looks like it.
         depth: topic of the depth maps; None or "": the one that looks like it.
-        mask: topic of the masks; None: the only one called mask; "": none.
+        mask: topic of the masks; None: the only one called mask, predictions last; "": none.
         camera_info: calibration of the colour camera; None or "": the one beside it.
 
     Raises:
@@ -96,8 +96,14 @@ def choose_topics(
     rgb = rgb or _only(source, "rgb", colours, depth)
     if mask is None:
         named = [t.name for t in topics.values() if t.msgtype == IMAGE and t.name.rsplit("/", 1)[-1] == "mask"]
+        named = [name for name in named if not is_prediction(name)] or named
         mask = named[0] if len(named) == 1 else None
     return TopicChoice(rgb, depth, mask or None, _calibration(source, rgb, camera_info))
+
+
+def is_prediction(topic: str) -> bool:
+    """Whether masks on this topic are a saliency node's, under any namespace, or those of `m4sam bag predict`."""
+    return f"/{topic.lstrip('/')}".endswith("/saliency/mask")
 
 
 def base_name(topic: str) -> str:

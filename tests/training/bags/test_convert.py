@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.host.plain_yaml import load_yaml
 from m4sam_core.rgbd.bags.source import BagSource, find_bags
 from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter
+from m4sam_core.rgbd.encodings import image_to_numpy
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.bags.convert import ConvertConfig, convert_bag, split_of
 from m4sam_training.bags.jobs import bag_names, convert_bags
 from tests.training.recorded import CFG, FRAMES, assert_same_images, images, noise_frame, record, write_bag
@@ -173,3 +178,54 @@ def test_bag_names_are_plain_and_do_not_depend_on_order(tmp_path):
     assert bag_names(paths[::-1]) == ["we_ird_name", "b_run", "a_run"]
     with pytest.raises(ConfigError, match="expected different names"):
         bag_names([tmp_path / "x" / "a" / "run.bag", tmp_path / "y" / "a" / "run.bag"])
+
+
+@pytest.fixture(scope="module")
+def predicted(data, tmp_path_factory):
+    """A recording whose masks are the node's."""
+    return predict_copy(data / "mcap" / "train_1", tmp_path_factory.mktemp("node") / "run")
+
+
+def predict_copy(bag, out):
+    with BagSource(bag) as source, ImageBagWriter(out) as writer:
+        for topic, name in (
+            ("/rgb/image", "/rgb/image"),
+            ("/depth/image", "/depth/image"),
+            ("/ground_truth/mask", "/front/saliency/mask"),
+        ):
+            for message in source.messages([topic]):
+                image = image_to_numpy(message.decoded)
+                writer.write_image(name, image, message.decoded.encoding, message.stamp_ns, "cam")
+    return out
+
+
+def test_masks_of_the_node_are_predictions_not_truth(data, predicted, tmp_path):
+    convert_bag(predicted, "node", tmp_path / "D", CFG)
+    noted = load_yaml(tmp_path / "D" / "train" / "node_001" / "video.yaml")["labels"]
+    assert noted == ["pseudo: topic /front/saliency/mask"]
+    convert_bag(data / "mcap" / "train_1", "drawn", tmp_path / "D", CFG)
+    assert load_yaml(tmp_path / "D" / "train" / "drawn_001" / "video.yaml")["labels"] == ["topic"]
+
+
+def test_masks_drawn_later_reach_the_dataset_and_win_over_predictions(data, predicted, tmp_path):
+    stems = sorted(p.stem for p in (data / "D/train/train_1/mask").iterdir())
+    cfg = replace(CFG, annotations=tmp_path / "drawn")
+    (tmp_path / "drawn").mkdir()
+    first = convert_bag(predicted, "node", tmp_path / "D", cfg)
+    video = tmp_path / "D" / "train" / "node_001"
+    mask = np.zeros_like(read_mask(video / "mask" / f"{stems[0]}.png"))
+    mask[2:5, 2:5] = 255
+    write_png(tmp_path / "drawn" / f"{stems[0]}.png", mask)
+    write_png(tmp_path / "drawn" / f"{stems[1]}.png", mask[:-1])
+    again = convert_bag(predicted, "node", tmp_path / "D", cfg)
+    assert (again.resumed, again.late_masks, again.labelled) == (True, 1, first.labelled)
+    assert "annotation of another size than rgb" in again.drops
+    np.testing.assert_array_equal(read_mask(video / "mask" / f"{stems[0]}.png"), mask)
+    assert load_yaml(video / "video.yaml")["labels"] == ["annotation", "pseudo: topic /front/saliency/mask"]
+    assert convert_bag(predicted, "node", tmp_path / "D", cfg).late_masks == 0
+
+
+def test_a_conversion_that_leaves_training_empty_says_so(data, tmp_path, capsys):
+    shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag1g")  # hashed into val
+    assert main(["bag", "to-dataset", str(tmp_path / "bag1g"), "--out", str(tmp_path / "D")]) == 0
+    assert "none for training" in capsys.readouterr().out

@@ -102,11 +102,11 @@ def test_masks_are_added_to_a_ros1_bag(data, tmp_path, weights):
     with BagSource(tmp_path / "new") as source:
         assert {topic.name: topic.count for topic in source.topics} == {
             "/depth/image": FRAMES,
+            "/ground_truth/mask": FRAMES,
             "/m4sam/mask": FRAMES,
             "/rgb/image": FRAMES,
-            "/saliency/mask": FRAMES,
         }
-        frames = list(read_frames(source, choose_topics(source, mask="/saliency/mask"), Drops()))
+        frames = list(read_frames(source, choose_topics(source, mask="/ground_truth/mask"), Drops()))
     stored = images(data / "D/train/train_1/depth")
     for frame in frames:
         np.testing.assert_array_equal(frame.depth, stored[f"{frame.stamp_ns}.png"])
@@ -157,7 +157,7 @@ def test_predict_adds_masks_and_keeps_every_message(data, tmp_path, weights):
     with pytest.raises(ConfigError, match="nothing is ever overwritten"):
         predict_bag(bag, out, str(weights), mask_topic="/m4sam/mask")
     with pytest.raises(ConfigError, match="choose another --mask-topic"):
-        predict_bag(bag, tmp_path / "o2", str(weights))
+        predict_bag(bag, tmp_path / "o2", str(weights), mask_topic="/ground_truth/mask")
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 

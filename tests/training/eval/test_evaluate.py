@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -161,21 +162,37 @@ def test_stream_mode_runs_the_robots_pipeline(data, model):
     assert all(item.mask_prob.shape == (72, 96) for item in items)
 
 
-def test_masks_that_do_not_fit_are_reported_not_resized(data, tmp_path):
+def test_masks_of_another_size_are_resized_with_a_note_and_broken_ones_reported(data, tmp_path):
     masks = tmp_path / "masks" / "test_1"
     masks.mkdir(parents=True)
     scan, dropped = scan_split(data / "D", "rdvs", "test"), []
     stems = [frame.stem for frame in scan.videos[0].annotated]
     write_png(masks / f"{stems[0]}.png", np.zeros((72, 96), np.uint8))
-    write_png(masks / f"{stems[1]}.png", np.zeros((36, 48), np.uint8))
+    half = np.zeros((36, 48), np.uint8)
+    half[:, 20:] = 200
+    write_png(masks / f"{stems[1]}.png", half)
     (masks / f"{stems[2]}.png").write_bytes(b"no image")
-    result = evaluate(read_mask_folder(tmp_path / "masks", scan, dropped), "m4sam", dropped)
-    assert len(result.main) == 1
+    resized = []
+    predictions = list(read_mask_folder(tmp_path / "masks", scan, dropped, resized))
+    assert resized == [masks / f"{stems[1]}.png"]
+    wanted = cv2.resize(half, (96, 72), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(predictions[1].stored, wanted)
+    assert len(evaluate(predictions, "m4sam", dropped).main) == 2
     reasons = [item.reason.split(":")[0] for item in dropped]
-    expected = ["mask of another size than the ground truth", "cannot be read", *["predicted mask is missing"] * 3]
-    assert reasons == expected
+    assert reasons == ["cannot be read", *["predicted mask is missing"] * 3]
     with pytest.raises(InputError, match="at least one frame to score, got none"):
         evaluate([], "m4sam", dropped)
+
+
+def test_scores_are_kept_when_plots_cannot_be_made(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ["eval", "--dataset", "rdvs", "--data", str(data / "D"), "--masks", str(data / "masks")]
+    assert main([*words, "--out", str(tmp_path / "o"), "--json", str(tmp_path / "scores.json")]) == 0
+    told = capsys.readouterr().out
+    assert "E mean" in told
+    assert "no curves.png: matplotlib" in told
+    assert json.loads((tmp_path / "scores.json").read_text())["S"] > 0
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["per_video.csv", "worst.png"]
 
 
 def test_flat_and_empty_frames_have_finite_scores():

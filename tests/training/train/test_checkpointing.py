@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint, save_checkpoint
 from m4sam_core.errors import CheckpointError, ConfigError
+from m4sam_training.train import checkpointing
 from m4sam_training.train.checkpointing import (
     Progress,
     list_checkpoints,
     load_adapter,
     load_training_state,
+    save_training_checkpoint,
     trainable_state,
 )
 from m4sam_training.train.resuming import choose_checkpoint
@@ -105,6 +108,35 @@ def test_adapter_file_holds_what_is_trained_and_restores_it(tmp_path):
     (tmp_path / "short").write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="expected an adapter file"):
         load_adapter(tmp_path / "short", trained)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half_written(tmp_path, monkeypatch):
+    model = starting_model(settings())
+
+    def save(step):
+        return save_training_checkpoint(tmp_path, model, Progress(step=step), {}, metadata={}, keep=2)
+
+    save(1)
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpointing, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(2)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
+
+
+def test_the_umask_decides_who_may_read_a_checkpoint(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = save_training_checkpoint(
+            tmp_path, starting_model(settings()), Progress(step=1), {}, metadata={}, keep=1
+        )
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
 
 
 def test_starting_from_a_checkpoint_needs_the_same_architecture(whole_run, tmp_path):

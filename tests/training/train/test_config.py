@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_training.train.config import TrainConfig, load_train_config
 
-CONFIGS = sorted((Path(__file__).parents[3] / "config" / "train").glob("*.yaml"))
+FOLDER = Path(__file__).parents[3] / "config" / "train"
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -21,6 +23,18 @@ def flat(values: dict, prefix: str = "") -> dict:
         else:
             leaves[prefix + key] = value
     return leaves
+
+
+def test_a_checkpoint_brings_its_architecture_unless_other_settings_were_given():
+    rosbag = FOLDER / "rosbag.yaml"
+    cfg = load_train_config(rosbag, ["model.preset=edge", "init.trunk=null", "init.checkpoint=edge"])
+    assert cfg.model == ModelConfig.preset("edge")
+    assert cfg.augment.max_severity == 3
+    assert load_train_config(FOLDER / "edge_finetune.yaml").model == ModelConfig.preset("edge")
+    with pytest.raises(ConfigError, match=r"another one: model\.trunk\.kind"):
+        load_train_config(rosbag, ["init.checkpoint=edge"])
+    with pytest.raises(ConfigError, match=r"another one: model\.memory\.key_dim; leave these out"):
+        load_train_config(FOLDER / "edge_finetune.yaml", ["model.memory.key_dim=8"])
 
 
 def test_every_difference_between_release_and_paper_is_this_list():

@@ -23,7 +23,8 @@ from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
 from m4sam_training.bags.commit import commit, finished, locked
-from m4sam_training.bags.labels import Label, make_labeller
+from m4sam_training.bags.labels import Label, find_annotations, make_labeller
+from m4sam_training.bags.late_masks import add_late_masks
 from m4sam_training.bags.scene_cuts import SceneCutter
 from m4sam_training.data.names import safe_name
 
@@ -96,6 +97,7 @@ class BagReport:
         topics: which topics were used.
         error: why the bag could not be converted at all; None when it was.
         resumed: the bag had been converted before.
+        late_masks: masks drawn since then, which were added.
     """
 
     bag: str
@@ -108,10 +110,11 @@ class BagReport:
     topics: dict[str, str | None] = field(default_factory=dict)
     error: str | None = None
     resumed: bool = False
+    late_masks: int = 0
 
 
 def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagReport:
-    """Convert one bag; does nothing when it was already converted with the same settings.
+    """Convert one bag; where it was already converted with the same settings, only masks drawn since then are added.
 
     Videos are written to a scratch folder and moved into place when the whole bag is done, under a lock: a killed,
     repeated or doubled run leaves every file written once or not at all.
@@ -134,7 +137,7 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
     marker = state / f"{name}.json"
     done = _finished(marker, key)
     if done is not None:
-        return done
+        return _with_late_masks(done, out, cfg)
     scratch = state / f"{name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         report = _write_videos(bag, name, scratch, cfg)
@@ -150,6 +153,17 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
         return done
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return report
+
+
+def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagReport:
+    drops = Drops()
+    annotations = find_annotations(cfg.annotations, report.name, drops)
+    if annotations:
+        for video in report.videos:
+            report.late_masks += add_late_masks(out / video, annotations, MaskRule.parse(cfg.mask_values), drops)
+        report.labelled = sum(1 for video in report.videos for _ in (out / video / "mask").glob("*.png"))
+        report.drops = {**report.drops, **drops.as_dict()}
     return report
 
 
@@ -173,7 +187,8 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
         report.topics = asdict(topics)
         intrinsics = read_intrinsics(source, topics)
         rule = MaskRule.parse(cfg.mask_values)
-        with make_labeller(cfg.annotations, cfg.model, name, drops, cfg.min_confidence, rule) as labeller:
+        labeller_of = (cfg.annotations, cfg.model, name, drops, cfg.min_confidence, rule, topics.mask)
+        with make_labeller(*labeller_of) as labeller:
             writer: _VideoWriter | None = None
             number = 0
             cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S)

@@ -30,7 +30,7 @@ from m4sam_training.data.frames import read_frame_depth
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.videos import Scan, Video
 
-RGB_TOPIC, DEPTH_TOPIC, MASK_TOPIC = "/rgb/image", "/depth/image", "/saliency/mask"
+RGB_TOPIC, DEPTH_TOPIC, TRUTH_TOPIC = "/rgb/image", "/depth/image", "/ground_truth/mask"
 INFO_TOPIC = "/rgb/camera_info"
 _START_NS = 1_700_000_000_000_000_000
 _FALLBACK_FPS = 25.0
@@ -86,7 +86,7 @@ def _write_video(writer: ImageBagWriter, video: Video) -> None:
         encoding = "16UC1" if depth.dtype == np.uint16 else "32FC1"
         writer.write_image(DEPTH_TOPIC, depth, encoding, stamp_ns, frame_id)
         if frame.mask is not None:
-            writer.write_image(MASK_TOPIC, read_mask(frame.mask, video.masks), "mono8", stamp_ns, frame_id)
+            writer.write_image(TRUTH_TOPIC, read_mask(frame.mask, video.masks), "mono8", stamp_ns, frame_id)
         if video.info.intrinsics is not None:
             writer.write_camera_info(INFO_TOPIC, video.info.intrinsics, stamp_ns, frame_id)
 
@@ -126,7 +126,7 @@ def predict_bag(
     model: str,
     rgb_topic: str | None = None,
     depth_topic: str | None = None,
-    mask_topic: str = MASK_TOPIC,
+    mask_topic: str = "/saliency/mask",
     storage: Storage = "mcap",
     depth_unit_m: float | None = None,
     *,

@@ -11,11 +11,14 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.frames import BagFrame, Drops
+from m4sam_core.rgbd.bags.topics import is_prediction
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
 from m4sam_core.rgbd.masks import AUTO, MaskRule, read_mask
 
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline
+
+ANNOTATION, PSEUDO = "annotation", "pseudo: "
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Label:
 
     Attributes:
         mask (H, W): uint8, 0 or 255.
-        source: "annotation", "topic", or "pseudo: <model>".
+        source: "annotation", "topic", or for predictions "pseudo: <model>" or "pseudo: topic <name>".
         confidence: of a pseudo label, mean |2p - 1| over the pixels that are salient or in doubt; None otherwise.
     """
 
@@ -43,8 +46,11 @@ class Labeller:
         model: str,
         min_confidence: float,
         rule: MaskRule,
+        mask_topic: str | None,
     ) -> None:
         """See `make_labeller`."""
+        predicted = mask_topic is not None and is_prediction(mask_topic)
+        self._topic_source = f"{PSEUDO}topic {mask_topic}" if predicted else "topic"
         self._annotations, self._pipeline = annotations, pipeline
         self._model, self._min_confidence, self._rule = model, min_confidence, rule
 
@@ -65,17 +71,17 @@ class Labeller:
     def label(self, frame: BagFrame, video: str, drops: Drops) -> Label | None:
         """The frame's mask, or None; call it for every frame in order, so that the model's memory follows."""
         pseudo = self._pseudo(frame) if self._pipeline is not None else None
-        path = self._annotations.get(f"{video}/{frame.stamp_ns}") or self._annotations.get(str(frame.stamp_ns))
+        path = annotation_of(self._annotations, video, str(frame.stamp_ns))
         if path is not None:
             try:
                 mask = read_mask(path, self._rule)
                 if mask.shape == frame.rgb.shape[:2]:
-                    return Label(mask, "annotation")
+                    return Label(mask, ANNOTATION)
                 drops.add("annotation of another size than rgb", f"{path}: {mask.shape}")
             except InputError as error:
                 drops.add("annotation cannot be read", str(error))
         if frame.mask is not None:
-            return Label(frame.mask, "topic")
+            return Label(frame.mask, self._topic_source)
         if pseudo is not None and (pseudo.confidence or 0) < self._min_confidence:
             drops.add("pseudo label below min_confidence", f"{frame.stamp_ns}: {pseudo.confidence:.2f}")
             return None
@@ -88,7 +94,40 @@ class Labeller:
         probability = result.probability
         unsure = probability > 0.1
         confidence = float(np.abs(2 * probability[unsure] - 1).mean()) if unsure.any() else 1.0
-        return Label(result.mask, f"pseudo: {self._model}", confidence)
+        return Label(result.mask, f"{PSEUDO}{self._model}", confidence)
+
+
+def find_annotations(annotations: Path | None, bag: str, drops: Drops) -> dict[str, Path]:
+    """Mask files of a folder, by "<stamp_ns>" or, from a video's subfolder, "<video>/<stamp_ns>".
+
+    Args:
+        annotations: the folder; None has none.
+        bag: name of the bag, whose subfolder counts as the folder itself.
+        drops: receives files that are named otherwise.
+
+    Raises:
+        InputError: the folder is missing.
+    """
+    found: dict[str, Path] = {}
+    if annotations is None:
+        return found
+    if not annotations.is_dir():
+        raise InputError(f"{annotations}: expected a folder of masks <stamp_ns>.png, got none; check --annotations")
+    for path in sorted(annotations.rglob("*")):
+        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if not path.stem.isdigit():
+            drops.add("annotation is not named by a stamp", str(path))
+        elif path.parent in (annotations, annotations / bag):
+            found[path.stem] = path
+        else:
+            found[f"{path.parent.name}/{path.stem}"] = path
+    return found
+
+
+def annotation_of(annotations: dict[str, Path], video: str, stem: str) -> Path | None:
+    """The annotation of a frame, the video's own before the bag's."""
+    return annotations.get(f"{video}/{stem}") or annotations.get(stem)
 
 
 def make_labeller(
@@ -98,6 +137,7 @@ def make_labeller(
     drops: Drops,
     min_confidence: float = 0.0,
     rule: MaskRule = AUTO,
+    mask_topic: str | None = None,
 ) -> Labeller:
     """Find the annotations and load the model.
 
@@ -108,27 +148,16 @@ def make_labeller(
         drops: receives annotation files that are named otherwise.
         min_confidence: pseudo labels below are left out.
         rule: which values of annotations are salient.
+        mask_topic: where the bag's own masks come from; those of the node are predictions, and are called so.
 
     Raises:
         InputError: the annotation folder is missing.
         CheckpointError: the model is.
     """
-    found: dict[str, Path] = {}
-    if annotations is not None:
-        if not annotations.is_dir():
-            raise InputError(f"{annotations}: expected a folder of masks <stamp_ns>.png, got none; check --annotations")
-        for path in sorted(annotations.rglob("*")):
-            if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            if not path.stem.isdigit():
-                drops.add("annotation is not named by a stamp", str(path))
-            elif path.parent in (annotations, annotations / bag):
-                found[path.stem] = path
-            else:
-                found[f"{path.parent.name}/{path.stem}"] = path
+    found = find_annotations(annotations, bag, drops)
     pipeline = None
     if model is not None:
         from m4sam_core.pipeline import SaliencyPipeline
 
         pipeline = SaliencyPipeline.from_name(model)
-    return Labeller(found, pipeline, Path(model).name if model else "", min_confidence, rule)
+    return Labeller(found, pipeline, Path(model).name if model else "", min_confidence, rule, mask_topic)

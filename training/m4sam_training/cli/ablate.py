@@ -26,6 +26,7 @@ def command(
 ) -> None:
     """Train and score the paper's variants and print them beside its numbers."""
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_training.eval.ablate import AblationJob, ablation_table, as_list, choose_variants, run_variant
 
     console = Console(markup=False, soft_wrap=True)
@@ -36,6 +37,7 @@ def command(
         for line in dict.fromkeys(shlex.join(job.command(variant)) for variant in variants):
             typer.echo(line)
         return
+    check_outputs(folders=(out,))
     rows = []
     for variant in variants:
         console.print(f"{variant.group}: {variant.name}")

@@ -88,6 +88,7 @@ def to_dataset(
 
     from m4sam_core.cli.choices import one_of
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.rgbd.bags.source import find_bags
     from m4sam_training.bags.convert import CUTS, SPLITS, ConvertConfig
     from m4sam_training.bags.jobs import ENGINES, convert_bags
@@ -111,6 +112,7 @@ def to_dataset(
         test_share=test_share,
     )
     found = find_bags(bags)
+    check_outputs(folders=(out,), files=(json_path,))
     chosen = one_of("engine", engine, ENGINES)
     stream = convert_bags(found, out, cfg, chosen, address, workers)
     reports = sorted(track(stream, "converting", total=len(found)), key=lambda report: report.name)
@@ -119,13 +121,20 @@ def to_dataset(
     for report in reports:
         dropped = ", ".join(f"{reason} ({entry['count']})" for reason, entry in report.drops.items())
         note = report.error or "; ".join(
-            [*(["done before"] if report.resumed else []), *report.damage[:2], *report.notes]
+            [
+                *(["done before"] if report.resumed else []),
+                *([f"{report.late_masks} masks added"] if report.late_masks else []),
+                *report.damage[:2],
+                *report.notes,
+            ]
         )
         numbers = (len(report.videos), sum(report.videos.values()), report.labelled)
         table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
     console.print(table)
     tally = Counter(video.split("/")[0] for report in reports for video in report.videos)
     console.print(f"videos: {', '.join(f'{name} {tally[name]}' for name in ('train', 'val', 'test'))}")
+    if split == "auto" and tally and not tally["train"]:
+        console.print("none for training: all fell into other splits; convert one with --split train into a new --out")
     if split == "auto" and tally and not tally["val"]:
         console.print("none for validation: with few recordings raise --val-share, or convert one with --split val")
     if json_path:

@@ -35,6 +35,7 @@ def command(
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.layouts import DEPTH_KINDS
@@ -49,24 +50,31 @@ def command(
         raise ConfigError(f"eval: expected either --checkpoint or --masks, got {got}")
     if save_masks and out is None:
         raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
+    check_outputs(folders=(out,), files=(json_path,))
     kind = one_of("depth_kind", depth_kind, DEPTH_KINDS)
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
     scan = scan_split(data, dataset, split, kind, MaskRule.parse(mask_values), coding)
     for line in scan.flaws():
         typer.echo(line, err=True)
+    resized: list[Path] = []
     dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
     if checkpoint is not None:
         cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")), clip_length, kind, double_sigmoid)
         predictions = predict_scan(load_for_evaluation(checkpoint, device), scan, cfg, dropped)
     elif masks is not None:
-        predictions = read_mask_folder(masks, scan, dropped)
-    result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, out, save_masks)
+        predictions = read_mask_folder(masks, scan, dropped, resized)
+    sheet, kept = (12, out / "masks" if save_masks else None) if out else (0, None)
+    result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
     console = Console(markup=False, soft_wrap=True)
     console.width = max(console.width, 110)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
+    if resized:
+        console.print(f"{len(resized)} masks of another size were resized to the ground truth's, e.g. {resized[0]}")
     if result.dropped:
         console.print(f"{len(result.dropped)} irregular items were left out; `m4sam dataset check` lists them.")
     if json_path:
         source = {"dataset": dataset, "split": split, "source": str(checkpoint or masks)}
         settings = {"mode": mode, "clip_length": clip_length, "depth_kind": depth_kind}
-        write_json(json_path, {**result.as_dict(), **source, **(settings if checkpoint else {})})
+        write_json(json_path, {**result.as_dict(), **source, **(settings if checkpoint else {"resized": len(resized)})})
+    for note in result.write(out) if out else ():
+        console.print(note, markup=False)

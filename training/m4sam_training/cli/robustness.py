@@ -38,12 +38,14 @@ def command(
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.download import sha256_of
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.model_files import resolve_model
     from m4sam_training.data.scan import scan_split
     from m4sam_training.eval.predict_dataset import PredictConfig
     from m4sam_training.eval.robustness import plan, run_robustness
     from m4sam_training.eval.robustness_report import robustness_table, write_chart
 
+    check_outputs(folders=(out,), files=(json_path,))
     scan = scan_split(data, dataset, split)
     steps = plan(corruption or (), severity or ())
     weights = resolve_model(checkpoint)
@@ -63,8 +65,6 @@ def command(
     Console(markup=False, soft_wrap=True).print(
         robustness_table(result, f"{scan.layout.title} {split}, {scan.frame_count} frames")
     )
-    if out:
-        write_chart(out / "robustness.png", result)
     if json_path:
         source = {
             "dataset": dataset,
@@ -75,3 +75,5 @@ def command(
             "seed": seed,
         }
         write_json(json_path, {**source, **result.as_dict()})
+    if out:
+        write_chart(out / "robustness.png", result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import typer
@@ -23,8 +24,11 @@ def command(
 
     Several GPUs: torchrun --nproc-per-node 2 -m m4sam_core.cli.main train ... SIGTERM and Ctrl-C save and stop.
     """
+    from contextlib import nullcontext
+
     import torch
 
+    from m4sam_core.host.outputs import check_outputs, sole_writer
     from m4sam_training.data.training_clips import training_clips
     from m4sam_training.edge.data import ClipStore, TrainingClips
     from m4sam_training.train.config import RENDERED, load_train_config
@@ -36,7 +40,9 @@ def command(
     cfg = load_train_config(config, assignments)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
-    with world(cfg.run.device) as processes:
+    check_outputs(folders=(out,))
+    first = int(os.environ.get("RANK", "0")) == 0
+    with sole_writer(out) if first else nullcontext(), world(cfg.run.device) as processes:
         logging.basicConfig(level=logging.INFO if processes.is_first else logging.ERROR, format="%(message)s")
         checkpoint = choose_checkpoint(out, resume, processes.restarts)
         if checkpoint is None:

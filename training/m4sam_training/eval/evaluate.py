@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m4sam_core.errors import InputError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.videos import Irregularity, Scan
@@ -25,11 +25,13 @@ class Evaluation:
         protocol: name, a key of `PROTOCOLS`.
         scores: frame scores by "was min-max applied".
         dropped: what could not be scored, with reasons.
+        sheet: the worst frames, as pictures.
     """
 
     protocol: str
     scores: dict[bool, list[FrameScore]]
     dropped: list[Irregularity] = field(default_factory=list)
+    sheet: WorstFrames = field(default_factory=lambda: WorstFrames(0))
 
     @property
     def rows(self) -> dict[str, dict[str, float]]:
@@ -59,14 +61,31 @@ class Evaluation:
             "dropped": [{"path": str(item.path), "reason": item.reason} for item in self.dropped],
         }
 
+    def write(self, out: Path) -> list[str]:
+        """Write per_video.csv, worst.png and, where matplotlib is installed, curves.png.
+
+        Returns:
+            what could not be made, a line each.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        write_csv(out / "per_video.csv", self.main)
+        self.sheet.write(out / "worst.png")
+        try:
+            write_curves(out / "curves.png", self.main, self.protocol)
+        except ConfigError as error:
+            return [f"no curves.png: {error}"]
+        return []
+
 
 def evaluate(
     predictions: Iterable[Prediction],
     protocol: str,
     dropped: list[Irregularity],
-    out: Path | None = None,
-    save_masks: bool = False,
-    worst: int = 12,
+    masks: Path | None = None,
+    worst: int = 0,
 ) -> Evaluation:
     """Score predictions as they come; nothing but scores and the worst frames is kept in memory.
 
@@ -74,18 +93,17 @@ def evaluate(
         predictions: frames of one split.
         protocol: a key of `PROTOCOLS`.
         dropped: what the source of the predictions could not read; taken over into the result.
-        out: folder for per_video.csv, curves.png and worst.png; None writes none.
-        save_masks: also write `<out>/masks/<video>/<stem>.png`, the very masks that are scored.
-        worst: frames on the sheet of worst frames.
+        masks: folder for `<video>/<stem>.png`, the very masks that are scored; None writes none.
+        worst: frames on the sheet of worst frames; 0: no sheet.
 
     Raises:
-        ConfigError: unknown protocol, a missing package.
+        ConfigError: unknown protocol, PySODMetrics missing.
         InputError: no frame could be scored.
     """
     rows: tuple[Protocol, ...] = get_protocols(protocol)
     scorers = {minmax: FrameScorer(minmax) for minmax in dict.fromkeys(p.minmax for p in rows)}
     scores: dict[bool, list[FrameScore]] = {minmax: [] for minmax in scorers}
-    sheet = WorstFrames(worst if out else 0)
+    sheet = WorstFrames(worst)
     for item in predictions:
         for minmax, scorer in scorers.items():
             mask = to_uint8(item.mask_prob, minmax) if item.stored is None else item.stored
@@ -93,17 +111,12 @@ def evaluate(
             scores[minmax].append(score)
             if minmax == rows[0].minmax:
                 sheet.add(score, item.rgb, item.ground_truth, mask)
-                if out and save_masks:
-                    _save(out / "masks", item, mask)
-    result = Evaluation(protocol, scores, dropped)
+                if masks is not None:
+                    _save(masks, item, mask)
+    result = Evaluation(protocol, scores, dropped, sheet)
     if not result.main:
         reasons = "; ".join(sorted({entry.reason for entry in dropped})[:3]) or "no annotated frame in this split"
         raise InputError(f"evaluation: expected at least one frame to score, got none ({reasons})")
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        write_csv(out / "per_video.csv", result.main)
-        write_curves(out / "curves.png", result.main, protocol)
-        sheet.write(out / "worst.png")
     return result
 
 

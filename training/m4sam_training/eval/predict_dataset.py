@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import cv2
 import numpy as np
 import torch
 
@@ -99,10 +100,19 @@ def predict_scan(
             runner.close()
 
 
-def read_mask_folder(masks: Path, scan: Scan, dropped: list[Irregularity]) -> Iterator[Prediction]:
+def read_mask_folder(
+    masks: Path, scan: Scan, dropped: list[Irregularity], resized: list[Path] | None = None
+) -> Iterator[Prediction]:
     """Existing masks `<masks>/<video>/<stem>.*` (or `<masks>/<dataset>/<video>/...`) beside the ground truth.
 
-    A missing, unreadable or differently sized mask is added to `dropped`, never resized silently.
+    A mask of another size is resized to the ground truth's, bilinearly as the public evaluators do, and counted.
+    A missing or unreadable one is added to `dropped`.
+
+    Args:
+        masks: the folder.
+        scan: the split.
+        dropped: receives what could not be read.
+        resized: receives the paths of masks that had another size.
 
     Raises:
         InputError: the folder does not exist.
@@ -126,10 +136,11 @@ def read_mask_folder(masks: Path, scan: Scan, dropped: list[Irregularity]) -> It
             except InputError as error:
                 dropped.append(Irregularity(path, f"cannot be read: {error}"))
                 continue
-            if mask.shape != clip.mask[0].shape:
-                reason = f"mask of another size than the ground truth: {mask.shape}, {clip.mask[0].shape}"
-                dropped.append(Irregularity(path, reason))
-                continue
+            height, width = clip.mask[0].shape
+            if mask.shape != (height, width):
+                mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+                if resized is not None:
+                    resized.append(path)
             yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0], mask)
 
 

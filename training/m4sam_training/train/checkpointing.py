@@ -12,7 +12,6 @@ import os
 import pickle
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,17 +64,24 @@ def save_training_checkpoint(
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        CheckpointError, OSError: it cannot be written; older checkpoints stay, and nothing of this one is left.
     """
     root = out / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     _tidy(root)
     final = root / f"step_{progress.step:08d}"
-    draft = Path(tempfile.mkdtemp(prefix=".unfinished_", dir=root))
-    save_checkpoint(draft / "weights.safetensors", model, metadata)
-    buffer = io.BytesIO()
-    torch.save({"version": STATE_VERSION, "progress": vars(progress), **state}, buffer)
-    write_bytes(draft / "state.pt", buffer.getbuffer())
-    draft.chmod(0o755)
+    draft = root / f".unfinished_{os.getpid()}"
+    draft.mkdir()
+    try:
+        save_checkpoint(draft / "weights.safetensors", model, metadata)
+        buffer = io.BytesIO()
+        torch.save({"version": STATE_VERSION, "progress": vars(progress), **state}, buffer)
+        write_bytes(draft / "state.pt", buffer.getbuffer())
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     if final.exists():  # the run was taken back to an older checkpoint and comes past here again
         os.rename(final, root / f"{final.name}{_REPLACED}")
     os.rename(draft, final)

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
+from m4sam_core.model_files import resolve_model
+from m4sam_core.release import architecture
 from m4sam_core.rgbd.depth_files import DepthCoding
 from m4sam_training.train.schedule import ScheduleConfig
 from m4sam_training.train.weights.export import ExportConfig
@@ -264,11 +266,41 @@ def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> Tra
         assignments: `key=value` texts.
 
     Raises:
-        ConfigError: unreadable or hostile file, unknown key (the known ones are named), value out of range.
+        ConfigError: unreadable or hostile file, unknown key (the known ones are named), value out of range, or `model`
+            settings that `init.checkpoint` contradicts; otherwise the checkpoint's architecture is taken.
+        CheckpointError: `init.checkpoint` cannot be read.
     """
     values: dict[str, Any] = {}
     if path is not None:
         values = load_yaml(path)
     for assignment in assignments:
         values = merge(values, parse_assignments([assignment]))
-    return TrainConfig.parse(values)
+    cfg = TrainConfig.parse(values)
+    if cfg.init.checkpoint is None:
+        return cfg
+    return cfg.model_copy(update={"model": _of_checkpoint(cfg.init.checkpoint, values.get("model", {}))})
+
+
+def _of_checkpoint(name: str, given: Mapping[str, Any]) -> ModelConfig:
+    """The architecture of a run's starting weights, which wins over presets but not over settings that were given.
+
+    Args:
+        name: of the weights.
+        given: the `model` settings of file and command line.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        ConfigError: a given setting, or the trunk of a given preset, is another.
+    """
+    found = architecture(resolve_model(name))
+    wanted = {key: value for key, value in given.items() if key != "preset"}
+    if "preset" in given:
+        wanted = merge({"trunk": ModelConfig.preset(given["preset"]).trunk.model_dump()}, wanted)
+    stored = found.model_dump()
+    other = sorted(differences(merge(stored, wanted), stored))
+    if other:
+        raise ConfigError(
+            f"init.checkpoint: expected the architecture in `model`, got {name} with another one: "
+            f"{', '.join(f'model.{key}' for key in other)}; leave these out, or start from other weights"
+        )
+    return found

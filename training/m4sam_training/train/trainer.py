@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.devices import device_errors
 from m4sam_core.errors import ConfigError
 from m4sam_training.train.checkpointing import (
     Progress,
@@ -33,6 +34,8 @@ from m4sam_training.train.resuming import check_same
 from m4sam_training.train.step import StepReport, TrainStep
 from m4sam_training.train.weights.export import export
 from m4sam_training.train.weights.starting_model import starting_model
+
+_MEMORY_ADVICE = "lower data.batch_size and raise optim.accumulate, set optim.recompute=true or optim.amp=bf16"
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,11 @@ class Trainer:
 
         Raises:
             DivergedError: see `TrainStep.run`.
+        DeviceError: too little memory.
+        CheckpointError, OSError: a checkpoint or log cannot be written, e.g. on a full disk; the last one stays.
         """
         losses: dict[str, float] = {}
-        with _stop_signals() as received, self._log() as log:
+        with _stop_signals() as received, device_errors(self.world.device, _MEMORY_ADVICE), self._log() as log:
             while not (self._finished or self._stop(received)):
                 losses = self._epoch(log, received) or losses
                 if self._finished or self._stop(received) or self._epochs_due:

@@ -1,0 +1,88 @@
+"""Places a command will write to: tried before the work begins, and held by one run at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from m4sam_core.errors import ConfigError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or choose another place",
+    errno.EDQUOT: "free some of your quota or choose another place",
+    errno.EFBIG: "choose a file system that takes larger files",
+    errno.EACCES: "choose a place that you may use",
+    errno.EPERM: "choose a place that you may use",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: a part of it is a file",
+    errno.EISDIR: "check the path: it is a folder",
+    errno.EEXIST: "check the path: it is taken",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def advice(error: OSError) -> str:
+    """What to do about a file or folder that cannot be used."""
+    return _ADVICE.get(error.errno or 0, "choose another place")
+
+
+def explain(error: OSError) -> str | None:
+    """One line for what the user can mend about files and folders, with what to do; None for everything else."""
+    if error.errno not in _ADVICE:
+        return None
+    place = error.filename2 or error.filename
+    return f"{place or 'output'}: expected to read or write there, got {error.strerror}; {advice(error)}"
+
+
+def check_outputs(*, folders: tuple[Path | None, ...] = (), files: tuple[Path | None, ...] = ()) -> None:
+    """Try all outputs of a command before hours of work; folders are made.
+
+    Args:
+        folders: results go into them; None is left out.
+        files: results that are files of their own; None is left out.
+
+    Raises:
+        ConfigError: one cannot be made or written.
+    """
+    for file in files:
+        if file is not None and file.is_dir():
+            raise ConfigError(f"{file}: expected a file to write, got a folder; name a file in it")
+    wanted = [path for path in folders if path is not None]
+    wanted += [path.parent for path in files if path is not None and not (path.exists() and not path.is_file())]
+    for folder in dict.fromkeys(wanted):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"0")
+        except OSError as error:
+            raise ConfigError(
+                f"{folder}: expected a folder that can be written, got {error.strerror}; {advice(error)}"
+            ) from None
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run; the system frees it when the process dies, however it dies.
+
+    Args:
+        folder: it exists.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder}: expected no other run in this folder, got one that is at work (it holds .lock); "
+                "wait for it or choose another --out"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield

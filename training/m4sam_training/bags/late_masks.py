@@ -1,0 +1,67 @@
+"""Masks that were drawn after a bag was converted find their way into its videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_text
+from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.bags.frames import Drops
+from m4sam_core.rgbd.image_files import image_size, write_png
+from m4sam_core.rgbd.masks import MaskRule, read_mask
+from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
+from m4sam_training.bags.labels import ANNOTATION, annotation_of
+
+
+def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, drops: Drops) -> int:
+    """Bring a video's masks up to date with a folder of annotations; what was drawn wins over predictions.
+
+    Args:
+        video: folder of a video in the m4sam layout.
+        annotations: files by "<stem>" or "<video>/<stem>"; see `find_annotations`.
+        rule: which of their values are salient.
+        drops: receives annotations that cannot be used.
+
+    Returns:
+        masks written: new ones, and ones that were drawn anew.
+    """
+    changed = []
+    for rgb in sorted((video / "rgb").glob("*.png")):
+        path = annotation_of(annotations, video.name, rgb.stem)
+        if path is None:
+            continue
+        try:
+            mask = read_mask(path, rule)
+        except InputError as error:
+            drops.add("annotation cannot be read", str(error))
+            continue
+        if mask.shape != image_size(rgb):
+            drops.add("annotation of another size than rgb", f"{path}: {mask.shape}")
+            continue
+        target = video / "mask" / f"{rgb.stem}.png"
+        if not (target.is_file() and np.array_equal(read_mask(target), mask)):
+            write_png(target, mask)
+            changed.append(rgb.stem)
+    if changed:
+        _note(video, set(changed))
+    return len(changed)
+
+
+def _note(video: Path, drawn: set[str]) -> None:
+    """Name the new source of masks in video.yaml, and strike predictions that were drawn over."""
+    values: dict[str, Any] = load_yaml(video / VIDEO_YAML)
+    values["labels"] = sorted({*values.get("labels", ()), ANNOTATION})
+    ratings = video / "pseudo_labels.csv"
+    if ratings.is_file():
+        with ratings.open(newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+        text = io.StringIO()
+        csv.writer(text).writerows([head, *(row for row in rows if row[0] not in drawn)])
+        write_text(ratings, text.getvalue())
+    write_video_yaml(video / VIDEO_YAML, values)
