@@ -21,6 +21,7 @@ Table = Mapping[str, Union[Entry, Mapping[str, Entry]]]
 
 CORE_COMMANDS: Table = {
     "predict": Entry("m4sam_core.cli.predict", "Masks for a folder of RGB and depth images."),
+    "robot-mask": Entry("m4sam_core.cli.robot_mask", "A mask of the robot's own body, from a recording."),
     "doctor": Entry("m4sam_core.cli.doctor", "What is installed, what is wrong, and how to mend it."),
     "download": Entry("m4sam_core.cli.download", "Fetch named weights, checked by size and SHA-256."),
     "bench": {
