@@ -6,8 +6,9 @@ The schema is `m4sam_ros.settings.NodeConfig`. Nested fields become dotted names
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -129,6 +130,7 @@ class NodeParameters:
 
     Attributes:
         config: what is in force.
+        strangers: see the function of that name.
 
     Raises:
         ConfigError: a value given at start-up is not allowed; the text names it and the bound.
@@ -138,6 +140,19 @@ class NodeParameters:
         self._leaves = {leaf.name: leaf for leaf in leaves()}
         self._flat = {leaf.name: _declare(node, leaf) for leaf in self._leaves.values()}
         self.config = NodeConfig.parse(nest(self._flat))
+        self.strangers = strangers(node, self._leaves)
+
+    def as_meant(self, parameters: list[Any]) -> list[Any]:
+        """The same parameters, a whole number for a float one (`ros2 param set ... depth.max_m 8`) made one."""
+        from rclpy.parameter import Parameter
+
+        floats = {name for name, leaf in self._leaves.items() if leaf.kind is float}
+        return [
+            Parameter(given.name, value=float(given.value))
+            if given.name in floats and type(given.value) is int
+            else given
+            for given in parameters
+        ]
 
     def ours(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Those of `changes` that belong to the schema; use_sim_time and qos_overrides do not."""
@@ -173,13 +188,38 @@ _REMEDY = {
 }
 
 
+def strangers(node: Any, known: Iterable[str]) -> list[str]:
+    """One line for each value that was given at start-up for a parameter nobody declares, say a misspelt one.
+
+    Args:
+        node: the rclpy node, its parameters declared.
+        known: their names, for the nearest one.
+    """
+    given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to them
+    lines = []
+    for name in sorted(given):
+        if not node.has_parameter(name) and not name.startswith(_OF_RCLPY):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "`ros2 param list` shows those there are"
+            lines.append(f"parameter {name}: nobody reads it; {hint}")
+    return lines
+
+
+_OF_RCLPY = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+
+
 def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:
     """Declare a schema as parameters that only the start-up may set, and return their validated values.
+
+    Values given for parameters that are not in it are warned about.
 
     Raises:
         ConfigError: a value given at start-up is not allowed; the text names it and the bound.
     """
-    return schema.parse(nest({leaf.name: _declare(node, leaf, read_only=True) for leaf in leaves(schema)}))
+    values = {leaf.name: _declare(node, leaf, read_only=True) for leaf in leaves(schema)}
+    for line in strangers(node, values):
+        node.get_logger().warning(line)
+    return schema.parse(nest(values))
 
 
 def _declare(node: Any, leaf: Leaf, read_only: bool = False) -> Any:

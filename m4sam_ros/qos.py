@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +71,10 @@ def policy_name(event: Any) -> str:
 
 
 class MatchedSubscription:
-    """A subscription that follows its publishers' reliability.
+    """A subscription that follows its publishers' reliability without losing a message.
+
+    While nobody publishes it is best effort, which matches whoever comes. When all publishers turn out to be reliable
+    it becomes so, too: the new subscription stands beside the old one until its first message has come.
 
     Args:
         node: the rclpy node.
@@ -94,35 +100,65 @@ class MatchedSubscription:
         self._node = node
         self._kind = kind
         self._topic = topic
+        self._with_info = len(inspect.signature(callback).parameters) == 2
         self._callback = callback
         self._depth = depth
         self._on_incompatible = on_incompatible
         self.topic = node.resolve_topic_name(topic)
         self._overridden = overridden(node, self.topic, "subscription")
         self._auto = reliability == "auto" and QoSPolicyKind.RELIABILITY not in self._overridden
-        start = BEST_EFFORT if reliability == "best_effort" else RELIABLE
+        start = RELIABLE if reliability == "reliable" else BEST_EFFORT
         self.reliability = matching_reliability(self._offered(), start) if self._auto else start
+        self._changing = threading.Lock()
+        self._seen: deque[int] = deque(maxlen=4 * depth)
+        self._leaving: Any = None
         self._subscription = self._create()
+
+    @property
+    def type_name(self) -> str:
+        """Of the messages it takes, e.g. sensor_msgs/msg/Image."""
+        return f"{self._kind.__module__.partition('.')[0]}/msg/{self._kind.__name__}"
 
     @property
     def publishers(self) -> int:
         """How many publishers there are."""
         return self._node.count_publishers(self.topic)
 
+    def foreign_type(self) -> str:
+        """Another type that somebody publishes on this topic, "" when nobody does."""
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        return next((str(info.topic_type) for info in infos if info.topic_type != self.type_name), "")
+
     def follow(self) -> QoSReliabilityPolicy | None:
         """Match the publishers there are now; returns the new reliability when it changed."""
         wanted = matching_reliability(self._offered(), self.reliability) if self._auto else self.reliability
-        if wanted == self.reliability:
-            return None
-        self.reliability = wanted
-        self._node.destroy_subscription(self._subscription)
-        self._subscription = self._create()
-        return wanted
+        changes = wanted != self.reliability
+        with self._changing:
+            gone, self._leaving = self._leaving, self._subscription if changes else None
+            if changes:
+                self.reliability = wanted
+                self._subscription = self._create()
+        if gone is not None:  # the camera has been silent since the last change
+            self._node.destroy_subscription(gone)
+        return wanted if changes else None
 
     def take_waiting(self) -> list[tuple[Any, Any]]:
         """What has arrived and no callback has had yet: (message, `MessageInfo`), oldest first, one history at most."""
+        with self._changing:
+            taken = [pair for one in (self._leaving, self._subscription) if one is not None for pair in self._take(one)]
+            return [pair for pair in taken if self._is_new(pair[1])]
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        with self._changing:
+            leaving, self._leaving = self._leaving, None
+        for subscription in (leaving, self._subscription):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+
+    def _take(self, subscription: Any) -> list[tuple[Any, Any]]:
         taken: list[tuple[Any, Any]] = []
-        handle = self._subscription.handle
+        handle = subscription.handle
         # Another thread may unsubscribe meanwhile.
         with contextlib.suppress(InvalidHandle), handle:
             while len(taken) < self._depth:
@@ -132,25 +168,50 @@ class MatchedSubscription:
                 taken.append(one)
         return taken
 
-    def destroy(self) -> None:
-        """Unsubscribe."""
-        self._node.destroy_subscription(self._subscription)
+    def _arrived(self, subscription: Any, message: Any, info: Any) -> None:
+        """The first message of a new subscription ends the old one, whose last messages go before it."""
+        with self._changing:
+            messages, ended = [(message, info)], None
+            if self._leaving is not None and subscription is self._subscription:
+                ended, self._leaving = self._leaving, None
+                messages = [*self._take(ended), *messages]
+            messages = [pair for pair in messages if self._is_new(pair[1])]
+        for one, its_info in messages:
+            self._callback(one, its_info) if self._with_info else self._callback(one)
+        if ended is not None:
+            self._node.destroy_subscription(ended)
+
+    def _is_new(self, info: Any) -> bool:
+        """Whether it did not come by the other subscription already; not every RMW tells."""
+        stamp = info["source_timestamp"]
+        if stamp and stamp in self._seen:
+            return False
+        self._seen.append(stamp)
+        return True
 
     def _offered(self) -> list[QoSReliabilityPolicy]:
         infos = self._node.get_publishers_info_by_topic(self.topic)
-        return [info.qos_profile.reliability for info in infos]
+        return [info.qos_profile.reliability for info in infos if info.topic_type == self.type_name]
 
     def _create(self) -> Any:
-        return self._node.create_subscription(
-            self._kind,
-            self._topic,
-            self._callback,
-            volatile(self._depth, self.reliability),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._on_incompatible(policy_name(event))
-            ),
-            qos_overriding_options=QoSOverridingOptions(self._overridden),
+        made: list[Any] = []
+
+        def arrived(message: Any, info: Any) -> None:
+            self._arrived(made[0], message, info)
+
+        made.append(
+            self._node.create_subscription(
+                self._kind,
+                self._topic,
+                arrived,
+                volatile(self._depth, self.reliability),
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=lambda event: self._on_incompatible(policy_name(event))
+                ),
+                qos_overriding_options=QoSOverridingOptions(self._overridden),
+            )
         )
+        return made[0]
 
 
 def overridden(node: Any, topic: str, entity: str) -> list[QoSPolicyKind]:

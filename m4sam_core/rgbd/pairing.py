@@ -25,8 +25,9 @@ MissingDepth = Literal["hold", "rgb_only", "drop"]
 
 INITIAL_TOLERANCE_S = 1 / 30
 TOLERANCE_BOUNDS_S = (0.002, 0.1)
-# A stamp this much older than its stream's newest starts the time line anew; less is a late message.
-JUMP_BACK_S = 0.1
+# A stamp this much older than its stream's newest starts the time line anew; less is a late message, or one of a driver
+# that stamps unsteadily. A real jump by less costs the frames until the old time is reached again.
+JUMP_BACK_S = 0.5
 # A stream silent for longer starts anew too; stamps further apart than this say nothing about each other.
 JUMP_AHEAD_S = 2.0
 # Before the first depth ever, rgb waits this long for the depth camera to wake up.

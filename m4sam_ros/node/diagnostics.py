@@ -9,6 +9,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 
 from m4sam_ros.node.metrics import Metrics, resident_bytes
+from m4sam_ros.node.scenes import CAUSES
 from m4sam_ros.node.sync import Synchronizer
 from m4sam_ros.report import drop_values, report_status
 
@@ -53,6 +54,7 @@ def diagnostics(
     }
     if synchronizer is not None:
         values |= _pairing(synchronizer)
+    values |= {f"scene_resets.{cause}": counts[f"new_scene.{cause}"] for cause in CAUSES}
     values |= drop_values(all_drops(drops, synchronizer))
     array = DiagnosticArray()
     array.header.stamp = stamp

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_depth_to_numpy, compressed_to_depth
@@ -121,17 +121,3 @@ _READERS: dict[tuple[str, str], tuple[Any, Callable[[Any, str], None], Callable[
     (DEPTH, "compressed"): (CompressedImage, _nothing_to_check, compressed_to_depth),
     (DEPTH, "compressedDepth"): (CompressedImage, _nothing_to_check, compressed_depth_to_numpy),
 }
-
-
-class CalibrationWatch:
-    """Notices that the camera's calibration or size changed."""
-
-    def __init__(self) -> None:
-        self._intrinsics: tuple[Any, ...] | None = None
-
-    def changed(self, msg: CameraInfo) -> bool:
-        """Whether this message differs from the one before; the first one does not."""
-        # Bytes, for a NaN differs from itself.
-        intrinsics = (msg.width, msg.height, np.asarray(msg.k, np.float64).tobytes())
-        before, self._intrinsics = self._intrinsics, intrinsics
-        return before not in (None, intrinsics)

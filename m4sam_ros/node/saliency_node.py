@@ -69,6 +69,10 @@ class SaliencyNode(LifecycleNode):
         self.create_service(SetBool, ENABLE, self._on_enable)
         self.create_service(Trigger, CAPTURE, self._on_capture)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        if hasattr(self, "add_pre_set_parameters_callback"):  # not in Humble
+            self.add_pre_set_parameters_callback(self._settings.as_meant)
+        for line in self._settings.strangers:
+            self.get_logger().warning(line)
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watch: Watch | None = None
@@ -222,9 +226,6 @@ class SaliencyNode(LifecycleNode):
 
     def _on_result(self, result: Any) -> None:
         """Worker's thread: after each mask."""
-        if result.reset_reason is not None and result.scene_id > 0:
-            self._metrics.count("resets")
-            self.get_logger().info(f"scene {result.scene_id}: {result.reset_reason}")
         if result.frame_index == 0:
             self._scene_began = {"reset_reason": result.reset_reason or "", "reset_stamp": result.stamp}
         self._last_result = result
@@ -265,6 +266,8 @@ class SaliencyNode(LifecycleNode):
             for name, image in (("rgb", session.rgb), ("depth", session.depth)):
                 reliability = image.subscription.reliability.name.lower()
                 extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
+        if self._settings.strangers:
+            extra["unknown_parameters"] = "; ".join(self._settings.strangers)
         if self._backend is not None:
             extra["stream_memory_bytes"] = self._backend.memory_bytes
         if self._outputs is not None:
@@ -283,7 +286,8 @@ class SaliencyNode(LifecycleNode):
         note = (self._last_result.depth_note or "") if self._last_result is not None else ""
         simulated = bool(self.get_parameter("use_sim_time").value)
         waiting = simulated and self.get_clock().now().nanoseconds == 0
-        problem, line = watch.look(self.config, note, waiting)
+        masks = self.resolve_topic_name(MASK)
+        problem, line = watch.look(self.config, note, waiting, (masks, self.count_publishers(masks)))
         if line is not None:
             self.get_logger().warning(line)
         return problem

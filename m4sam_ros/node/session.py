@@ -22,10 +22,11 @@ from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_core.rgbd.pairing import Pair
 from m4sam_ros.names import CAMERA_INFO, DEPTH, DEPTH_INFO, IGNORE_MASK, RGB
 from m4sam_ros.node.backends import Backend
-from m4sam_ros.node.inputs import Arrived, CalibrationWatch, ImageInput
+from m4sam_ros.node.inputs import Arrived, ImageInput
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
+from m4sam_ros.node.scenes import SceneLog
 from m4sam_ros.node.sync import make_synchronizer
 from m4sam_ros.node.worker import Worker
 from m4sam_ros.qos import BEST_EFFORT, volatile
@@ -85,8 +86,8 @@ class ActiveSession:
         self._closing = False
         self._pairing = threading.Lock()
         self._overtook: dict[str, int] = {}
-        self._calibration = CalibrationWatch()
         self._capture: Capture | None = None
+        self._scenes = SceneLog()
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
         self.worker = Worker(self._process, self._on_worker_error)
@@ -212,7 +213,7 @@ class ActiveSession:
 
     def _on_info(self, msg: CameraInfo) -> None:
         self._outputs.objects.colour.take(msg)
-        if self._calibration.changed(msg):
+        if self._scenes.calibration.changed(msg):
             self._backend.reset("camera calibration changed")
 
     def _on_ignore_mask(self, msg: Image) -> None:
@@ -255,11 +256,17 @@ class ActiveSession:
             self._warn("bad_rgb", str(error))
             return
         depth = self._decode_depth(frame.depth_msg)
+        frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
         try:
-            result = self._backend.process(rgb, depth, frame.stamp, frame.rgb_msg.header.frame_id, self._ignored)
+            result = self._backend.process(rgb, depth, frame.stamp, frame_id, self._ignored)
+        except InputError as error:  # an image that the model cannot take; the stream is unharmed
+            self._metrics.drop("bad_rgb")
+            self._warn("bad_rgb", f"{self.rgb.topic} {error}")
+            return
         finally:
             self.busy_since = None
+        self._note_scene(result, rgb.shape[0], rgb.shape[1], frame_id)
         model_ms = (time.monotonic() - started) * 1000
         if self._closing:
             self._metrics.drop("inactive")
@@ -272,6 +279,21 @@ class ActiveSession:
             capture.answer(frame.rgb_msg.header.stamp, self._outputs.objects.found)
         self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
         self._on_result(result)
+
+    def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
+        """Count a scene that began anew by its cause, and say so now and then."""
+        began = self._scenes.new_scene(result.reset_reason, height, width, frame_id)
+        if result.reset_reason is not None and result.scene_id > 0:
+            self._metrics.count("resets")
+            text = began.text if began is not None else result.reset_reason
+            line = self._metrics.problem("new_scene", f"scene {result.scene_id}: {text}")
+            if line is not None:
+                self._log.info(line)
+            if began is not None:
+                self._metrics.problem(f"new_scene.{began.cause}", began.text)
+        wrong = self._scenes.calibration.contradiction(height, width)
+        if wrong is not None:
+            self._warn("camera_info", f"{self._info.topic_name}: camera_info: {wrong}")
 
     def _decode_depth(self, msg: Any) -> Any:
         if msg is None:

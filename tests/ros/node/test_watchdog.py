@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from m4sam_ros.node.watchdog import Facts, InputFacts, why_no_depth, why_no_mask, why_unsteady
+from m4sam_ros.node.reasons import Facts, InputFacts, why, why_no_depth, why_no_mask
 
 
 def facts(rgb=None, depth=None, **changes):
@@ -74,6 +74,40 @@ def test_masks_without_depth_are_explained():
 
 
 def test_two_cameras_under_one_name_are_suspected():
-    line = why_unsteady(facts(masks=9, time_jumps=40, rgb={"publishers": 2}))
-    assert "jumped 40 times; /cam/rgb has 2 publisher(s), /cam/depth 1; do two cameras share a name?" in line
-    assert why_unsteady(facts(masks=9, time_jumps=2)) is None
+    line = why(facts(masks=9, time_jumps=40, depth_note="outlines do not match", rgb={"publishers": 2}))
+    assert line.startswith("2 publishers on /cam/rgb: two cameras or players share the name")
+
+
+def test_unsteady_stamps_are_told():
+    assert "jumped 40 times in 5 s; does the driver stamp" in why(facts(masks=9, time_jumps=40))
+    line = why(facts(masks=9, rgb={"late": 60}))
+    assert "the stamps of /cam/rgb go back and forth: 60 of 150 messages are older" in line
+    assert why(facts(masks=9, time_jumps=2, rgb={"late": 9})) is None
+
+
+def test_a_memory_that_never_lives_is_told_with_its_cause():
+    text = {"frame_id": "frame_id changes between 'a' and 'b'", "picture": "cut"}
+    line = why(facts(masks=40, new_scenes={"frame_id": 20, "picture": 1}, scene_text=text))
+    assert line.startswith("the scene begins anew 252 times a minute: frame_id changes between 'a' and 'b'")
+    assert why(facts(masks=40, new_scenes={"picture": 2}, scene_text=text)) is None  # a film with cuts
+    assert why(facts(masks=75, new_scenes={"picture": 4}, scene_text=text)) is None
+
+
+def test_two_nodes_of_one_name_are_told():
+    line = why(facts(masks=40, mask_topic="/saliency/mask", mask_publishers=2))
+    assert line.startswith("2 publishers of /saliency/mask: another node has the same name")
+
+
+def test_a_topic_of_another_type_is_no_silent_camera():
+    kinds = {"kind": "sensor_msgs/msg/Image", "foreign_type": "sensor_msgs/msg/CompressedImage", "received": 0}
+    line = why(facts(rgb={**kinds, "topic": "/cam/image_raw/compressed"}))
+    assert "carries sensor_msgs/msg/CompressedImage, the node reads sensor_msgs/msg/Image" in line
+    assert "set image_transport:=compressed and remap the input to /cam/image_raw" in line
+    line = why(facts(rgb={**kinds, "topic": "/points", "foreign_type": "sensor_msgs/msg/PointCloud2"}))
+    assert "remap the input to another topic" in line
+
+
+def test_what_hurts_more_is_told_first():
+    both = facts(masks=9, camera_info="camera_info: wrong", depth={"publishers": 0, "received": 0})
+    assert why(both).startswith("masks from rgb alone")
+    assert why(facts(masks=9, camera_info="camera_info: wrong")) == "camera_info: wrong"
