@@ -21,7 +21,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from m4sam_core.errors import InputError
+from m4sam_core.errors import InputError, M4SamError
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.convert import image_to_numpy, image_to_rgb
 from m4sam_ros.names import DIAGNOSTICS, MASK, NAMESPACE, RGB, STATE, transported
@@ -85,17 +85,38 @@ class Recorder(Node):
         self._writer.start()
 
     def destroy_node(self) -> None:
-        """Write what has arrived, finish the files, leave the graph."""
+        """Write what has arrived, finish the files, leave the graph; `exit_code` is not 0 when that failed."""
         if self._writer is not None:
             self._give_up_on_images(patience_s=0.0)
-            self._queue.put(None)
+            with contextlib.suppress(queue.Full):  # the disk does not answer
+                self._queue.put(None, timeout=WRITE_TIMEOUT_S)
             self._writer.join(WRITE_TIMEOUT_S)
-            if not self.figures.write_error:
-                summary = self.figures.summary(self._recording)
-                self._recording.close(summary)
-                sys.stdout.write(json.dumps(summary) + "\n")
-                sys.stdout.flush()
+            self._finish(stuck=self._writer.is_alive())
         super().destroy_node()
+
+    def _finish(self, stuck: bool) -> None:
+        if stuck:
+            self._stop_with(
+                f"the disk has not answered for {WRITE_TIMEOUT_S:.0f} s; files without their name are partial"
+            )
+            return
+        summary = None if self.figures.write_error else self.figures.summary(self._recording)
+        try:
+            self._recording.close(summary)
+        except M4SamError as error:
+            self._stop_with(str(error))
+        else:
+            if summary is None:
+                self._stop_with(self.figures.write_error)
+                return
+            sys.stdout.write(json.dumps(summary) + "\n")
+            sys.stdout.flush()
+
+    def _stop_with(self, reason: str) -> None:
+        """End with exit code 1; said once."""
+        if self.exit_code != EXIT_FAILED:
+            self.get_logger().error(f"recording stopped: {reason}")
+        self.exit_code = EXIT_FAILED
 
     # ---------------------------------------------------------------------------- executor's thread
 
@@ -167,8 +188,7 @@ class Recorder(Node):
         full = self._is_full() and not self._masks_before_image
         idle = started and 0 < self._cfg.idle_timeout_s < now - self._last_message
         if self.figures.write_error:
-            self.get_logger().error(f"recording stopped: {self.figures.write_error}")
-            self.exit_code = EXIT_FAILED
+            self._stop_with(self.figures.write_error)
         elif full or idle:
             self.exit_code = EXIT_OK
         elif not started and 0 < self._cfg.start_timeout_s < now - self._began:
@@ -182,11 +202,12 @@ class Recorder(Node):
         with contextlib.suppress(OSError):  # what is recorded goes first; Linux has priorities per thread
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WRITER_NICENESS)
         while (job := self._queue.get()) is not None:
+            if self.figures.write_error:
+                continue  # whoever hands over must not wait for a queue that nobody empties
             try:
                 self._recording.add(self._frame(*job))
-            except (OSError, InputError) as error:
+            except (OSError, M4SamError) as error:
                 self.figures.write_error = str(error)
-                return
 
     def _frame(self, arrival: _Arrival, image: Any) -> RecordedFrame:
         mask = image_to_numpy(arrival.mask_msg, "mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ VIDEO_NAME = "overlay.mp4"
 SHEET_NAME = "contact_sheet.png"
 SUMMARY_NAME = "summary.json"
 MASK_FOLDER = "masks"
+LEAST_FREE_BYTES = 8 << 20
 _FPS_SAMPLE = 8
 _FPS_RANGE = (1.0, 120.0)
 _DEFAULT_FPS = 15.0
@@ -90,6 +92,9 @@ class Recording:
         Raises:
             InputError: image and mask differ in size, or the disk is full or gone.
         """
+        free = shutil.disk_usage(self._folder).free
+        if free < LEAST_FREE_BYTES:  # while there is room to finish the video
+            raise InputError(f"{self._folder}: expected room on the disk, got {free // 1024} kB left: the disk is full")
         self.frames += 1
         if self._masks:
             write_png(self._folder / MASK_FOLDER / f"{frame.stamp_ns}.png", frame.mask)
@@ -104,8 +109,11 @@ class Recording:
         if self._tiles is not None:
             self._tiles.add(overlay)
 
-    def close(self, summary: dict[str, Any]) -> None:
+    def close(self, summary: dict[str, Any] | None) -> None:
         """Finish every file; the summary comes last, so where it is the recording is complete.
+
+        Args:
+            summary: None when it is not.
 
         Raises:
             InputError: a file cannot be finished.
@@ -118,7 +126,8 @@ class Recording:
             height = max(1, round(_TILE_WIDTH_PX * tile.shape[0] / tile.shape[1]))
             tiles = [fit_picture(picture, _TILE_WIDTH_PX, height) for picture in self._tiles.pictures]
             write_png(self._folder / SHEET_NAME, contact_sheet(tiles, _SHEET_COLUMNS))
-        write_json(self._folder / SUMMARY_NAME, summary)
+        if summary is not None:
+            write_json(self._folder / SUMMARY_NAME, summary)
 
 
 class _EvenSample:

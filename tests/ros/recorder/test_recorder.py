@@ -1,12 +1,17 @@
 """The recorder as a process over DDS."""
 
 import json
+import shutil
 import signal
+import sys
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+
+from m4sam_core.errors import InputError
 
 pytestmark = pytest.mark.ros
 
@@ -28,23 +33,27 @@ class Graph:
 
     def record(self, *parameters: str):
         recorder = self.bench.execute(RECORDER, *parameters)
+        self.wait_for_listeners()
+        return recorder
+
+    def wait_for_listeners(self) -> None:
         publishers = (self.rgb, self.mask, self.diagnostics)
         self.bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the recorder")
         self.bench.spin(0.3)
-        return recorder
 
-    def shoot(self, stamp_ns: int, mask_first: bool = False, rgb: bool = True) -> None:
+    def shoot(self, stamp_ns: int, mask_first: bool = False, rgb: bool = True, mask: np.ndarray | None = None) -> None:
         from builtin_interfaces.msg import Time
         from std_msgs.msg import Header
 
         from m4sam_ros.messages.convert import numpy_to_image
 
         header = Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id="eye")
-        mask = np.zeros((48, 64), np.uint8)
-        mask[10:30, 10:30] = 255
+        if mask is None:
+            mask = np.zeros((48, 64), np.uint8)
+            mask[10:30, 10:30] = 255
         messages = [(self.mask, numpy_to_image(mask, "mono8", header))]
         if rgb:
-            pair = (self.rgb, numpy_to_image(np.full((48, 64, 3), 90, np.uint8), "rgb8", header))
+            pair = (self.rgb, numpy_to_image(np.full((*mask.shape, 3), 90, np.uint8), "rgb8", header))
             messages.insert(1 if mask_first else 0, pair)
         for publisher, message in messages:
             publisher.publish(message)
@@ -104,6 +113,51 @@ def test_signal_finishes_every_file(bench, graph, tmp_path, number):
     assert summary["latency_ms"] == {"p50": None, "p95": None}, "stamps of 1970 are no wall clock"
     assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert not list(out.rglob("*partial*"))
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit")
+@pytest.mark.parametrize("masks", ["true", "false"])
+def test_a_disk_that_takes_no_more_ends_it_and_leaves_whole_files(bench, ros_env, tmp_path, masks):
+    """A limit of the file size stands in for the full disk: writing fails in the same places, and needs no root."""
+    from tests.ros.conftest import NodeProcess
+
+    out = tmp_path / "out"
+    graph = Graph(bench)
+    words = ["--ros-args", "-p", f"out:={out}", "-p", f"masks:={masks}", "-p", "sheet:=false"]
+    command = ["prlimit", "--fsize=8000", sys.executable, "-m", RECORDER, *words]
+    recorder = NodeProcess(command, ros_env, tmp_path / "record.log")
+    bench.processes.append(recorder)
+    graph.wait_for_listeners()
+    noise = np.where(np.random.default_rng(0).random((240, 320)) < 0.5, np.uint8(255), np.uint8(0))
+    for index in range(150):  # more than its queue holds
+        if not recorder.alive:
+            break
+        graph.shoot(index * 33_000_000, mask=None if index < 10 else noise)
+    code = recorder.popen.wait(20) if masks == "true" else recorder.stop(signal.SIGINT)[0]
+    assert code == 1, recorder.log
+    assert recorder.log.count("recording stopped: ") == 1
+    assert "Traceback" not in recorder.log
+    found = {path.name for path in out.rglob("*") if path.is_file()}
+    written = {f"{index * 33_000_000}.png" for index in range(10)} | {"overlay.mp4"}
+    assert found == (written if masks == "true" else set())  # its video broke off: it has no name
+    assert all(cv2.imread(str(path)) is not None for path in out.rglob("*.png"))
+    if masks == "true":
+        assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 10
+
+
+def test_a_disk_that_is_nearly_full_leaves_a_finished_video(tmp_path, monkeypatch):
+    from m4sam_ros.recorder import recording
+
+    left = iter([10 * recording.LEAST_FREE_BYTES] * 10 + [1000])
+    monkeypatch.setattr(recording.shutil, "disk_usage", lambda _path: SimpleNamespace(free=next(left)))
+    session = recording.Recording(tmp_path)
+    frame = recording.RecordedFrame(0, np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8), "")
+    with pytest.raises(InputError, match="the disk is full"):
+        for _ in range(20):
+            session.add(frame)
+    session.close(None)
+    assert cv2.VideoCapture(str(tmp_path / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 10
+    assert not (tmp_path / "summary.json").exists()
 
 
 def test_idle_timeout_and_masks_without_image(bench, graph, tmp_path):
