@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,8 @@ except ImportError:  # Humble
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 RELIABLE = QoSReliabilityPolicy.RELIABLE
 BEST_EFFORT = QoSReliabilityPolicy.BEST_EFFORT
+# A new subscription is matched by then.
+_HANDOVER_S = 0.5
 
 
 def volatile(depth: int, reliability: QoSReliabilityPolicy = RELIABLE) -> QoSProfile:
@@ -39,18 +42,18 @@ def latched() -> QoSProfile:
     return QoSProfile(depth=1, reliability=RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def matching_reliability(offered: list[QoSReliabilityPolicy], current: QoSReliabilityPolicy) -> QoSReliabilityPolicy:
+def matching_reliabilities(offered: list[QoSReliabilityPolicy]) -> tuple[QoSReliabilityPolicy, ...]:
     """What an input should ask for.
 
-    Best effort matches every publisher; reliable loses no image on a busy network but matches only reliable ones.
+    Best effort matches every publisher; reliable loses no image on a busy network but matches only reliable ones. While
+    nobody publishes an input asks for both, so that the first frame of whoever comes is not lost.
 
     Args:
         offered: reliability of each publisher of the topic.
-        current: kept while nobody publishes.
     """
     if not offered:
-        return current
-    return RELIABLE if all(reliability == RELIABLE for reliability in offered) else BEST_EFFORT
+        return RELIABLE, BEST_EFFORT
+    return (RELIABLE,) if all(reliability == RELIABLE for reliability in offered) else (BEST_EFFORT,)
 
 
 def make_publisher(
@@ -60,6 +63,12 @@ def make_publisher(
     overrides = QoSOverridingOptions(overridden(node, node.resolve_topic_name(topic), "publisher"))
     events = PublisherEventCallbacks(incompatible_qos=lambda event: on_incompatible(policy_name(event)))
     return node.create_publisher(kind, topic, profile, event_callbacks=events, qos_overriding_options=overrides)
+
+
+def listeners(node: Any, topic: str) -> int:
+    """How many nodes subscribe to a topic; one may do so more than once, see `MatchedSubscription`."""
+    infos = node.get_subscriptions_info_by_topic(topic)
+    return len({(info.node_namespace, info.node_name) for info in infos})
 
 
 def policy_name(event: Any) -> str:
@@ -73,8 +82,8 @@ def policy_name(event: Any) -> str:
 class MatchedSubscription:
     """A subscription that follows its publishers' reliability without losing a message.
 
-    While nobody publishes it is best effort, which matches whoever comes. When all publishers turn out to be reliable
-    it becomes so, too: the new subscription stands beside the old one until its first message has come.
+    It may be two subscriptions for a while: as long as nobody publishes, and while one takes over from the other. What
+    comes by both is given once.
 
     Args:
         node: the rclpy node.
@@ -107,12 +116,13 @@ class MatchedSubscription:
         self.topic = node.resolve_topic_name(topic)
         self._overridden = overridden(node, self.topic, "subscription")
         self._auto = reliability == "auto" and QoSPolicyKind.RELIABILITY not in self._overridden
-        start = RELIABLE if reliability == "reliable" else BEST_EFFORT
-        self.reliability = matching_reliability(self._offered(), start) if self._auto else start
+        self._fixed = (BEST_EFFORT,) if reliability == "best_effort" else (RELIABLE,)
         self._changing = threading.Lock()
         self._seen: deque[int] = deque(maxlen=4 * depth)
-        self._leaving: Any = None
-        self._subscription = self._create()
+        self._created_at = 0.0
+        self._subscriptions: dict[QoSReliabilityPolicy, Any] = {}
+        self.reliability = RELIABLE
+        self.follow()
 
     @property
     def type_name(self) -> str:
@@ -131,30 +141,34 @@ class MatchedSubscription:
 
     def follow(self) -> QoSReliabilityPolicy | None:
         """Match the publishers there are now; returns the new reliability when it changed."""
-        wanted = matching_reliability(self._offered(), self.reliability) if self._auto else self.reliability
-        changes = wanted != self.reliability
+        wanted = matching_reliabilities(self._offered()) if self._auto else self._fixed
+        now = time.monotonic()
         with self._changing:
-            gone, self._leaving = self._leaving, self._subscription if changes else None
-            if changes:
-                self.reliability = wanted
-                self._subscription = self._create()
-        if gone is not None:  # the camera has been silent since the last change
-            self._node.destroy_subscription(gone)
-        return wanted if changes else None
+            for reliability in wanted:
+                if reliability not in self._subscriptions:
+                    self._subscriptions[reliability] = self._create(reliability)
+                    self._created_at = now
+            ended = [
+                kept for kept in self._subscriptions if kept not in wanted and now - self._created_at > _HANDOVER_S
+            ]
+            gone = [self._subscriptions.pop(reliability) for reliability in ended]
+            before, self.reliability = self.reliability, wanted[0]
+        for subscription in gone:
+            self._node.destroy_subscription(subscription)
+        return self.reliability if self.reliability != before else None
 
     def take_waiting(self) -> list[tuple[Any, Any]]:
         """What has arrived and no callback has had yet: (message, `MessageInfo`), oldest first, one history at most."""
         with self._changing:
-            taken = [pair for one in (self._leaving, self._subscription) if one is not None for pair in self._take(one)]
+            taken = [pair for subscription in self._subscriptions.values() for pair in self._take(subscription)]
             return [pair for pair in taken if self._is_new(pair[1])]
 
     def destroy(self) -> None:
         """Unsubscribe."""
         with self._changing:
-            leaving, self._leaving = self._leaving, None
-        for subscription in (leaving, self._subscription):
-            if subscription is not None:
-                self._node.destroy_subscription(subscription)
+            gone, self._subscriptions = self._subscriptions, {}
+        for subscription in gone.values():
+            self._node.destroy_subscription(subscription)
 
     def _take(self, subscription: Any) -> list[tuple[Any, Any]]:
         taken: list[tuple[Any, Any]] = []
@@ -168,18 +182,11 @@ class MatchedSubscription:
                 taken.append(one)
         return taken
 
-    def _arrived(self, subscription: Any, message: Any, info: Any) -> None:
-        """The first message of a new subscription ends the old one, whose last messages go before it."""
+    def _arrived(self, message: Any, info: Any) -> None:
         with self._changing:
-            messages, ended = [(message, info)], None
-            if self._leaving is not None and subscription is self._subscription:
-                ended, self._leaving = self._leaving, None
-                messages = [*self._take(ended), *messages]
-            messages = [pair for pair in messages if self._is_new(pair[1])]
-        for one, its_info in messages:
-            self._callback(one, its_info) if self._with_info else self._callback(one)
-        if ended is not None:
-            self._node.destroy_subscription(ended)
+            new = self._is_new(info)
+        if new:
+            self._callback(message, info) if self._with_info else self._callback(message)
 
     def _is_new(self, info: Any) -> bool:
         """Whether it did not come by the other subscription already; not every RMW tells."""
@@ -193,25 +200,23 @@ class MatchedSubscription:
         infos = self._node.get_publishers_info_by_topic(self.topic)
         return [info.qos_profile.reliability for info in infos if info.topic_type == self.type_name]
 
-    def _create(self) -> Any:
-        made: list[Any] = []
-
-        def arrived(message: Any, info: Any) -> None:
-            self._arrived(made[0], message, info)
-
-        made.append(
-            self._node.create_subscription(
-                self._kind,
-                self._topic,
-                arrived,
-                volatile(self._depth, self.reliability),
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda event: self._on_incompatible(policy_name(event))
-                ),
-                qos_overriding_options=QoSOverridingOptions(self._overridden),
-            )
+    def _create(self, reliability: QoSReliabilityPolicy) -> Any:
+        return self._node.create_subscription(
+            self._kind,
+            self._topic,
+            self._arrived,
+            volatile(self._depth, reliability),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(policy_name(event))
+            ),
+            qos_overriding_options=QoSOverridingOptions(self._overridden),
         )
-        return made[0]
+
+    def _incompatible(self, policy: str) -> None:
+        if self._auto and policy == "reliability":
+            self.follow()
+        else:
+            self._on_incompatible(policy)
 
 
 def overridden(node: Any, topic: str, entity: str) -> list[QoSPolicyKind]:

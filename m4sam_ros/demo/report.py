@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from m4sam_ros import names
+from m4sam_ros.qos import listeners
 from m4sam_ros.report import Report, reports_in
 
 MASK_TOPIC = f"/{names.NAMESPACE}/{names.MASK}"
@@ -43,7 +44,7 @@ class Observer:
     def has_subscribers(self, topic: str, least: int) -> bool:
         """Whether at least `least` nodes listen to `topic`."""
         self.spin()
-        return self.node.count_subscribers(topic) >= least
+        return listeners(self.node, topic) >= least
 
     def count(self, key: str) -> int:
         """A counter of the latest report, 0 before the first."""

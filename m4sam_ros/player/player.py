@@ -26,7 +26,7 @@ from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
 from m4sam_ros.player.source import DEPTH, INFO, RGB, Item, ros_header
 from m4sam_ros.player.sources import open_source
-from m4sam_ros.qos import BEST_EFFORT, RELIABLE, volatile
+from m4sam_ros.qos import BEST_EFFORT, RELIABLE, listeners, volatile
 from m4sam_ros.runner import EXIT_FAILED, EXIT_OK, run_node
 
 TOPICS = {RGB: names.RGB, DEPTH: names.DEPTH, INFO: names.CAMERA_INFO}
@@ -137,10 +137,10 @@ class Player(Node):
     def _wait_for_subscribers(self) -> None:
         wanted = {RGB: self._cfg.wait_for_subscribers, DEPTH: min(1, self._cfg.wait_for_subscribers)}
         deadline = time.monotonic() + self._cfg.wait_timeout_s
-        while any(self._outlets[channel].get_subscription_count() < count for channel, count in wanted.items()):
+        while any(self._listeners(channel) < count for channel, count in wanted.items()):
             if time.monotonic() > deadline:
-                publishers = [(self._outlets[channel], count) for channel, count in wanted.items()]
-                found = ", ".join(f"{n} on {p.topic_name}, got {p.get_subscription_count()}" for p, n in publishers)
+                topics = {channel: self._outlets[channel].topic_name for channel in wanted}
+                found = ", ".join(f"{n} on {topics[c]}, got {self._listeners(c)}" for c, n in wanted.items())
                 limit = f"{self._cfg.wait_timeout_s:g} s"
                 self.get_logger().warning(f"subscribers: expected {found} within {limit}; starting all the same")
                 break
@@ -148,6 +148,11 @@ class Player(Node):
                 return
         # A subscriber learns of the match a moment after the publisher does.
         self._stop.wait(self._cfg.start_delay_s)
+
+    def _listeners(self, channel: str) -> int:
+        """Nodes that this publisher is matched with."""
+        publisher = self._outlets[channel]
+        return min(publisher.get_subscription_count(), listeners(self, publisher.topic_name))
 
     def _play(self) -> None:
         """Every pass over the source; delayed messages wait in a heap."""

@@ -74,3 +74,22 @@ def test_a_subscriber_that_cannot_be_matched_is_told(bench):
     profile = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
     bench.listen(Image, "/saliency/mask", profile)
     bench.until(lambda: "/saliency/mask: a subscriber asks for a durability" in node.log, "the warning")
+
+
+@pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
+def test_a_camera_that_comes_after_the_node_loses_no_frame(bench, reliability):
+    """And the one that replaces it, of either reliability; nothing is warned about, and nothing comes twice."""
+    node = bench.start()
+    masks = bench.masks()
+    for number, kind in enumerate((reliability, "best_effort", "reliable")):
+        camera = bench.camera(reliability=kind)
+        bench.spin(0.2)  # a best-effort image is lost while only the publisher knows of the match
+        masks.clear()
+        for i in range(40):  # over the moment at which the node settles on a reliability
+            camera.shoot(100.0 * number + 1 + i / 20)
+            bench.spin(0.05)
+        bench.until(lambda: len(masks) >= 40, "every mask")
+        camera.close()
+        bench.spin(1.5)
+    assert "does not satisfy" not in node.log
+    assert len({mask.header.stamp.nanosec + 10**9 * mask.header.stamp.sec for mask in masks}) == len(masks)

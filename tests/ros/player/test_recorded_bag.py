@@ -33,8 +33,10 @@ def test_bag_of_the_running_node(bench, tmp_path, storage):
 
     for topic in TOPICS:
         record(topic)
-    bench.until(lambda: camera.rgb_publisher.get_subscription_count() > 1, "the recorder to be matched")
-    bench.until(lambda: camera.depth_publisher.get_subscription_count() > 1, "the recorder to be matched")
+    from m4sam_ros.qos import listeners
+
+    bench.until(lambda: listeners(bench.ros, "/saliency/rgb/image") > 1, "the recorder to be matched")
+    bench.until(lambda: listeners(bench.ros, "/saliency/depth/image") > 1, "the recorder to be matched")
     stamps = [1000 + index / 10 for index in range(5)]
     for stamp in stamps:
         bench.step(camera, masks, stamp, depth_stamp=stamp + 0.003)
