@@ -30,7 +30,7 @@ SOURCES = [name for name in FILES if name.endswith(".py")]
 PAGES = [name for name in FILES if name.endswith(".md")]
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-M4SAM = re.compile(r"(?:^|`|\$ )m4sam ([a-z-]+)", re.MULTILINE)
+M4SAM = re.compile(r"(?:^|`|\$ )m4sam ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
 MAKE = re.compile(r"(?:^|`|&& )make ([a-z-]+)", re.MULTILINE)
 # A page, with a section or without: docs/stream.md#memory
 PAGE = re.compile(r"\b((?:docs/|decisions/|docker/)[\w./-]+\.md)(?:#([\w-]+))?")
