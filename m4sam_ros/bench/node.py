@@ -33,6 +33,7 @@ class NodeCase:
         added_latency_ms: from the later of a frame's two images to its mask, at a subscriber of all three.
         end_to_end_ms: from the publication of the frame to the arrival of its mask.
         cpu_pct: processor time of the node, percent of one core.
+        after_mask_ms: from a frame's mask to the last output of its objects, when all of them are subscribed to.
     """
 
     size: str
@@ -43,6 +44,7 @@ class NodeCase:
     added_latency_ms: dict[str, float]
     end_to_end_ms: dict[str, float]
     cpu_pct: float
+    after_mask_ms: dict[str, float] | None = None
 
 
 def bench_node(seconds: float, fps: float, on_step: Callable[[str], object]) -> dict[str, Any]:
@@ -64,6 +66,8 @@ def bench_node(seconds: float, fps: float, on_step: Callable[[str], object]) -> 
             for profile in (True, False):
                 on_step(f"{size}, {'config/dds' if profile else 'stock'} DDS profile")
                 cases.append(_run(Path(folder), size, profile, seconds, fps))
+            on_step(f"{size}, every output of the objects")
+            cases.append(_run(Path(folder), size, True, seconds, fps, everything=True))
     on_step("publishing masks")
     published = _publishing()
     on_step("conversions")
@@ -93,11 +97,11 @@ def write_clip(folder: Path, height: int, width: int) -> None:
         write_png(folder / "depth" / f"{index:03}.png", depth)
 
 
-def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float) -> NodeCase:
+def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float, *, everything: bool = False) -> NodeCase:
     loops = max(1, round(seconds * fps / _DISTINCT_FRAMES))
     with running_graph(profile) as graph:
         node = graph.node("identity")
-        probe = graph.measure("probe", "--idle", str(_PROBE_IDLE_S))
+        probe = graph.measure("probe", "--idle", str(_PROBE_IDLE_S), *(["--all"] if everything else []))
         probe.wait_for("listening", _PATIENCE_S)
         player = graph.play(clip, {"loops": loops, "fps": float(fps), "wait_for_subscribers": 2, "start_delay_s": 1.0})
         player.wait_for("first frame", _PATIENCE_S)
@@ -115,6 +119,7 @@ def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float) -> No
         added_latency_ms=probed["added_ms"],
         end_to_end_ms=probed["end_to_end_ms"],
         cpu_pct=round(100 * cpu_s / played["seconds"], 1),
+        after_mask_ms=probed.get("all_ms"),
     )
 
 

@@ -28,6 +28,18 @@ VGA = (480, 640)
 HD = (720, 1280)
 LISTENING = "listening"
 PROBED = (names.RGB, names.DEPTH, names.MASK)
+# Everything of a frame that begins with a header, but for pictures for people; image outputs first.
+OBJECT_TOPICS = {
+    names.LABELS: "Image",
+    names.CONFIDENCE: "Image",
+    names.MASK_COMPRESSED: "CompressedImage",
+    names.DEPTH_BACKGROUND: "Image",
+    names.POINTS: "PointCloud2",
+    names.BUNDLE_IMAGE: "Image",
+    names.BUNDLE_DEPTH: "Image",
+    names.BUNDLE_MASK: "Image",
+    names.BUNDLE_INFO: "CameraInfo",
+}
 _STAMP_AT = 4
 _MATCH_TIMEOUT_S = 30.0
 
@@ -127,7 +139,7 @@ def publish(count: int) -> dict[str, float]:
     return {"p50": _percentile(took, 50), "p95": _percentile(took, 95), "subscribers": subscribers}
 
 
-def probe(idle_s: float) -> dict[str, Any]:
+def probe(idle_s: float, *, everything: bool) -> dict[str, Any]:
     """When rgb, depth and mask of each stamp arrive here, undecoded; ends `idle_s` after the last message.
 
     Prints `LISTENING` once it has found who publishes masks.
@@ -135,11 +147,12 @@ def probe(idle_s: float) -> dict[str, Any]:
     Returns:
         `added_ms`: from the later of a frame's two images to its mask, for a subscriber that gets all three;
         `end_to_end_ms`: from the frame's stamp, taken when the player publishes it, to its mask; and the counts.
+        With `everything` it subscribes to `OBJECT_TOPICS` too, and `all_ms` is from a frame's mask to the last of them.
     """
     import rclpy
+    import sensor_msgs.msg
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.node import Node
-    from sensor_msgs.msg import Image
 
     from m4sam_ros.qos import volatile
 
@@ -147,18 +160,19 @@ def probe(idle_s: float) -> dict[str, Any]:
     node = Node("bench_probe", namespace=names.NAMESPACE)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    arrivals: dict[str, dict[int, int]] = {topic: {} for topic in PROBED}
+    others = OBJECT_TOPICS if everything else {}
+    arrivals: dict[str, dict[int, int]] = {topic: {} for topic in (*PROBED, *others)}
     last = [time.monotonic()]
 
-    def listen(topic: str) -> None:
+    def listen(topic: str, kind: Any) -> None:
         def arrived(raw: bytes) -> None:
             arrivals[topic].setdefault(_stamp_ns(raw), time.time_ns())
             last[0] = time.monotonic()
 
-        node.create_subscription(Image, topic, arrived, volatile(10), raw=True)
+        node.create_subscription(kind, topic, arrived, volatile(10), raw=True)
 
-    for topic in PROBED:
-        listen(topic)
+    for topic in arrivals:
+        listen(topic, getattr(sensor_msgs.msg, others.get(topic, "Image")))
     began = time.monotonic()
     while not node.count_publishers(names.MASK) and time.monotonic() - began < _MATCH_TIMEOUT_S:
         executor.spin_once(timeout_sec=0.05)
@@ -168,7 +182,15 @@ def probe(idle_s: float) -> dict[str, Any]:
         executor.spin_once(timeout_sec=0.05)
     node.destroy_node()
     rclpy.try_shutdown()
-    return _figures(*(arrivals[topic] for topic in PROBED))
+    figures = _figures(*(arrivals[topic] for topic in PROBED))
+    if others:
+        complete = [stamp for stamp in arrivals[names.MASK] if all(stamp in arrivals[topic] for topic in others)]
+        late = [
+            (max(arrivals[topic][stamp] for topic in others) - arrivals[names.MASK][stamp]) * 1e-6 for stamp in complete
+        ]
+        figures["all_ms"] = {"p50": _percentile(late, 50), "p95": _percentile(late, 95)}
+        figures["complete"] = len(complete)
+    return figures
 
 
 def monitor() -> int:
@@ -222,7 +244,9 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("convert").add_argument("--repeats", type=int, default=200)
     commands.add_parser("publish").add_argument("--count", type=int, default=150)
-    commands.add_parser("probe").add_argument("--idle", type=float, default=2.0)
+    probing = commands.add_parser("probe")
+    probing.add_argument("--idle", type=float, default=2.0)
+    probing.add_argument("--all", action="store_true", help="subscribe to the objects' outputs too")
     commands.add_parser("monitor")
     given = parser.parse_args(args)
     if given.command == "monitor":
@@ -230,7 +254,7 @@ def main(args: Sequence[str] | None = None) -> int:
     measure: dict[str, Callable[[], object]] = {
         "convert": lambda: convert(given.repeats),
         "publish": lambda: publish(given.count),
-        "probe": lambda: probe(given.idle),
+        "probe": lambda: probe(given.idle, everything=given.all),
     }
     sys.stdout.write(json.dumps(measure[given.command]()) + "\n")
     return 0

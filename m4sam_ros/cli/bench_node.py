@@ -48,8 +48,17 @@ def _show(console: Any, result: dict[str, Any], fps: float) -> None:
         latencies = [case[name][key] for name in ("added_latency_ms", "end_to_end_ms") for key in ("p50", "p95")]
         cells = ["-" if value is None else f"{value:.1f}" for value in latencies]
         profile = "config/dds" if case["dds_profile"] else "stock"
+        profile += ", all outputs" if case["after_mask_ms"] is not None else ""
         table.add_row(case["size"], profile, *cells, f"{case['loss_pct']:.1f}", f"{case['cpu_pct']:.0f}")
     console.print(table)
+    for case in result["cases"]:
+        if case["after_mask_ms"] is not None:
+            after = case["after_mask_ms"]
+            mask_ms = case["added_latency_ms"]["p50"]
+            console.print(
+                f"{case['size']}, every output of the objects: the mask after {mask_ms} ms, the last of them "
+                f"{after['p50']} ms later (p95 {after['p95']})"
+            )
     conversions = Table(title="Conversions, median microseconds (640x480 unless named)")
     conversions.add_column("conversion")
     conversions.add_column("µs", justify="right")
