@@ -42,7 +42,7 @@ _OF_OBJECTS = (
 )  # fmt: skip
 _OLDEST_DEPTH_S = 0.1  # what `hold` keeps is good enough for a mask, not for where things are
 _IN_SPACE = (names.OBJECTS, names.MARKERS, names.TARGET, names.POINTS, *names.BUNDLE)
-# Lines of a mask are runs already: filtering them takes four times as long and saves nothing. OpenCV before 4.11 decides.
+# Lines of a mask are runs already: filtering them takes four times as long. OpenCV before 4.11 decides by itself.
 _PNG_FILTER = ("IMWRITE_PNG_FILTER", "IMWRITE_PNG_FILTER_NONE")
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, *(getattr(cv2, name) for name in _PNG_FILTER if hasattr(cv2, name))]
 
