@@ -28,7 +28,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 help:
 	@sed -n '2,9p' Makefile | cut -c3-
 
-$(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh
+$(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh .ci/link_for_ros2.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
 	@touch $@
 

@@ -3,6 +3,7 @@
 Works with pip (a virtual environment, ROS 2 from wheels or sourced) and with colcon, plain and --symlink-install.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -25,6 +26,26 @@ def shared_files(*folders):
                 found.setdefault(f"share/{NAME}/{path.parent}", []).append(str(path))
     return list(found.items())
 
+
+def beside_bin(names):
+    """lib/m4sam_ros/<name> of a wheel, where `ros2 run` looks: each starts the script that pip puts into bin/."""
+    folder = Path("build") / "libexec"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        # Its own folder, links followed, so that it may be called by any path.
+        start = f'exec "$(dirname -- "$(readlink -f -- "$0")")/../../bin/{name}" "$@"'
+        (folder / name).write_text(f"#!/bin/sh\n{start}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return [(f"lib/{NAME}", [str(folder / name) for name in names])]
+
+
+EXECUTABLES = {
+    "m4sam": "m4sam_core.cli.main:main",
+    "saliency_node": "m4sam_ros.node:main",
+    "play": "m4sam_ros.player:main",
+    "record": "m4sam_ros.recorder:main",
+    "viewer": "m4sam_ros.viewer:main",
+}
 
 test_requires = [
     "hypothesis>=6.100",
@@ -67,6 +88,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         *shared_files("launch", "config"),
+        # colcon puts the scripts themselves there (setup.cfg).
+        *(beside_bin(EXECUTABLES) if "bdist_wheel" in sys.argv else []),
     ],
     python_requires=">=3.10",
     install_requires=[
@@ -104,13 +127,7 @@ setup(
         "test": test_requires,
     },
     entry_points={
-        "console_scripts": [
-            "m4sam = m4sam_core.cli.main:main",
-            "saliency_node = m4sam_ros.node:main",
-            "play = m4sam_ros.player:main",
-            "record = m4sam_ros.recorder:main",
-            "viewer = m4sam_ros.viewer:main",
-        ],
+        "console_scripts": [f"{name} = {place}" for name, place in EXECUTABLES.items()],
         # Tables of commands that join `m4sam`, see m4sam_core/cli/main.py.
         "m4sam.commands": [
             "ros = m4sam_ros.cli:COMMANDS",

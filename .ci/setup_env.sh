@@ -65,14 +65,5 @@ SAM2_BUILD_CUDA=0 pip install --quiet --no-build-isolation --no-deps sam2
 # setuptools warns that folders here may shadow packages; they are the packages.
 PYTHONWARNINGS=ignore pip install --quiet --no-build-isolation --editable ".[$extras]"
 
-# An editable install brings no data files, and ROS looks for executables in lib/<package> of the prefix: link both, so
-# that `AMENT_PREFIX_PATH=$PWD/.venv:$AMENT_PREFIX_PATH ros2 launch m4sam_ros saliency.launch.py` works from here.
-mkdir -p "$venv/lib/m4sam_ros" "$venv/share/m4sam_ros" "$venv/share/ament_index/resource_index/packages"
-ln -sfn "$PWD/resource/m4sam_ros" "$venv/share/ament_index/resource_index/packages/m4sam_ros"
-for shared in launch config package.xml; do
-    ln -sfn "$PWD/$shared" "$venv/share/m4sam_ros/$shared"
-done
-for executable in m4sam saliency_node play record viewer; do
-    ln -sfn "../../bin/$executable" "$venv/lib/m4sam_ros/$executable"
-done
+.ci/link_for_ros2.sh "$PWD/$venv"
 echo "setup: $venv is ready ($("$venv/bin/python" --version), torch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'))"

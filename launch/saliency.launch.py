@@ -11,6 +11,7 @@ Only actions that every launch implementation knows are used; bringing the node 
 """
 
 import os
+import re
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,9 @@ SHARE = Path(__file__).resolve().parents[1]
 PRESETS = SHARE / "config" / "cameras"
 CONSUMERS = SHARE / "config" / "consumers"
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
 
 ARGUMENTS = {
@@ -49,10 +53,69 @@ ARGUMENTS = {
 def start(context):
     """The actions, once every argument has its value."""
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
-    actions = dds_actions(given["dds_profile"])
-    for name, preset in camera_list(given):
-        actions += camera_actions(name, preset, given)
+    check(given)
+    # What is missing ends the launch before anything has been started.
+    actions = [OpaqueFunction(function=look_for, args=[VIEWER_PACKAGES.get(given["viewer"], "")])]
+    actions += dds_actions(given["dds_profile"])
+    read = {}
+    for name, preset_name in camera_list(given):
+        preset, note = load_preset(preset_name) if preset_name else ({}, "")
+        topics = remappings(name, driver_topics(name, preset), given)
+        twin = read.setdefault(dict(topics).get("rgb/image", name), name)
+        if twin != name:
+            raise RuntimeError(
+                f"cameras: {twin} and {name} would both read {dict(topics)['rgb/image']}; "
+                "give rgb_topic:=/{name}/... and depth_topic:=/{name}/..."
+            )
+        notes = [note, f"{preset_name}: {preset['driver_note']}" if preset.get("driver_note") else ""]
+        actions += [LogInfo(msg=text) for text in notes if text]
+        actions += camera_actions(name, preset, topics, given)
     return actions
+
+
+def check(given):
+    """Say in one line what cannot be meant, before anything is started."""
+    if given["viewer"] not in ("none", *VIEWERS):
+        raise RuntimeError(f"viewer: expected one of none, {', '.join(VIEWERS)}, got {given['viewer']!r}")
+    if given["log_level"].lower() not in LOG_LEVELS:
+        raise RuntimeError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, got {given['log_level']!r}")
+    if given["params_file"] and not Path(given["params_file"]).expanduser().is_file():
+        raise RuntimeError(f"params_file: expected a ROS parameter file, got {given['params_file']!r}: no such file")
+    names = [name for name, _ in camera_list(given) if name]
+    for name in names:
+        if not LEGAL_NAME.fullmatch(name):
+            raise RuntimeError(f"cameras: expected names of letters, digits and _, got {name!r}, which ROS refuses")
+        if names.count(name) > 1:
+            raise RuntimeError(
+                f"cameras: expected another name for each camera, got {name!r} {names.count(name)} times"
+            )
+    for part in namespace_of("", given).strip("/").split("/"):
+        if part and not LEGAL_NAME.fullmatch(part):
+            raise RuntimeError(f"namespace: expected letters, digits, _ and /, got {given['namespace']!r}")
+
+
+def look_for(_context, package):
+    """End the launch when a package is not installed; empty: nothing is needed."""
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    except ImportError:
+        return
+    try:
+        if package:
+            get_package_prefix(package)
+    except PackageNotFoundError:
+        name = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-{package.replace('_', '-')}"
+        raise RuntimeError(
+            f"viewer: the package {package} is not installed; sudo apt install {name}, or leave viewer:= out"
+        ) from None
+
+
+def is_true(name, given):
+    """The words that launch, YAML and people use."""
+    word = given[name].lower()
+    if word not in (*TRUE, *FALSE):
+        raise RuntimeError(f"{name}: expected {' or '.join((*TRUE, *FALSE))}, got {given[name]!r}")
+    return word in TRUE
 
 
 def camera_list(given):
@@ -60,52 +123,54 @@ def camera_list(given):
     if not given["cameras"]:
         return [("", given["camera"])]
     pairs = [item.strip().partition(":") for item in given["cameras"].split(",") if item.strip()]
-    return [(name, preset or given["camera"]) for name, _, preset in pairs]
+    return [(name.strip().strip("/"), preset.strip() or given["camera"]) for name, _, preset in pairs]
 
 
-def camera_actions(name, preset_name, given):
+def namespace_of(name, given):
+    """With or without slashes, as it was given: saliency, /saliency and saliency/ are one."""
+    asked = given["namespace"] or "saliency"
+    parts = [part for part in (name, *asked.split("/")) if part]
+    return ("/" if asked.startswith("/") else "") + "/".join(parts)
+
+
+def camera_actions(name, preset, topics, given):
     """The node of one camera, and its viewer."""
-    preset = load_preset(preset_name) if preset_name else {}
-    namespace = "/".join(part for part in (name, given["namespace"]) if part)
+    namespace = namespace_of(name, given)
     overrides = parameters(preset, given)
+    files = [given["params_file"]] if given["params_file"] else []
     node = Node(
         package="m4sam_ros",
         executable="saliency_node",
         namespace=namespace,
         output="screen",
         emulate_tty=True,
-        respawn=given["respawn"].lower() == "true",
+        respawn=is_true("respawn", given),
         respawn_delay=2.0,
-        parameters=[given["params_file"], *([overrides] if overrides else [])],
-        remappings=remappings(name, driver_topics(name, preset), given) + consumer_remappings(name, given),
+        parameters=[*files, *([overrides] if overrides else [])],
+        remappings=topics + consumer_remappings(name, given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
     )
-    actions = [node]
-    if preset.get("driver_note"):
-        actions.insert(0, LogInfo(msg=f"{preset_name}: {preset['driver_note']}"))
-    return actions + viewer_actions(name, namespace, preset, given)
+    return [node, *viewer_actions(name, namespace, preset, topics, given)]
 
 
-def viewer_actions(name, namespace, preset, given):
+def viewer_actions(name, namespace, preset, topics, given):
     """The viewer of one camera; everything listens on this machine only."""
     if given["viewer"] == "none":
         return []
-    if given["viewer"] not in VIEWERS:
-        raise RuntimeError(f"viewer: expected one of none, {', '.join(VIEWERS)}, got {given['viewer']!r}")
     make = VIEWERS[given["viewer"]]
     index = [camera for camera, _ in camera_list(given)].index(name)
-    action = make(namespace, index)
+    action = make("/" + namespace.strip("/") if namespace.strip("/") else "", index)
     if given["viewer"] != "rerun":
         return [Node(namespace=namespace, **action)]
     wanted = parameters(preset, given)
     shared = {key: wanted[key] for key in ("image_transport", "depth_transport", "use_sim_time") if key in wanted}
     action["parameters"][0].update(shared)
-    return [Node(namespace=namespace, remappings=remappings(name, driver_topics(name, preset), given), **action)]
+    return [Node(namespace=namespace, remappings=topics, **action)]
 
 
 def rqt(namespace, _index):
     """The overlay in rqt_image_view."""
-    return {"package": "rqt_image_view", "executable": "rqt_image_view", "arguments": [f"/{namespace}/overlay"]}
+    return {"package": "rqt_image_view", "executable": "rqt_image_view", "arguments": [f"{namespace}/overlay"]}
 
 
 def rviz(namespace, _index):
@@ -115,7 +180,7 @@ def rviz(namespace, _index):
         "package": "rviz2",
         "executable": "rviz2",
         "arguments": ["-d", str(SHARE / "config" / "rviz" / "saliency.rviz")],
-        "remappings": [(f"/saliency/{topic}", f"/{namespace}/{topic}") for topic in topics],
+        "remappings": [(f"/saliency/{topic}", f"{namespace}/{topic}") for topic in topics],
     }
 
 
@@ -132,15 +197,29 @@ def foxglove(_namespace, index):
 
 
 VIEWERS = {"rqt": rqt, "rviz": rviz, "rerun": rerun, "foxglove": foxglove}
+VIEWER_PACKAGES = {"rqt": "rqt_image_view", "rviz": "rviz2", "foxglove": "foxglove_bridge"}
 
 
 def load_preset(name):
-    """The camera preset `name`, a YAML mapping."""
+    """The camera preset `name`, a mapping, and a line to print.
+
+    The schema is that of m4sam_ros.cameras. `ros2 launch` may run on another Python than the node, the system's, which
+    does not see the package; then the file is taken as it is.
+    """
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise RuntimeError(f"camera: expected one of {known}, got {name!r}; or give rgb_topic:= and depth_topic:=")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        from m4sam_core.errors import ConfigError
+        from m4sam_ros.cameras import load_camera
+    except ImportError as error:
+        note = f"{name}: the preset is not checked, this Python lacks what checks it ({error})"
+        return yaml.safe_load(path.read_text(encoding="utf-8")), note
+    try:
+        return load_camera(name, PRESETS).model_dump(exclude_unset=True), ""
+    except ConfigError as error:
+        raise RuntimeError(f"camera: {error}") from None
 
 
 def load_consumer(name):
@@ -169,7 +248,7 @@ def parameters(preset, given):
             values[name] = given[name] or preset[name]
     for name in ("autostart", "use_sim_time"):
         if given[name]:
-            values[name] = given[name].lower() == "true"
+            values[name] = is_true(name, given)
     return values
 
 

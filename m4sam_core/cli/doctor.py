@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import typer
 
-from m4sam_core.cli.doctor_checks import Check, run_checks
+from m4sam_core.cli.doctor_checks import run_checks
+from m4sam_core.cli.finding import Check
 
 STYLES = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from m4sam_core.cli.doctor_ros import missing_for_ros2
+
 REPO = Path(__file__).resolve().parents[2]
 NOT_SOURCES = [".git", ".venv*", "build", "install", "log", "__pycache__", "demo_out", "*.egg-info", "tests"]
 IMPORTS = "import m4sam_core.errors, m4sam_ros, m4sam_training.cli; print(m4sam_training.cli.__file__)"
@@ -50,6 +52,7 @@ def test_colcon_build(workspace, mode):
         "record",
         "viewer",
     }
+    assert missing_for_ros2(prefix) == []
     launch_file = prefix / "share" / "m4sam_ros" / "launch" / "saliency.launch.py"
     assert launch_file.read_text() == (REPO / "launch" / "saliency.launch.py").read_text()
     script = f". install_{name}/setup.sh && {bin_dir}/python -c '{IMPORTS}'"

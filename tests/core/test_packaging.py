@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from m4sam_core.cli.doctor_ros import missing_for_ros2
+
 REPO = Path(__file__).resolve().parents[2]
 NOT_SOURCES = [".git", ".venv*", "build", "install", "log", "__pycache__", "demo_out", "*.egg-info", "tests"]
 PACKAGES = {"m4sam_core": "m4sam_core", "m4sam_ros": "m4sam_ros", "m4sam_training": "training/m4sam_training"}
@@ -21,7 +23,7 @@ PACKAGES = {name: folder for name, folder in PACKAGES.items() if (REPO / folder)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel_file(tmp_path_factory):
     """The wheel of a copy of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(REPO, folder / "source", ignore=shutil.ignore_patterns(*NOT_SOURCES))
@@ -41,7 +43,12 @@ def wheel(tmp_path_factory):
     )
     assert built.returncode == 0, built.stdout + built.stderr
     (path,) = folder.glob("m4sam_ros-*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file):
+    with zipfile.ZipFile(wheel_file) as archive:
         yield archive
 
 
@@ -94,3 +101,38 @@ def test_package_xml_declares_every_ros_package_that_is_imported():
                 imported.update(alias.name.split(".")[0] for alias in node.names)
     is_ros = re.compile(r".*_msgs$|.*_interfaces$|std_srvs|rclpy|launch.*|ament_.*|message_filters")
     assert {name for name in imported if is_ros.match(name)} <= declared
+
+
+def test_ros2_finds_a_plain_pip_installation(wheel_file, tmp_path):
+    """Into an environment of its own, without the dependencies: what counts is where things are."""
+    prefix = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(prefix / "bin" / "python"), "install", "-q", "--no-deps"]
+    subprocess.run([*pip, str(wheel_file)], check=True, timeout=120)
+    assert missing_for_ros2(prefix) == []
+    assert (prefix / "share" / "ament_index" / "resource_index" / "packages" / "m4sam_ros").is_file()
+    command = [str(prefix / "lib" / "m4sam_ros" / "saliency_node"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "No module named" in done.stderr, "the script in bin/ of that environment ran, without what it depends on"
+
+
+def test_ros2_finds_an_editable_installation(tmp_path):
+    """What .ci/setup_env.sh makes of the environment of a checkout."""
+    for name in ("m4sam", "saliency_node", "play", "record", "viewer"):
+        script = tmp_path / "bin" / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+    for _ in range(2):  # also over an earlier one
+        subprocess.run([str(REPO / ".ci" / "link_for_ros2.sh"), str(tmp_path)], check=True)
+    assert missing_for_ros2(tmp_path) == []
+    launch_file = tmp_path / "share" / "m4sam_ros" / "launch" / "saliency.launch.py"
+    assert launch_file.resolve() == REPO / "launch" / "saliency.launch.py"
+
+
+def test_a_linked_folder_is_not_found_as_ros2launch_does_not_enter_it(tmp_path):
+    (tmp_path / "share" / "m4sam_ros").mkdir(parents=True)
+    (tmp_path / "share" / "m4sam_ros" / "launch").symlink_to(REPO / "launch")
+    problems = missing_for_ros2(tmp_path)
+    assert any("no saliency.launch.py" in problem for problem in problems)
+    assert any("saliency_node" in problem for problem in problems)

@@ -250,3 +250,79 @@ def test_real_ros2_launch_prints_the_description(ros_env):
     command = ["ros2", "launch", str(LAUNCH_FILE), "--show-args"]
     shown = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert "camera" in shown.stdout
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1", "yes", "on"])
+@pytest.mark.parametrize("name", ["autostart", "use_sim_time"])
+def test_every_word_for_true_means_true(launch_file, name, word):
+    (node,) = nodes_of(actions_of(launch_file, **{name: word}))
+    assert node["parameters"][1] == {name: True}
+    (node,) = nodes_of(actions_of(launch_file, respawn=word))
+    assert node["respawn"] is True
+
+
+@pytest.mark.parametrize("word", ["false", "FALSE", "0", "no", "off"])
+def test_every_word_for_false_means_false(launch_file, word):
+    (node,) = nodes_of(actions_of(launch_file, autostart=word))
+    assert node["parameters"][1] == {"autostart": False}
+
+
+@pytest.mark.parametrize("namespace", ["saliency", "/saliency", "saliency/", "/saliency/"])
+def test_slashes_of_the_namespace_do_not_matter(launch_file, namespace):
+    node, viewer = nodes_of(actions_of(launch_file, namespace=namespace, viewer="rqt"))
+    assert node["namespace"].strip("/") == "saliency"
+    assert not node["namespace"].endswith("/")
+    assert viewer["arguments"] == ["/saliency/overlay"]
+    first, *_ = nodes_of(actions_of(launch_file, namespace=namespace, cameras="front:oak"))
+    assert first["namespace"].strip("/") == "front/saliency"
+
+
+REFUSED = {
+    "autostart": ({"autostart": "maybe"}, "autostart: expected true or 1 or .* got 'maybe'"),
+    "hyphen": ({"cameras": "front-left:oak"}, "cameras: expected names of letters, digits and _, got 'front-left'"),
+    "no name": ({"cameras": "1st:oak"}, "got '1st'"),
+    "two of one name": ({"cameras": "front:oak,front:oak"}, "got 'front' 2 times"),
+    "one stream twice": ({"cameras": "front:tum,rear:tum"}, "front and rear would both read /"),
+    "namespace": ({"namespace": "my-robot"}, "namespace: expected letters"),
+    "params_file": (
+        {"params_file": "/no/such.yaml"},
+        "params_file: expected a ROS parameter file, got '/no/such.yaml'",
+    ),
+    "log_level": ({"log_level": "loud"}, "log_level: expected one of debug, info"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_meant_is_named_before_anything_starts(launch_file, case):
+    arguments, text = REFUSED[case]
+    with pytest.raises(RuntimeError, match=text):
+        actions_of(launch_file, **arguments)
+
+
+def test_a_viewer_that_is_not_installed_ends_the_launch_before_the_node_starts(launch_file, monkeypatch):
+    actions = actions_of(launch_file, viewer="foxglove")
+    look = next(action for action in actions if type(action).__name__ == "OpaqueFunction")
+    first_node = next(action for action in actions if type(action).__name__ == "Node")
+    assert actions.index(look) < actions.index(first_node)
+    pytest.importorskip("ament_index_python")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", sys.prefix)
+    with pytest.raises(RuntimeError, match=r"foxglove_bridge is not installed; sudo apt install ros-"):
+        look.kwargs["function"]({}, *look.kwargs["args"])
+    launch_file.look_for({}, "")
+
+
+def test_a_preset_that_breaks_the_schema_is_refused(launch_file, monkeypatch, tmp_path):
+    broken = (REPO / "config/cameras/orbbec.yaml").read_text().replace("millimetres", "inches")
+    (tmp_path / "orbbec.yaml").write_text(broken)
+    monkeypatch.setattr(launch_file, "PRESETS", tmp_path)
+    with pytest.raises(RuntimeError, match=r"camera: .*orbbec\.yaml: depth_unit"):
+        actions_of(launch_file, camera="orbbec")
+
+
+def test_a_python_without_the_package_takes_the_preset_unchecked_and_says_so(launch_file, monkeypatch):
+    checked = nodes_of(actions_of(launch_file, camera="gazebo"))
+    monkeypatch.setitem(sys.modules, "m4sam_ros.cameras", None)
+    actions = actions_of(launch_file, camera="gazebo")
+    assert nodes_of(actions) == checked
+    texts = [action.kwargs["msg"] for action in actions if type(action).__name__ == "LogInfo"]
+    assert any("the preset is not checked" in text for text in texts)

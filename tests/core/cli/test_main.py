@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from m4sam_core.cli import doctor, doctor_checks
-from m4sam_core.cli.doctor_checks import Check
+from m4sam_core.cli import doctor, doctor_checks, doctor_ros
+from m4sam_core.cli.finding import Check
 from m4sam_core.cli.main import COMMANDS, main
 from m4sam_core.cli.table import Entry
 from m4sam_core.errors import ConfigError
@@ -122,6 +122,6 @@ def test_dds_profile_check(content, status, tmp_path, monkeypatch):
     if content is not None:
         profile.write_text(content)
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-    monkeypatch.setattr(doctor_checks, "CHECKS", [doctor_checks._dds_profile])
+    monkeypatch.setattr(doctor_checks, "CHECKS", [doctor_ros.dds_profile])
     (finding,) = doctor_checks.run_checks()
     assert finding.status == status
