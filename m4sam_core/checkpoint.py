@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import codecs
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
 
 FORMAT = "m4sam-1"
 BFLOAT16_IOU = "bfloat16_iou"  # header: least overlap of masks in bfloat16 with those in float32
+_WRAPPERS = (
+    *("model", "state_dict", "model_state_dict", "model_state", "module", "net", "network", "weights", "params"),
+    *("ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict", "params_ema"),
+)
+_PARTS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _SHOWN = 8  # how many keys an error names before it counts the rest
 
 
@@ -165,23 +174,96 @@ def _list(keys: list[str]) -> str:
 
 
 def read_pickled_weights(path: str | Path) -> dict[str, Any]:
-    """Read a published `.pth`/`.pt` with torch's safe unpickler: tensors and plain containers only, no code.
+    """Read a published or trained `.pth`/`.pt` without running code: tensors, plain containers, numbers of numpy.
+
+    Wrappers that training programs put around the weights are taken off: the dictionary that holds a model among an
+    optimiser and other things (a moving average only where there is nothing else), and what DDP, FSDP and
+    torch.compile put into names.
 
     Raises:
-        CheckpointError: missing, truncated, or holding anything that would need code to be run.
+        CheckpointError: missing, truncated, or holding anything that would need code to be run, which is named.
     """
     if not Path(path).is_file():
         raise CheckpointError(
             f"{path}: expected a weights file, found none; m4sam download NAME fetches published ones"
         )
     try:
-        content = torch.load(str(path), map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            content: Any = load(Path(path).read_bytes())
+        else:
+            with torch.serialization.safe_globals(_harmless()):
+                content = torch.load(str(path), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch's reader meets in a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: cannot read it safely as plain tensors ({reason}); it is damaged or holds pickled objects, "
-            "which are never executed. Download it again from its publisher"
+            f"{path}: cannot read it safely as plain tensors ({_reason(path, error)}); it is damaged or holds pickled "
+            "objects, which are never executed. Save its weights alone, or download it again from its publisher"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
+    return _plain_names(_unwrapped(content))
+
+
+def below_prefix(source: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The entries that have the wanted names, whatever module of another program stands in front of them.
+
+    Args:
+        source: a file's weights.
+        wanted: names, of which some decide where the others are.
+
+    Returns:
+        everything, where the names begin as wanted or nothing fits; else what lies below the prefix that fits best.
+    """
+    names = sorted(wanted)
+    for anchor in (names[0], names[len(names) // 2], names[-1]):
+        prefixes = {key[: -len(anchor)] for key in source if key == anchor or key.endswith(f".{anchor}")}
+        if prefixes:
+            best = min(prefixes, key=lambda p: (-sum(p + name in source for name in names), "ema" in p, len(p)))
+            return {key[len(best) :]: value for key, value in source.items() if key.startswith(best)}
+    return dict(source)
+
+
+def _unwrapped(content: dict[str, Any]) -> dict[str, Any]:
+    """The innermost dictionary of a model's weights."""
+    while not any(isinstance(value, Tensor) and value.ndim for value in content.values()):
+        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)), None)
+        if not inner:
+            return content
+        content = inner
     return content
+
+
+def _plain_names(weights: dict[str, Any]) -> dict[str, Any]:
+    """Names without what frameworks put into them; without the counter of an averaged model."""
+    plain = {".".join(part for part in str(key).split(".") if part not in _PARTS): key for key in weights}
+    if len(plain) < len(weights):  # two names would become one
+        return weights
+    return {name: weights[key] for name, key in plain.items() if name != "n_averaged"}
+
+
+def _harmless() -> list[Any]:
+    """What may be built besides tensors: numbers and arrays of numpy under their names of either version, settings."""
+    scalar, rebuilt = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"]
+    plain = [np.dtype, np.ndarray, *kinds, argparse.Namespace, codecs.encode]
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # torch 2.5 takes no other names
+        return [*plain, scalar, rebuilt]
+    rooms = ("numpy.core.multiarray", "numpy._core.multiarray")
+    named = [
+        (value, f"{room}.{name}") for room in rooms for value, name in ((scalar, "scalar"), (rebuilt, "_reconstruct"))
+    ]
+    return [*plain, *named]
+
+
+def _reason(path: str | Path, error: Exception) -> str:
+    """Why torch refused a file: what it holds, where torch can tell, else the first line of its text, uncoloured."""
+    named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
+    if named is not None:
+        try:
+            with torch.serialization.safe_globals(_harmless()):
+                objects = sorted(named(str(path)))
+        except Exception:  # noqa: BLE001 (no pickle at all)
+            objects = []
+        if objects:
+            return f"it holds {_list(objects)}"
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

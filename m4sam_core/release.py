@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m4sam_core.checkpoint import copy_weights, load_checkpoint, read_config, read_pickled_weights
+from m4sam_core.checkpoint import below_prefix, copy_weights, load_checkpoint, read_config, read_pickled_weights
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError
 
@@ -122,13 +122,9 @@ def load_release_checkpoint(path: str | Path) -> M4SAM:
     """
     from m4sam_core.build import build_model
 
-    weights = read_pickled_weights(path)
-    for wrapper in ("model", "state_dict"):
-        if isinstance(weights.get(wrapper), dict):
-            weights = weights[wrapper]
-    weights = {re.sub(r"^module\.", "", key): value for key, value in weights.items()}
     model = build_model(ModelConfig.preset("release"))
     wanted = {official_key(name): tensor for name, tensor in model.state_dict().items()}
+    weights = below_prefix(read_pickled_weights(path), wanted)
     copy_weights(wanted, {k: v for k, v in weights.items() if not _DEAD.search(k)}, str(path), "the M4-SAM release")
     return model.eval()
 
@@ -171,11 +167,11 @@ def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:
     if hiera is None:
         raise CheckpointError(f"{path}: expected a model with a Hiera trunk, got {type(model.trunk).__name__}")
     weights = read_pickled_weights(path)
-    weights = weights["model"] if isinstance(weights.get("model"), dict) else weights
-    prefix = "image_encoder.trunk."
-    trunk: dict[str, Tensor] = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-    if not trunk:
+    trunk: dict[str, Tensor] = below_prefix(weights, hiera.state_dict().keys())
+    if not trunk.keys() & hiera.state_dict().keys():
+        got = ", ".join(sorted(map(str, weights))[:3]) or "nothing"
         raise CheckpointError(
-            f"{path}: expected SAM2.1 keys starting with {prefix!r}, found none; use sam2.1_hiera_*.pt"
+            f"{path}: expected SAM2.1 keys starting with 'image_encoder.trunk.', found none but {got}, ...; "
+            "use sam2.1_hiera_*.pt"
         )
     copy_weights(hiera.state_dict(), trunk, str(path), f"a SAM2.1 trunk of {len(hiera.blocks)} blocks")

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from m4sam_core.build import build_model
-from m4sam_core.checkpoint import FORMAT, load_checkpoint, read_header, save_checkpoint
+from m4sam_core.checkpoint import (
+    FORMAT,
+    below_prefix,
+    load_checkpoint,
+    read_header,
+    read_pickled_weights,
+    save_checkpoint,
+)
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import CheckpointError
 from m4sam_core.model.m4sam import M4SAM
-from m4sam_core.release import load_release_checkpoint
+from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +152,68 @@ def test_a_release_file_that_is_another_model_is_refused(tmp_path: Path) -> None
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="expected a dictionary"):
         load_release_checkpoint(tmp_path / "list.pth")
+
+
+TRUNK = ("patch_embed.proj.weight", "blocks.0.attn.qkv.bias", "blocks.11.mlp.layers.1.weight", "pos_embed")
+WEIGHTS = {f"image_encoder.trunk.{name}": torch.full((2, 3), float(number)) for number, name in enumerate(TRUNK)}
+
+
+def _prefixed(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": value for name, value in weights.items()}
+
+
+WRAPPERS = {
+    "bare": lambda w: w,
+    "model": lambda w: {"model": w},
+    "lightning": lambda w: {"state_dict": _prefixed(w, "model."), "hyper_parameters": {"lr": 0.1}, "epoch": 3},
+    "lightning with a loss": lambda w: {"state_dict": {**_prefixed(w, "net."), "loss.weight": torch.ones(2)}},
+    "nested": lambda w: {"model": {"state_dict": w}},
+    "ddp": lambda w: {"model": _prefixed(w, "module.")},
+    "compiled": lambda w: {"model": _prefixed(w, "_orig_mod.")},
+    "ddp of compiled": lambda w: {"model": _prefixed(w, "module._orig_mod.")},
+    "a compiled part": lambda w: {"model": {k.replace("trunk.", "trunk._orig_mod."): v for k, v in w.items()}},
+    "fsdp": lambda w: {"model": {k.replace("trunk.", "trunk._fsdp_wrapped_module."): v for k, v in w.items()}},
+    "averaged": lambda w: {"model_ema": {**_prefixed(w, "module."), "n_averaged": torch.tensor(7)}},
+    "beside its average": lambda w: {"model": w, "ema": {k: v + 1 for k, v in w.items()}},
+    "average in one dictionary": lambda w: {**_prefixed({k: v + 1 for k, v in w.items()}, "ema_model."), **w},
+    "numpy": lambda w: {"model": w, "best": np.float64(0.02), "epoch": np.int64(3), "curve": np.arange(3.0)},
+    "settings": lambda w: {"model": w, "args": argparse.Namespace(lr=0.1, name="x")},
+    "an optimiser": lambda w: {"model": w, "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 0.1}]}},
+    "half": lambda w: {"model": {k: v.bfloat16() for k, v in w.items()}},
+    "the trunk alone": lambda w: {k.removeprefix("image_encoder.trunk."): v for k, v in w.items()},
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_what_training_programs_put_around_weights_is_taken_off(wrapper: str, tmp_path: Path) -> None:
+    torch.save(WRAPPERS[wrapper](WEIGHTS), tmp_path / "w.pt")
+    found = below_prefix(read_pickled_weights(tmp_path / "w.pt"), TRUNK)
+    assert found.keys() == set(TRUNK)
+    for number, name in enumerate(TRUNK):
+        torch.testing.assert_close(found[name].float(), torch.full((2, 3), float(number)))
+
+
+def test_weights_of_another_model_are_left_as_they_are_for_the_message() -> None:
+    assert below_prefix({"head.weight": 1}, TRUNK) == {"head.weight": 1}
+    assert set(below_prefix({"model.pos_embed": 1, "model.surprise": 2, "loss.w": 3}, TRUNK)) == {
+        "pos_embed",
+        "surprise",
+    }
+
+
+def test_a_trunk_that_was_trained_in_parallel_loads(tmp_path: Path) -> None:
+    model = build_model(ModelConfig.preset("tiny"))
+    weights = {f"image_encoder.trunk.{name}": value for name, value in model.trunk.hiera.state_dict().items()}
+    torch.save({"state_dict": _prefixed(weights, "module._orig_mod."), "best": np.float64(0.1)}, tmp_path / "w.pt")
+    load_sam2_trunk(model, tmp_path / "w.pt")
+
+
+class _Tracker:
+    """What a training program keeps beside the weights."""
+
+
+def test_what_cannot_be_read_is_named_without_colours(tmp_path: Path) -> None:
+    torch.save({"model": WEIGHTS, "tracker": _Tracker()}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"it holds .*_Tracker.*never executed") as caught:
+        read_pickled_weights(tmp_path / "w.pt")
+    assert "\x1b" not in str(caught.value)

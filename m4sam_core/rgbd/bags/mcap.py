@@ -129,13 +129,15 @@ class McapFile:
                     self._add_chunk_index(begin)
                 else:
                     self._define(opcode, data, begin)
-        except (struct.error, UnicodeDecodeError):
+        except (struct.error, ValueError, OverflowError):
             self._note("its index is damaged; it is read record by record")
             return False
         return bool(self._chunks) and len(self._chunks) >= chunk_count and bool(self._channels)
 
     def _add_chunk_index(self, begin: int) -> None:
         start_ns, end_ns, at, length, size = struct.unpack_from("<QQQQI", self._data, begin)
+        if _HEAD.unpack_from(self._data, at) != (_CHUNK, length - _HEAD.size):
+            raise struct.error("an index that points to no chunk")
         body = begin + 36 + size
         places = struct.iter_unpack("<HQ", self._data[begin + 36 : body])
         counts = {key: self._index_length(place) for key, place in places}

@@ -18,6 +18,7 @@ Storage = Literal["mcap", "sqlite3"]
 STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
 _RULE = "=" * 80 + "\n"
 _IDL = f"{_RULE}IDL: "
+_NO_HASH = f"RIHS01_{'0' * 64}"  # the writer insists on one; what it writes of this is emptied
 _METADATA_VERSION: Literal[8] = 8  # the last one with QoS profiles in the form older distributions parse
 
 
@@ -49,6 +50,7 @@ class ImageBagWriter:
         if path.exists():
             raise ConfigError(f"{path}: expected a new bag, got something that exists; nothing is ever overwritten")
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
+        self._path = path
         self._types = get_typestore(Stores.ROS2_HUMBLE)
         self._writer = Writer(path, version=_METADATA_VERSION, storage_plugin=plugin)
         self._writer.open()
@@ -62,6 +64,9 @@ class ImageBagWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
+        metadata = self._path / "metadata.yaml"
+        if metadata.is_file():
+            metadata.write_text(metadata.read_text().replace(_NO_HASH, "''"))
 
     def copy_channel(self, channel: Channel) -> Any:
         """A connection like a channel of another bag; name, type, definition and profiles are kept.
@@ -69,7 +74,7 @@ class ImageBagWriter:
         A type that neither the bag nor this tool knows the definition of is copied without one.
 
         Raises:
-            InputError: the channel cannot be part of a rosbag2 file.
+            InputError: the channel's messages are not ROS's.
         """
         if channel.coding not in ("cdr", "ros1") or not channel.msgtype:
             got = f"{channel.coding or 'nothing'} of type {channel.msgtype or 'unknown'}"
@@ -87,24 +92,22 @@ class ImageBagWriter:
         return self._copied[key]
 
     def _definition(self, channel: Channel) -> tuple[str, str]:
-        """Text and hash of a type: the bag's, if they make sense, else this tool's, else those of an empty message."""
+        """Text and hash of a type: this tool's, else the bag's as far as they make sense."""
         if channel.msgtype in self._types.types:
             text, _ = self._types.generate_msgdef(channel.msgtype, ros_version=2)
             return text, self._types.hash_rihs01(channel.msgtype)
         from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-        for text in (channel.definition, ""):
-            store = get_typestore(Stores.EMPTY)
-            try:
-                if text.startswith(_IDL):
-                    for part in text.split(_RULE)[1:]:
-                        store.register(get_types_from_idl(part.partition("\n")[2]))
-                else:
-                    store.register(get_types_from_msg(text, channel.msgtype))
-                return text, store.hash_rihs01(channel.msgtype)
-            except Exception:  # noqa: BLE001 (a foreign definition makes the parser raise anything)
-                continue
-        raise InputError(f"{channel.topic}: expected a type name as in pkg/msg/Type, got {channel.msgtype!r}; left out")
+        store, text = get_typestore(Stores.EMPTY), channel.definition
+        try:
+            if text.startswith(_IDL):
+                for part in text.split(_RULE)[1:]:
+                    store.register(get_types_from_idl(part.partition("\n")[2]))
+            elif text:
+                store.register(get_types_from_msg(text, channel.msgtype))
+        except Exception:  # noqa: BLE001 (a foreign definition makes the parser raise anything)
+            text = ""
+        return text, store.hash_rihs01(channel.msgtype) if channel.msgtype in store.types else _NO_HASH
 
     def copy(self, connection: Any, log_ns: int, raw: bytes) -> None:
         """Write a serialised message as it is."""

@@ -1,0 +1,89 @@
+"""Frames come in the order in which people count."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m4sam_core.rgbd.clip_folder import frame_offsets, images_by_stem, match_names
+from m4sam_core.rgbd.order import are_stamps, frame_number, natural_order
+from tests.properties import SEEDED
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0", "1", "2", "9", "10", "11", "100"],
+        ["7", "08", "009", "10"],
+        ["frame9", "frame10", "frame11b"],
+        ["cam1_9", "cam1_10", "cam2_1"],
+        ["9800000000", "9999999999", "10033333333"],  # stamps that gain a digit at 10 s
+        ["1305031102.175304", "1305031102.2", "1305031103.0"],  # seconds, last zeros left out
+        ["9.95", "10.0", "10.05"],
+        ["3", "\u00b2", "\u0663"],  # a superscript and an Arabic digit are text
+    ],
+)
+def test_numbers_in_names_count(names):
+    shuffled = random.Random(0).sample(names, len(names))
+    assert sorted(shuffled, key=natural_order) == names
+
+
+@SEEDED
+@given(st.lists(st.integers(0, 10**19), unique=True), st.integers(0, 20), st.sampled_from(["", "f_", "rgb-", "a9b"]))
+def test_frames_are_ordered_by_number_however_they_are_padded(numbers, width, prefix):
+    names = [f"{prefix}{number:0{width if index % 2 else 1}d}" for index, number in enumerate(numbers)]
+    ordered = sorted(names, key=natural_order)
+    assert [frame_number(name) for name in ordered] == sorted(numbers)
+
+
+@SEEDED
+@given(st.lists(st.text(max_size=12), max_size=8))
+def test_the_order_is_total_for_any_names(names):
+    ordered = sorted(names, key=natural_order)
+    names.reverse()
+    assert sorted(names, key=natural_order) == ordered
+    keys = [natural_order(name) for name in ordered]
+    assert all(a <= b for a, b in itertools.pairwise(keys))
+    assert len({natural_order(name) for name in names}) == len(set(names))
+
+
+@SEEDED
+@given(st.lists(st.integers(0, 500), unique=True, min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 6))
+def test_files_padded_differently_belong_together(numbers, width, other):
+    rgb = {f"{number:0{width}d}": Path("r") for number in numbers}
+    depth = {f"d_{number:0{other}d}": Path("d") for number in numbers}
+    match_names({"rgb": rgb, "depth": depth}, lambda *_: None)
+    assert depth.keys() == rgb.keys()
+
+
+def test_names_that_are_times_are_never_matched_by_their_fraction():
+    depth = {"1305031109.175304": Path("d")}
+    match_names({"rgb": {"1305031102.175304": Path("r")}, "depth": depth}, lambda *_: None)
+    assert list(depth) == ["1305031109.175304"]
+
+
+def test_a_clip_that_says_so_is_timed_by_its_names():
+    stems = ["9966666666", "10000000000"]
+    assert not are_stamps(stems)
+    assert frame_offsets(stems, None, stamped=True) == [0, 33_333_334]
+    assert frame_offsets(stems, 10.0, stamped=True) == [0, 100_000_000]
+    assert frame_offsets(stems, None) == [0, 66_666_667]
+
+
+def test_files_of_a_folder_come_in_order_and_a_lossless_one_is_preferred(tmp_path):
+    for name in ("10.jpg", "9.png", "9.jpg", "._9.png", "notes.txt", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"")
+    notes = []
+    found = images_by_stem(tmp_path, note=lambda path, reason, used: notes.append((path.name, reason.split(":")[0])))
+    assert [path.name for path in found.values()] == ["9.png", "10.jpg"]
+    assert sorted(notes) == [
+        ("._9.png", "hidden file"),
+        ("9.jpg", "second file of the same frame"),
+        ("Thumbs.db", "hidden file"),
+        ("notes.txt", "not an image"),
+    ]
