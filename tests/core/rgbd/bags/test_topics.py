@@ -14,6 +14,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.frames import Drops, read_frames
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.topics import base_name, choose_topics
+from tests.core.properties import SEEDED
 from tests.core.rgbd.bags.recordings import (
     COMPRESSED,
     IMAGE,
@@ -24,7 +25,6 @@ from tests.core.rgbd.bags.recordings import (
     humble_db3,
     pixels,
 )
-from tests.properties import SEEDED
 
 PNG = cv2.imencode(".png", pixels(0, "16UC1"))[1].tobytes()
 JPEG = cv2.imencode(".jpg", np.full((12, 16, 3), (10, 20, 200), np.uint8))[1].tobytes()
