@@ -15,9 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import load_yaml, nest
+from m4sam_core.host.share import shared_folder
 from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, RGB_ENCODINGS
 from m4sam_ros.settings import NodeConfig
-from m4sam_ros.share import shared_folder
 
 FOLDER = Path("config") / "cameras"
 _NAME = "{name}"

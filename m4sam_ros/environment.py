@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m4sam_core.errors import ConfigError
-from m4sam_ros.share import ament_prefixes
+from m4sam_core.host.share import ament_prefixes
 
 EXIT_USAGE = 2
 _HIGHEST_DOMAIN = 232

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.host.files import write_json
 from m4sam_core.host.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
+from m4sam_core.host.share import shared_folder
 from m4sam_ros.generated import generate_clip
 from m4sam_ros.graph import own_domain, ros_arguments
-from m4sam_ros.share import DDS_VARIABLES, dds_profile, shared_folder
+from m4sam_ros.share import DDS_VARIABLES, dds_profile
 
 if TYPE_CHECKING:
     from m4sam_ros.demo.report import Observer

@@ -15,7 +15,7 @@ TABLE_COLUMNS = 140
 def command(
     data: Path = typer.Option(..., "--data", help="Folder of the dataset."),
     out: Path = typer.Option(..., "--out", help="Folder of all runs and of ablation.json. Finished rows are kept."),
-    config: Optional[Path] = typer.Option(None, "--config", help="YAML settings of every row; see config/train."),
+    config: Optional[Path] = typer.Option(None, "--config", help="YAML settings of every row, a file or a name."),
     assignments: list[str] = typer.Option([], "--set", help="One setting for every row, e.g. optim.epochs=5."),
     only: list[str] = typer.Option(
         [], "--only", help="adapter, top-k, memory, feature, depth or clip. May be repeated."

@@ -77,7 +77,7 @@ def evaluate(
 def ablate(
     folder: Path = ASSETS,
     clips: Path = CLIPS,
-    config: Path = typer.Option(Path("config/train/edge.yaml"), "--config", help="The recipe to change."),
+    config: Path = typer.Option(Path("edge"), "--config", help="The recipe to change, a file or a name."),
     out: Path = typer.Option(Path("edge_work/ablation"), help="Folder of the runs; an interrupted one goes on."),
     steps: int = typer.Option(250, min=1, help="Optimiser steps of each variant."),
     held_out: int = typer.Option(10, min=1, help="Held-out clips."),

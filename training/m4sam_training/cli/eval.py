@@ -16,7 +16,7 @@ def command(
         None, help="A name (default, edge), ours (.safetensors) or a published one (.pth)."
     ),
     masks: Optional[Path] = typer.Option(None, help="Score this folder of masks, <video>/<stem>.png, instead."),
-    protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod or full."),
+    protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod, all (the three) or full."),
     split: str = typer.Option("test", help="train, val or test."),
     mode: str = typer.Option("clip", help="clip: as published; stream: as the robot runs it."),
     clip_length: int = typer.Option(16, min=1, max=256, help="Frames after which the memory restarts, mode clip."),

@@ -13,7 +13,7 @@ def command(
     data: Path = typer.Option(..., "--data", help="Folder of the dataset."),
     out: Path = typer.Option(..., "--out", help="Folder of the run: last.safetensors, checkpoints, logs."),
     config: Path | None = typer.Option(
-        None, "--config", help="YAML settings; see config/train. Default: the release's."
+        None, "--config", help="YAML settings, or a name in config/train such as rdvs. Default: the release's."
     ),
     assignments: list[str] = typer.Option([], "--set", help="One setting, e.g. optim.lr=1e-4. May be repeated."),
     resume: str = typer.Option(
@@ -31,6 +31,7 @@ def command(
     from m4sam_core.host.outputs import check_outputs, sole_writer
     from m4sam_training.data.training_clips import training_clips
     from m4sam_training.edge.data import ClipStore, TrainingClips
+    from m4sam_training.eval.validation import validation
     from m4sam_training.train.config import RENDERED, load_train_config
     from m4sam_training.train.distributed import world
     from m4sam_training.train.resuming import choose_checkpoint
@@ -49,7 +50,7 @@ def command(
             check_trunk(cfg)
         rendered = cfg.data.layout == RENDERED
         clips = TrainingClips(ClipStore(data), cfg.augment) if rendered else training_clips(cfg, data)
-        trainer = Trainer(cfg, clips, out, processes)
+        trainer = Trainer(cfg, clips, out, processes, validation(cfg, data))
         if checkpoint is not None:
             trainer.resume(checkpoint)
         result = trainer.run()

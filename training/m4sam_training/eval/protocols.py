@@ -27,13 +27,18 @@ class Protocol:
 
 _ALL = ("S", "E_mean", "E_max", "E_adaptive", "F_mean", "F_max", "F_adaptive", "MAE")
 
+# The published M4-SAM numbers and those of RDVS: mean of the 256-threshold E curve, adaptive F.
+_M4SAM = Protocol("m4sam", True, "frame", ("E_mean", "S", "F_adaptive", "MAE"))
+# DVSOD-Evaluation (DViSal): adaptive E and F of its own definition.
+_DVSOD = Protocol("dvsod", True, "frame", ("E_dvsod", "S", "F_dvsod", "MAE"))
+# ViDSOD-100's evaluator: maps as they are, E without a threshold, F of the mean precision and recall.
+_VIDSOD = Protocol("vidsod", False, "frame", ("E_soft", "S", "F_mean_pr", "MAE"))
+
 PROTOCOLS: dict[str, tuple[Protocol, ...]] = {
-    # The published M4-SAM numbers: mean of the 256-threshold E curve, adaptive F.
-    "m4sam": (Protocol("m4sam", True, "frame", ("E_mean", "S", "F_adaptive", "MAE")),),
-    # DViSal's toolbox, as is usual in salient object detection: the best threshold of the curves.
-    "dvsod": (Protocol("dvsod", True, "frame", ("E_max", "S", "F_max", "MAE")),),
-    # Every video counts the same, however long.
-    "vidsod": (Protocol("vidsod", True, "video", ("E_mean", "S", "F_max", "MAE")),),
+    "m4sam": (_M4SAM,),
+    "dvsod": (_DVSOD,),
+    "vidsod": (_VIDSOD,),
+    "all": (_M4SAM, _DVSOD, _VIDSOD),
     "full": tuple(
         Protocol(f"{average}{'' if minmax else ', no min-max'}", minmax, average, _ALL)
         for minmax in (True, False)
@@ -53,6 +58,47 @@ PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
     },
     "dvisal": {"M4-SAM": {"E_mean": 0.925, "S": 0.850, "F_adaptive": 0.828}},
     "vidsod100": {"M4-SAM": {"E_mean": 0.936, "S": 0.912, "MAE": 0.016}},
+}
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A row of another paper: copied, not measured here, and not to be ranked across protocols.
+
+    Attributes:
+        method: its name.
+        scores: as that paper prints them, under the names of the nearest measure of ours.
+        source: the paper or table, and what is known of its protocol.
+    """
+
+    method: str
+    scores: dict[str, float]
+    source: str
+
+
+_BY_SAM_DAQ = "SAM-DAQ's comparison table"
+QUOTED: dict[str, tuple[Quoted, ...]] = {
+    "rdvs": (
+        Quoted("DCTNet+", {"E_mean": 0.907}, "RDVS; .907 to .909 by source"),
+        Quoted("SAM-DAQ", {"E_mean": 0.913, "S": 0.879, "F_adaptive": 0.827, "MAE": 0.026}, "SAM-DAQ, own protocol"),
+        Quoted("RDVSv2 baseline, with flow", {"S": 0.899}, "RDVSv2"),
+        Quoted("RDVSv2 baseline, without flow", {"S": 0.883}, "RDVSv2"),
+        Quoted("KAN-SAM", {"S": 0.854}, _BY_SAM_DAQ),
+        Quoted("SAM2-UNet", {"S": 0.843}, _BY_SAM_DAQ),
+        Quoted("MDSAM", {"S": 0.791}, _BY_SAM_DAQ),
+    ),
+    "dvisal": (
+        Quoted("KAN-SAM", {"E_mean": 0.885, "F_adaptive": 0.783, "MAE": 0.052}, f"KAN-SAM; MAE of {_BY_SAM_DAQ}"),
+        Quoted("SAM-DAQ", {"F_adaptive": 0.818, "MAE": 0.046}, "SAM-DAQ, own protocol"),
+        Quoted("SAM2-UNet", {"F_adaptive": 0.747, "MAE": 0.064}, _BY_SAM_DAQ),
+        Quoted("MDSAM", {"F_adaptive": 0.715, "MAE": 0.071}, _BY_SAM_DAQ),
+    ),
+    "vidsod100": (
+        Quoted("KAN-SAM", {"E_mean": 0.912, "F_adaptive": 0.846, "MAE": 0.025}, f"KAN-SAM; F of {_BY_SAM_DAQ}"),
+        Quoted("SAM-DAQ", {"F_adaptive": 0.868, "MAE": 0.020}, "SAM-DAQ, own protocol"),
+        Quoted("SAM2-UNet", {"F_adaptive": 0.829, "MAE": 0.025}, _BY_SAM_DAQ),
+        Quoted("MDSAM", {"F_adaptive": 0.815, "MAE": 0.026}, _BY_SAM_DAQ),
+    ),
 }
 
 

@@ -13,12 +13,13 @@ from m4sam_core.host.files import whole_file
 from m4sam_core.host.optional import require
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.pictures import contact_sheet, draw_overlay, fit_picture
-from m4sam_training.eval.protocols import PUBLISHED
+from m4sam_training.eval.protocols import PUBLISHED, QUOTED
 from m4sam_training.eval.scoring import FrameScore, by_video, summary
 
 _TILE_PX = (320, 240)
 _LABELS = {"E_mean": "E mean", "E_max": "E max", "E_adaptive": "E adaptive", "F_mean": "F mean", "F_max": "F max"}
 _LABELS["F_adaptive"] = "F adaptive"
+_LABELS |= {"E_dvsod": "E dvsod", "F_dvsod": "F dvsod", "E_soft": "E soft", "F_mean_pr": "F mean PR"}
 
 
 def score_table(dataset: str, title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
@@ -31,6 +32,11 @@ def score_table(dataset: str, title: str, rows: Mapping[str, Mapping[str, float]
     published = PUBLISHED.get(dataset, {})
     for name, values in published.items() if len(rows) == 1 else list(published.items())[:1]:
         table.add_row(f"paper: {name}", *[_number(values.get(column)) for column in columns])
+    table.add_section()
+    for quoted in QUOTED.get(dataset, ()):
+        if quoted.scores.keys() & set(columns):
+            cells = [_number(quoted.scores.get(column)) for column in columns]
+            table.add_row(f"quoted: {quoted.method} ({quoted.source})", *cells, style="dim")
     return table
 
 

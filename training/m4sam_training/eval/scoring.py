@@ -11,8 +11,7 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.optional import require
 from m4sam_training.eval.protocols import Protocol
-
-BETA_SQUARED = 0.3
+from m4sam_training.eval.toolboxes import BETA_SQUARED, adaptive_scores, alignment, best_f_of_means, stretched
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,9 @@ class FrameScore:
         mae: mean absolute error.
         e_adaptive: E-measure at twice the mean of the map.
         f_adaptive: F-measure there, beta^2 = 0.3.
+        e_dvsod: adaptive E as DViSal's evaluator defines it.
+        f_dvsod: adaptive F as DViSal's evaluator defines it.
+        e_soft: alignment of the map as it is, without a threshold.
         e_curve (256,): E-measure at every threshold.
         f_curve (256,): F-measure at every threshold.
         precision (256,): precision at every threshold.
@@ -38,6 +40,9 @@ class FrameScore:
     mae: float
     e_adaptive: float
     f_adaptive: float
+    e_dvsod: float
+    f_dvsod: float
+    e_soft: float
     e_curve: np.ndarray
     f_curve: np.ndarray
     precision: np.ndarray
@@ -90,6 +95,8 @@ class FrameScorer:
         for stepper in steppers:
             self._step(stepper, prediction, ground_truth > 127)
         s_measure, mae, e_measure, f_measure = (stepper.get_results() for stepper in steppers)
+        salient, unit = ground_truth > 127, stretched(prediction, minmax=self._minmax)
+        e_dvsod, f_dvsod = adaptive_scores(unit, salient)
         return FrameScore(
             video=video,
             stem=stem,
@@ -97,6 +104,9 @@ class FrameScorer:
             mae=float(mae["mae"]),
             e_adaptive=float(e_measure["em"]["adp"]),
             f_adaptive=float(f_measure["f"]["adaptive"]),
+            e_dvsod=e_dvsod,
+            f_dvsod=f_dvsod,
+            e_soft=alignment(unit, salient),
             e_curve=e_measure["em"]["curve"],
             f_curve=f_measure["f"]["dynamic"],
             precision=f_measure["precision"]["dynamic"],
@@ -111,9 +121,10 @@ class FrameScorer:
 
 
 def summary(scores: Sequence[FrameScore], average: str = "frame") -> dict[str, float]:
-    """Mean scores: S, E_mean, E_max, E_adaptive, F_mean, F_max, F_adaptive, MAE.
+    """Mean scores: S, E_mean, E_max, E_adaptive, F_mean, F_max, F_adaptive, MAE, and those of `toolboxes`.
 
-    The maxima are those of the mean curve, not the mean of the maxima.
+    The maxima are those of the mean curve, not the mean of the maxima; F_mean_pr is the best F of mean precision and
+    recall.
 
     Args:
         scores: at least one frame.
@@ -138,6 +149,12 @@ def summary(scores: Sequence[FrameScore], average: str = "frame") -> dict[str, f
         "F_max": float(f_curve.max()),
         "F_adaptive": float(np.mean([score.f_adaptive for score in scores])),
         "MAE": float(np.mean([score.mae for score in scores])),
+        "E_dvsod": float(np.mean([score.e_dvsod for score in scores])),
+        "F_dvsod": float(np.mean([score.f_dvsod for score in scores])),
+        "E_soft": float(np.mean([score.e_soft for score in scores])),
+        "F_mean_pr": best_f_of_means(
+            np.mean([score.precision for score in scores], axis=0), np.mean([score.recall for score in scores], axis=0)
+        ),
     }
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
+from m4sam_core.host.share import find_recipe
 from m4sam_core.model_files import resolve_model
 from m4sam_core.release import architecture
 from m4sam_core.rgbd.depth_files import DepthCoding
@@ -168,6 +169,11 @@ class RunConfig(Config):
         1, ge=1, le=1000, description="Epochs between checkpoints; the last is always saved."
     )
     save_every_steps: int = Field(0, ge=0, description="Steps between checkpoints, besides; 0: only by epochs.")
+    validate_every_epochs: int = Field(
+        0,
+        ge=0,
+        description="Epochs between validations on split val, which keep best.safetensors; 0: none.",
+    )
     save_adapter: bool = Field(False, description="Also write last.adapter.safetensors: trainable weights only.")
     log_every_steps: int = Field(10, ge=1, description="Steps between entries of the logs.")
     image_every_epochs: int = Field(1, ge=0, description="Epochs between example images in TensorBoard; 0: none.")
@@ -262,7 +268,7 @@ def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> Tra
     """Read a run's settings: preset, then the file, then each `--set` in order.
 
     Args:
-        path: YAML file, or None for the preset alone.
+        path: YAML file or the name of a packaged one, e.g. rdvs; None for the preset alone.
         assignments: `key=value` texts.
 
     Raises:
@@ -272,7 +278,7 @@ def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> Tra
     """
     values: dict[str, Any] = {}
     if path is not None:
-        values = load_yaml(path)
+        values = load_yaml(find_recipe(path))
     for assignment in assignments:
         values = merge(values, parse_assignments([assignment]))
     cfg = TrainConfig.parse(values)

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.host.files import write_text
+from m4sam_core.host.files import whole_file, write_text
 from m4sam_core.host.optional import require
 
 LOGGER = logging.getLogger("m4sam.train")
+_FEW = 30  # points that are marked one by one
 
 
 class RunLog:
@@ -92,6 +93,29 @@ class RunLog:
         done = max(step - self._first_step, 1)
         seconds = (time.monotonic() - self._started) / done * (self._total - step)
         return f"{int(seconds // 3600)}:{int(seconds // 60) % 60:02d}:{int(seconds) % 60:02d}"
+
+
+def write_curves(out: Path) -> None:
+    """Draw OUT/curves.png from metrics.jsonl: losses, rates and validation, where matplotlib is installed."""
+    entries = read_metrics(out)
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, title, chosen in zip(
+        figure.subplots(1, 3), ("loss", "learning rate", "validation"), ("loss/total", "lr/", "val/"), strict=True
+    ):
+        for name in sorted({key for entry in entries for key in entry if key.startswith(chosen)}):
+            points = [(entry["step"], entry[name]) for entry in entries if entry.get(name) is not None]
+            axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < _FEW else None)
+            axis.legend()
+        axis.set(xlabel="step", title=title)
+        axis.grid(alpha=0.3)
+    with whole_file(out / "curves.png") as draft:
+        figure.savefig(draft, dpi=100)
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

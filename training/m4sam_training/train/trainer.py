@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -16,9 +15,10 @@ from typing import Any
 
 import torch
 
-from m4sam_core.checkpoint import load_checkpoint
+from m4sam_core.checkpoint import load_checkpoint, read_header, save_checkpoint
 from m4sam_core.devices import device_errors
 from m4sam_core.errors import ConfigError
+from m4sam_core.model.m4sam import M4SAM
 from m4sam_training.train.checkpointing import (
     Progress,
     load_training_state,
@@ -29,12 +29,14 @@ from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import World
 from m4sam_training.train.expert_load import ExpertLoad
 from m4sam_training.train.loading import ClipPool, Clips, make_feed
-from m4sam_training.train.log import LOGGER, RunLog
+from m4sam_training.train.log import LOGGER, RunLog, write_curves
 from m4sam_training.train.resuming import check_same
 from m4sam_training.train.step import StepReport, TrainStep
+from m4sam_training.train.stopping import stop_signals
 from m4sam_training.train.weights.export import export
 from m4sam_training.train.weights.starting_model import starting_model
 
+Validate = Callable[[M4SAM], dict[str, float]]
 _MEMORY_ADVICE = "lower data.batch_size and raise optim.accumulate, set optim.recompute=true or optim.amp=bf16"
 
 
@@ -63,13 +65,16 @@ class Trainer:
         clips: the training split, or the pool that the stages of `cfg.schedule` draw from.
         out: folder of the run.
         world: the processes.
+        validate: scores of a model in evaluation mode, by name, called in the first process; None: no validation.
 
     Raises:
         ConfigError: no clips.
         CheckpointError: a file of starting weights cannot be used.
     """
 
-    def __init__(self, cfg: TrainConfig, clips: Clips | ClipPool, out: Path, world: World) -> None:
+    def __init__(
+        self, cfg: TrainConfig, clips: Clips | ClipPool, out: Path, world: World, validate: Validate | None = None
+    ) -> None:
         if len(clips) == 0:
             raise ConfigError(
                 f"data: expected at least one clip of {cfg.data.clip_length} frames, got none; check --data"
@@ -81,6 +86,7 @@ class Trainer:
         self.feed = make_feed(clips, cfg, world)
         self.step = TrainStep(starting_model(cfg), cfg, world)
         self.load = ExpertLoad(self.step.model)
+        self._validate = validate
         self._saved: Progress | None = None
 
     @property
@@ -118,11 +124,16 @@ class Trainer:
         CheckpointError, OSError: a checkpoint or log cannot be written, e.g. on a full disk; the last one stays.
         """
         losses: dict[str, float] = {}
-        with _stop_signals() as received, device_errors(self.world.device, _MEMORY_ADVICE), self._log() as log:
+        with stop_signals() as received, device_errors(self.world.device, _MEMORY_ADVICE), self._log() as log:
             while not (self._finished or self._stop(received)):
+                epoch = self.progress.epoch
                 losses = self._epoch(log, received) or losses
+                if log is not None and self._validation_due(epoch):
+                    self._keep_best(log)
                 if self._finished or self._stop(received) or self._epochs_due:
                     self._save()
+            if log is not None:
+                write_curves(self.out)
         # Another process may have received the signal that stopped this one.
         stopped_by = None if self._finished else (received or [signal.SIGTERM])[0]
         return TrainResult(self.out / "last.safetensors", self.progress, stopped_by, losses)
@@ -134,6 +145,24 @@ class Trainer:
     @property
     def _epochs_due(self) -> bool:
         return self.progress.epoch % self.cfg.run.save_every_epochs == 0
+
+    def _validation_due(self, begun: int) -> bool:
+        """Whether the epoch that was begun has ended, and its scores are wanted."""
+        every, epoch = self.cfg.run.validate_every_epochs, self.progress.epoch
+        return every > 0 and epoch > begun and (epoch % every == 0 or self._finished)
+
+    def _keep_best(self, log: RunLog) -> None:
+        """Score the model, and keep it as OUT/best.safetensors if it is the best so far by S."""
+        if self._validate is None:
+            return
+        model = self.step.model.eval()
+        scores = self._validate(model)
+        model.train()
+        log.step(self.progress.step, self.progress.epoch - 1, {f"val/{k}": v for k, v in scores.items()}, write=True)
+        best = self.out / "best.safetensors"
+        if not best.is_file() or scores["S"] > float(read_header(best)["val_S"]):
+            facts = {f"val_{name}": f"{value:.6f}" for name, value in scores.items()}
+            save_checkpoint(best, model, {**self._facts(), **facts})
 
     def _stop(self, received: list[int]) -> bool:
         return self.world.any(bool(received))
@@ -195,12 +224,16 @@ class Trainer:
         ) as log:
             yield log
 
+    def _facts(self) -> dict[str, str]:
+        """What the header of weights tells about their making."""
+        where = {"step": str(self.progress.step), "epoch": str(self.progress.epoch)}
+        return {"train_config": self.cfg.model_dump_json(), **where}
+
     def _save(self) -> None:
         if self.world.is_first and self._saved != self.progress:
             self._saved = self.progress
-            settings = self.cfg.model_dump_json()
-            facts = {"train_config": settings, "step": str(self.progress.step), "epoch": str(self.progress.epoch)}
-            state = {**self.step.state(), "config": settings, "processes": self.world.size}
+            facts = self._facts()
+            state = {**self.step.state(), "config": facts["train_config"], "processes": self.world.size}
             save_training_checkpoint(
                 self.out, self.step.model, self.progress, state, metadata=facts, keep=self.cfg.run.keep_checkpoints
             )
@@ -225,24 +258,3 @@ def _panels(batch: dict[str, Any], report: StepReport) -> dict[str, torch.Tensor
         "coarse": report.output.coarse_logits[-1][0].sigmoid(),
         "final": report.output.mask_prob[0],
     }
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and the first SIGINT instead of dying; a second SIGINT interrupts as usual."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def remember(number: int, _frame: object) -> None:
-        received.append(number)
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,42 @@
+"""Scores on the val split while a run trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.rgbd.masks import MaskRule
+from m4sam_training.data.layouts import get_layout
+from m4sam_training.data.scan import scan_split
+from m4sam_training.eval.evaluate import evaluate
+from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
+from m4sam_training.train.config import RENDERED, TrainConfig
+from m4sam_training.train.log import LOGGER
+from m4sam_training.train.trainer import Validate
+
+SCORES = ("S", "E_mean", "F_adaptive", "MAE")
+
+
+def validation(cfg: TrainConfig, data: Path) -> Validate | None:
+    """What the trainer calls after an epoch; None where validation is off or the dataset has nothing for it.
+
+    Args:
+        cfg: layout, depth and `run.validate_every_epochs`.
+        data: the dataset's folder.
+    """
+    if not cfg.run.validate_every_epochs or cfg.data.layout == RENDERED:
+        return None
+    table, scan = get_layout(cfg.data.layout), None
+    if "val" in table.splits:
+        rule = MaskRule.parse(cfg.data.mask_values)
+        scan = scan_split(data, cfg.data.layout, "val", cfg.data.depth_kind, rule, cfg.data.depth_coding)
+    if scan is None or not scan.frame_count:
+        LOGGER.warning("no validation: %s has no annotated frame in a split val", data)
+        return None
+
+    def score(model: M4SAM) -> dict[str, float]:
+        predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind))
+        values = evaluate(predictions, "m4sam", []).as_dict()
+        return {name: values[name] for name in SCORES}
+
+    return score
