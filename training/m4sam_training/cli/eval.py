@@ -16,7 +16,7 @@ def command(
         None, help="A name (default, edge), ours (.safetensors) or a published one (.pth)."
     ),
     masks: Optional[Path] = typer.Option(None, help="Score this folder of masks, <video>/<stem>.png, instead."),
-    protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod, all (the three) or full."),
+    protocol: str = typer.Option("m4sam", help="m4sam, dvsod, vidsod, full, or all: the first three."),
     split: str = typer.Option("test", help="train, val or test."),
     mode: str = typer.Option("clip", help="clip: as published; stream: as the robot runs it."),
     clip_length: int = typer.Option(16, min=1, max=256, help="Frames after which the memory restarts, mode clip."),
@@ -66,7 +66,7 @@ def command(
     sheet, kept = (12, out / "masks" if save_masks else None) if out else (0, None)
     result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
     console = Console(markup=False, soft_wrap=True)
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 140)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
     if resized:
         console.print(f"{len(resized)} masks of another size were resized to the ground truth's, e.g. {resized[0]}")

@@ -38,12 +38,12 @@ PROTOCOLS: dict[str, tuple[Protocol, ...]] = {
     "m4sam": (_M4SAM,),
     "dvsod": (_DVSOD,),
     "vidsod": (_VIDSOD,),
-    "all": (_M4SAM, _DVSOD, _VIDSOD),
     "full": tuple(
         Protocol(f"{average}{'' if minmax else ', no min-max'}", minmax, average, _ALL)
         for minmax in (True, False)
         for average in ("frame", "video")
     ),
+    "all": (_M4SAM, _DVSOD, _VIDSOD),
 }
 
 # Dataset -> method -> scores of the M4-SAM paper, protocol m4sam.

@@ -13,6 +13,8 @@ from m4sam_core.host.optional import require
 from m4sam_training.eval.protocols import Protocol
 from m4sam_training.eval.toolboxes import BETA_SQUARED, adaptive_scores, alignment, best_f_of_means, stretched
 
+_DVSOD_TRUTH = 128  # its evaluator takes 128 for background
+
 
 @dataclass(frozen=True)
 class FrameScore:
@@ -96,7 +98,7 @@ class FrameScorer:
             self._step(stepper, prediction, ground_truth > 127)
         s_measure, mae, e_measure, f_measure = (stepper.get_results() for stepper in steppers)
         salient, unit = ground_truth > 127, stretched(prediction, minmax=self._minmax)
-        e_dvsod, f_dvsod = adaptive_scores(unit, salient)
+        e_dvsod, f_dvsod = adaptive_scores(unit, ground_truth > _DVSOD_TRUTH)
         return FrameScore(
             video=video,
             stem=stem,
