@@ -1,6 +1,6 @@
 """The whole graph without a camera: player -> node -> recorder, as separate processes over DDS. `make demo` runs it.
 
-Writes overlay.mp4, contact_sheet.png and summary.json; the processes' output goes to logs/.
+Writes overlay.mp4, contact_sheet.png, objects.jsonl and summary.json; the processes' output goes to logs/.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
     started_by, node = start_node(group, share, model)
     group.wait_until(lambda: _is_active(node, observer, MASK_TOPIC), "the node becomes active", START_TIMEOUT_S)
     ready_s = round(time.monotonic() - launched, 1)
-    recorder = group.start("recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments({"out": out})])
+    recorder = group.start(
+        "recorder", [*executable("record", "m4sam_ros.recorder"), *ros_arguments({"out": out, "objects": True})]
+    )
     both_listen = partial(observer.has_subscribers, RGB_TOPIC, 2)
     group.wait_until(both_listen, "node and recorder listen to the camera", CONNECT_TIMEOUT_S)
     played_path = out / "logs" / "player.json"
@@ -207,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("demo: stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
     print("\n".join(summary_lines(summary)))
-    for name in ("overlay.mp4", "contact_sheet.png", "summary.json"):
+    for name in ("overlay.mp4", "contact_sheet.png", "objects.jsonl", "summary.json"):
         print(f"wrote     {settings.out / name}")
     return 0
 

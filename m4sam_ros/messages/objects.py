@@ -113,10 +113,23 @@ def markers(header: Any, objects: Iterable[SceneObject]) -> MarkerArray:
                 pose=above,
                 scale=Vector3(z=_TEXT_M * max(1.0, z / 2)),
                 color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
-                text=f"{item.id}{'*' if item.is_main else ''}  {item.distance_m:.2f} m",
+                text=_marker_text(item.id, item.distance_m, item.is_main),
             )
         )
     return array
+
+
+def _marker_text(number: int, distance_m: float, is_main: bool) -> str:
+    return f"{number}{'*' if is_main else ''}  {distance_m:.3f} m"
+
+
+def read_marker_text(text: str) -> tuple[float | None, bool]:
+    """Distance in metres, and whether it is the main object's, from a marker's text; None when it says neither."""
+    name, _, rest = text.partition("  ")
+    try:
+        return float(rest.removesuffix(" m")), name.endswith("*")
+    except ValueError:
+        return None, False
 
 
 def target(header: Any, item: SceneObject) -> PoseStamped | None:

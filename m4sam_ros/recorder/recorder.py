@@ -20,13 +20,15 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.errors import InputError, M4SamError
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.convert import image_to_numpy, image_to_rgb
-from m4sam_ros.names import DIAGNOSTICS, MASK, NAMESPACE, RGB, STATE, transported
+from m4sam_ros.names import DIAGNOSTICS, LABELS, MARKERS, MASK, NAMESPACE, RGB, STATE, transported
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.qos import MatchedSubscription, latched
+from m4sam_ros.recorder.objects import ObjectDetails
 from m4sam_ros.recorder.recording import RecordedFrame, Recording
 from m4sam_ros.recorder.settings import RecordConfig
 from m4sam_ros.report import reports_in, scene_caption
@@ -38,6 +40,7 @@ WRITE_TIMEOUT_S = 30.0
 CHECK_PERIOD_S = 0.1
 _WRITER_NICENESS = 10
 IMAGE_PATIENCE_S = 1.0
+OBJECTS_PATIENCE_S = 0.3
 #: A stamp further than this from the arrival is no reading of the same clock, so there is no latency to speak of.
 MAX_LATENCY_MS = 600_000.0
 
@@ -78,6 +81,12 @@ class Recorder(Node):
             self._listen(Image if transport == "raw" else CompressedImage, rgb_topic, self._on_rgb),
             self._listen(Image, MASK, self._on_mask),
         ]
+        self._details = ObjectDetails() if self._cfg.objects else None
+        if self._details is not None:
+            self._inputs += [
+                self._listen(Image, LABELS, self._details.take_labels),
+                self._listen(MarkerArray, MARKERS, self._details.take_markers),
+            ]
         self.create_subscription(DiagnosticStatus, STATE, self._on_state, latched())
         self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -216,9 +225,11 @@ class Recorder(Node):
             rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
         since_s = self.figures.since_first_s(stamp_ns(arrival.mask_msg))
         latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
-        return RecordedFrame(
-            stamp_ns(arrival.mask_msg), rgb, mask, f"{since_s:6.2f} s{latency}   {arrival.scene}".rstrip()
-        )
+        caption = f"{since_s:6.2f} s{latency}   {arrival.scene}".rstrip()
+        stamp = stamp_ns(arrival.mask_msg)
+        found = None if self._details is None else self._details.of(stamp, OBJECTS_PATIENCE_S)
+        tags, record = ([], None) if found is None else found
+        return RecordedFrame(stamp, rgb, mask, caption, tags, record)
 
 
 class Figures:

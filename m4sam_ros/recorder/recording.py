@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import write_json
+from m4sam_core.host.files import write_json, write_text
+from m4sam_core.objects.drawing import Tag, draw_tags
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.pictures import contact_sheet, draw_overlay, fit_picture
 from m4sam_core.rgbd.video_file import VideoFile
@@ -18,6 +21,7 @@ from m4sam_core.rgbd.video_file import VideoFile
 VIDEO_NAME = "overlay.mp4"
 SHEET_NAME = "contact_sheet.png"
 SUMMARY_NAME = "summary.json"
+OBJECTS_NAME = "objects.jsonl"
 MASK_FOLDER = "masks"
 LEAST_FREE_BYTES = 8 << 20
 _FPS_SAMPLE = 8
@@ -36,12 +40,16 @@ class RecordedFrame:
         rgb: (H, W, 3) uint8, None when its image never came.
         mask: (H, W) uint8 0/255.
         caption: written on the overlay.
+        tags: written at the objects.
+        record: the frame's line of objects.jsonl, None without.
     """
 
     stamp_ns: int
     rgb: np.ndarray | None
     mask: np.ndarray
     caption: str
+    tags: Sequence[Tag] = ()
+    record: dict[str, Any] | None = None
 
 
 class Recording:
@@ -75,13 +83,14 @@ class Recording:
         self._tiles = _EvenSample(sheet_tiles) if sheet_tiles else None
         self.frames = 0
         self.without_rgb = 0
+        self._objects: list[str] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if masks:
                 (folder / MASK_FOLDER).mkdir(exist_ok=True)
                 for old in (folder / MASK_FOLDER).glob("*.png"):
                     old.unlink()
-            for name in (VIDEO_NAME, SHEET_NAME, SUMMARY_NAME):
+            for name in (VIDEO_NAME, SHEET_NAME, OBJECTS_NAME, SUMMARY_NAME):
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"out: expected a folder that can be written, got {folder} ({error})") from None
@@ -96,6 +105,8 @@ class Recording:
         if free < LEAST_FREE_BYTES:  # while there is room to finish the video
             raise InputError(f"{self._folder}: expected room on the disk, got {free // 1024} kB left: the disk is full")
         self.frames += 1
+        if frame.record is not None:
+            self._objects.append(json.dumps(frame.record, allow_nan=False))
         if self._masks:
             write_png(self._folder / MASK_FOLDER / f"{frame.stamp_ns}.png", frame.mask)
         if self._video is None and self._tiles is None:
@@ -104,6 +115,7 @@ class Recording:
             self.without_rgb += 1
             return
         overlay = draw_overlay(frame.rgb, frame.mask, self._alpha, caption=frame.caption)
+        draw_tags(overlay, frame.tags)
         if self._video is not None:
             self._video.add(overlay, frame.stamp_ns)
         if self._tiles is not None:
@@ -127,6 +139,8 @@ class Recording:
             tiles = [fit_picture(picture, _TILE_WIDTH_PX, height) for picture in self._tiles.pictures]
             write_png(self._folder / SHEET_NAME, contact_sheet(tiles, _SHEET_COLUMNS))
         if summary is not None:
+            if self._objects:
+                write_text(self._folder / OBJECTS_NAME, "".join(f"{line}\n" for line in self._objects))
             write_json(self._folder / SUMMARY_NAME, summary)
 
 

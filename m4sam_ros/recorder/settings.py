@@ -28,6 +28,9 @@ class RecordConfig(Config):
     video_fps: float = Field(0.0, ge=0, le=240, description="Of overlay.mp4; 0: from the first masks' stamps. Hertz.")
     sheet: bool = Field(True, description="Write contact_sheet.png.")
     sheet_tiles: int = Field(12, ge=1, le=200, description="Pictures on the contact sheet. Pictures.")
+    objects: bool = Field(
+        False, description="Write objects.jsonl, and ids and distances on the overlay; from labels and markers."
+    )
     overlay_alpha: float = Field(0.5, ge=0, le=1, description="Opacity of the mask in the overlay.")
     image_transport: Literal["raw", "compressed"] = Field("raw", description="Of rgb/image.")
     qos_depth: int = Field(50, ge=1, le=1000, description="History of the subscriptions. Messages.")

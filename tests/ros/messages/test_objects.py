@@ -107,11 +107,13 @@ def turned(quaternion, vector):
 
 
 def test_markers_are_boxes_and_texts_of_those_with_a_position(found, stamped):
-    from m4sam_ros.messages.objects import markers
+    from m4sam_ros.messages.objects import markers, read_marker_text
 
     array = markers(stamped, found.objects).markers
     assert [marker.action for marker in array] == [3, 0, 0]  # what was there before goes
-    assert array[2].text == f"{found.main.id}*  {found.main.distance_m:.2f} m"
+    assert array[2].text == f"{found.main.id}*  {found.main.distance_m:.3f} m"
+    assert read_marker_text(array[2].text) == (pytest.approx(found.main.distance_m, abs=1e-3), True)
+    assert read_marker_text("something else") == (None, False)
     assert all(marker.header == stamped for marker in array)
 
 
