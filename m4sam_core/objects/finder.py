@@ -87,7 +87,7 @@ class ObjectFinder:
         depth_m = None
         if view.depth is not None:
             depth_m = view.depth.sample((slice(0, view.shape[0]), slice(0, view.shape[1])), step)
-            if not self._steadiness.update(depth_m):
+            if not self._steadiness.update(depth_m, stamp_s):
                 view, note = replace(view, depth=None), note or DepthSteadiness.NOTE
         regions = find_regions(mask[::step, ::step] > SALIENT_ABOVE, depth_m, self._cfg.depth_gap_m)
         things = cut_things(mask, regions, step, max(1.0, self._cfg.min_area * mask.size), MOST_OBJECTS)

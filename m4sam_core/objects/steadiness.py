@@ -9,7 +9,8 @@ import numpy as np
 from m4sam_core.objects.depth import FloatArray
 
 _FRAMES = 8
-_UNSTEADY = 0.04  # median surprise of the scene's scale between frames, relative; a moving camera stays under 0.01
+_UNSTEADY = 0.04  # median surprise of the scene's scale between frames, relative
+_ACCELERATION_M_S2 = 2.0  # of a robot's camera: what it may change in the scale between frames is no surprise
 _GRID = 24
 _LEAST_SHARED = 20
 
@@ -26,17 +27,21 @@ class DepthSteadiness:
     def __init__(self) -> None:
         self._last: FloatArray | None = None
         self._last_change: float | None = None
+        self._last_s = self._last_step_s = 0.0
         self._surprises: deque[float] = deque(maxlen=_FRAMES)
 
-    def update(self, depth_m: FloatArray) -> bool:
+    def update(self, depth_m: FloatArray, stamp_s: float) -> bool:
         """Take the next frame; returns whether its depth can be believed.
 
         Args:
             depth_m (h, w): metres, 0 where there is no reading.
+            stamp_s: its time. Seconds.
         """
         rows, columns = (np.linspace(0, side - 1, min(_GRID, side)).astype(int) for side in depth_m.shape)
         sample = depth_m[np.ix_(rows, columns)]
         last, self._last = self._last, sample
+        step_s, self._last_s = stamp_s - self._last_s, stamp_s
+        longest_s, self._last_step_s = max(step_s, self._last_step_s), step_s
         if last is None or last.shape != sample.shape:
             self._last_change = None
             return self._steady
@@ -46,7 +51,8 @@ class DepthSteadiness:
             return self._steady
         change = float(np.log(np.median(sample[shared] / last[shared])))
         if self._last_change is not None:
-            self._surprises.append(abs(change - self._last_change))
+            moved = _ACCELERATION_M_S2 * longest_s**2 / float(np.median(sample[shared]))
+            self._surprises.append(abs(change - self._last_change) - moved)
         self._last_change = change
         return self._steady
 

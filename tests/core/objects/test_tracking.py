@@ -8,7 +8,7 @@ import pytest
 from m4sam_core.objects import ObjectFinder, ObjectsConfig
 from m4sam_core.objects.attention import Attention
 from m4sam_core.objects.tracking import LAST_ID, Sighting, Tracker
-from tests.core.objects.scenes import CAMERA, WALL_M, scene
+from tests.core.objects.scenes import CAMERA, scene
 
 FPS = 15.0
 
@@ -102,13 +102,15 @@ def test_depth_whose_scale_jumps_gives_no_position():
     assert "steady scale" in found.note
 
 
-def test_a_camera_that_drives_keeps_its_positions():
+@pytest.mark.parametrize("fps", [30.0, 15.0, 3.0])
+def test_a_camera_that_drives_to_and_fro_keeps_its_positions(fps):
     finder = ObjectFinder()
-    for i in range(30):
+    for i in range(40):
         mask, depth = scene((60, 50, 80, 100, 1.5))
-        found = finder.update(mask, None, depth - np.float32(0.7 * i / FPS / 2), i / FPS, camera=CAMERA)
-    assert found.note is None
-    assert found.main.centroid_m[2] < 1.5 < WALL_M
+        moved = 0.4 * np.sin(2 * i / fps)  # up to 0.8 m/s and 1.6 m/s^2
+        found = finder.update(mask, None, depth - np.float32(moved), i / fps, camera=CAMERA)
+        assert found.note is None
+    assert found.main.centroid_m[2] == pytest.approx(1.5 - moved, abs=0.01)
 
 
 def test_attention_does_not_flutter():

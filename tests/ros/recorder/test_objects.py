@@ -32,7 +32,7 @@ def test_labels_and_markers_of_one_stamp_are_a_frame(tmp_path):
     details.take_labels(numpy_to_image(found.labels, "mono16", header))
     tags, record = details.of(3 * 10**9 + 7, 0.0)
     assert [(tag.id, tag.is_main, tag.text) for tag in tags] == [
-        (1, True, f"1  {found.main.distance_m:.2f} m"),
+        (1, True, f"1  {round(found.main.distance_m, 3):.2f} m"),
         (2, False, "2"),
     ]
     assert (record["frame_id"], record["objects"][1]["box"]) == ("eye", None)
