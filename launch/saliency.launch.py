@@ -175,7 +175,7 @@ def rqt(namespace, _index):
 
 def rviz(namespace, _index):
     """RViz with config/rviz/saliency.rviz, its topics moved to this camera's namespace."""
-    topics = ("overlay", "mask", "probability", "depth_masked")
+    topics = ("overlay", "mask", "probability", "depth_masked", "markers", "points", "target")
     return {
         "package": "rviz2",
         "executable": "rviz2",

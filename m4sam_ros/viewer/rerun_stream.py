@@ -22,6 +22,7 @@ from m4sam_ros.viewer.settings import ViewConfig
 
 APPLICATION = "m4sam"
 OVERLAY, RGB, DEPTH, MASK, CAMERA, LOG = "overlay", "camera/rgb", "camera/depth", "mask", "camera", "log"
+OBJECTS, POINTS, TARGET = "objects/boxes", "objects/points", "objects/target"
 SALIENT_CLASS = 255
 _TIMELINE = "stamp"
 _START_TIMEOUT_S = 20.0
@@ -81,6 +82,34 @@ class RerunStream:
         holes = depth if depth.dtype == np.uint16 else np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0)
         self._rr.log(DEPTH, self._rr.DepthImage(holes, meter=meter, colormap=self._rr.components.Colormap.Turbo))
 
+    def boxes(
+        self, stamp_s: float, centres: np.ndarray, sizes: np.ndarray, turns: np.ndarray, texts: list[str]
+    ) -> None:
+        """Boxes of the objects in the camera's frame, in place of those of before.
+
+        Args:
+            stamp_s: of their image. Seconds.
+            centres: (N, 3). Metres.
+            sizes: (N, 3). Metres.
+            turns: (N, 4) quaternions x y z w.
+            texts: written at each.
+        """
+        self._at(stamp_s)
+        boxes = self._rr.Boxes3D(
+            centers=centres, half_sizes=sizes / 2, quaternions=turns, labels=texts, colors=MASK_COLOR
+        )
+        self._rr.log(OBJECTS, boxes)
+
+    def points(self, stamp_s: float, positions: np.ndarray, rgb: np.ndarray) -> None:
+        """Points of the objects: (N, 3) metres in the camera's frame, (N, 3) uint8."""
+        self._at(stamp_s)
+        self._rr.log(POINTS, self._rr.Points3D(positions, colors=rgb, radii=0.002))
+
+    def target(self, stamp_s: float, position: tuple[float, float, float]) -> None:
+        """Where the main object is, metres in the camera's frame."""
+        self._at(stamp_s)
+        self._rr.log(TARGET, self._rr.Points3D([position], colors=[255, 214, 64], radii=0.02, labels=["target"]))
+
     def calibration(self, matrix: list[float], width: int, height: int) -> None:
         """Pinhole of the camera, row-major 3x3; makes the 3D view."""
         pinhole = self._rr.Pinhole(image_from_camera=np.reshape(matrix, (3, 3)), resolution=(width, height))
@@ -124,7 +153,7 @@ class RerunStream:
             rrb.Spatial2DView(origin=RGB, name="rgb"),
             rrb.Tabs(
                 rrb.Spatial2DView(origin=DEPTH, name="depth"),
-                rrb.Spatial3DView(origin=CAMERA, name="3D"),
+                rrb.Spatial3DView(origin="/", contents=[f"{CAMERA}/**", "objects/**"], name="3D"),
                 rrb.Spatial2DView(origin=MASK, name="mask"),
                 active_tab=0,
             ),

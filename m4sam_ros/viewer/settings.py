@@ -25,6 +25,9 @@ class ViewConfig(Config):
     )
     port: int = Field(9876, ge=1024, le=65535, description="Port of the data.")
     web_port: int = Field(9090, ge=1024, le=65535, description="Port of the page.")
+    objects: bool = Field(
+        True, description="Show boxes, ids, points and target of the objects; the node computes them for it."
+    )
     max_rate_hz: float = Field(15.0, gt=0, le=240, description="Images shown per second at most. Hertz.")
     jpeg_quality: int = Field(80, ge=10, le=100, description="Of the colour images sent to the viewer.")
     memory_limit: str = Field(

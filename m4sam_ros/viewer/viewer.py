@@ -7,16 +7,32 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.errors import InputError
+from m4sam_core.objects.cloud import POINT
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.compressed_depth import compressed_depth_to_numpy
 from m4sam_ros.messages.convert import image_to_depth, image_to_numpy, image_to_rgb
-from m4sam_ros.names import CAMERA_INFO, DEPTH, DIAGNOSTICS, MASK, NAMESPACE, RGB, STATE, transported
+from m4sam_ros.names import (
+    CAMERA_INFO,
+    DEPTH,
+    DIAGNOSTICS,
+    MARKERS,
+    MASK,
+    NAMESPACE,
+    POINTS,
+    RGB,
+    STATE,
+    TARGET,
+    transported,
+)
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.qos import BEST_EFFORT, MatchedSubscription, latched, volatile
 from m4sam_ros.report import reports_in, scene_caption, values_of
@@ -51,6 +67,10 @@ class Viewer(Node):
             self._listen(DEPTH, self._cfg.depth_transport, self._on_depth),
             self._listen(MASK, "raw", self._on_mask),
         ]
+        if self._cfg.objects:
+            self.create_subscription(MarkerArray, MARKERS, self._on_markers, volatile(1, BEST_EFFORT))
+            self.create_subscription(PointCloud2, POINTS, self._on_points, volatile(1, BEST_EFFORT))
+            self.create_subscription(PoseStamped, TARGET, self._on_target, volatile(1, BEST_EFFORT))
         self.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
         self.create_subscription(DiagnosticStatus, STATE, self._on_state, latched())
         self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
@@ -102,6 +122,34 @@ class Viewer(Node):
         self._next_depth = now + 1 / self._cfg.max_rate_hz
         depth = compressed_depth_to_numpy(msg) if isinstance(msg, CompressedImage) else image_to_depth(msg)
         self._stream.depth(_stamp_ns(msg) * 1e-9, depth)
+
+    def _on_markers(self, msg: Any) -> None:
+        boxes = [marker for marker in msg.markers if marker.ns == "boxes"]
+        texts = {marker.id: marker.text for marker in msg.markers if marker.text}
+        if not msg.markers or self._stream is None:
+            return
+        places = [marker.pose.position for marker in boxes]
+        turns = [marker.pose.orientation for marker in boxes]
+        self._stream.boxes(
+            _stamp_ns(msg.markers[0]) * 1e-9,
+            np.array([(place.x, place.y, place.z) for place in places]).reshape(-1, 3),
+            np.array([(marker.scale.x, marker.scale.y, marker.scale.z) for marker in boxes]).reshape(-1, 3),
+            np.array([(turn.x, turn.y, turn.z, turn.w) for turn in turns]).reshape(-1, 4),
+            [texts.get(marker.id, str(marker.id)) for marker in boxes],
+        )
+
+    def _on_points(self, msg: Any) -> None:
+        points = np.frombuffer(msg.data, POINT)
+        points = points[np.isfinite(points["z"])]
+        if self._stream is not None:
+            positions = np.stack([points[axis] for axis in "xyz"], axis=1)
+            packed = points["rgb"][:, None] >> np.array([16, 8, 0], np.uint32)
+            self._stream.points(_stamp_ns(msg) * 1e-9, positions, (packed & 255).astype(np.uint8))
+
+    def _on_target(self, msg: Any) -> None:
+        if self._stream is not None:
+            place = msg.pose.position
+            self._stream.target(_stamp_ns(msg) * 1e-9, (place.x, place.y, place.z))
 
     def _on_info(self, msg: Any) -> None:
         calibration = (tuple(msg.k), msg.width, msg.height)

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.ros
 
 REPO = Path(__file__).resolve().parents[3]
 VIEWER = "m4sam_ros.viewer"
-OUTPUTS = {"mask", "probability", "overlay", "depth_masked", "detections", "state"}
+FIGURES = ("/plots/rate_hz/masks_out", "/log")
+OUTPUTS = {"mask", "probability", "overlay", "depth_masked", "detections", "state", "markers", "points", "target"}
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_recording_holds_images_masks_and_figures(bench, clip, tmp_path):
     assert "Traceback" not in viewer.log
     rerun = Path(sys.executable).with_name("rerun")
     printed = subprocess.run([rerun, "rrd", "print", "-v", file], capture_output=True, text=True, check=True).stdout
-    for entity in ("/overlay", "/camera/rgb", "/camera/depth", "/mask", "/plots/rate_hz/masks_out", "/log"):
+    for entity in ("/overlay", "/camera/rgb", "/camera/depth", "/mask", "/objects/boxes", "/objects/points", *FIGURES):
         assert entity in printed, entity
 
 
