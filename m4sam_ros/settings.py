@@ -62,9 +62,7 @@ class OutputsConfig(Config):
     objects: bool = Field(True, description="Publish objects, where vision_msgs is installed.")
     markers: bool = Field(True, description="Publish markers.")
     target: bool = Field(True, description="Publish target.")
-    target_tf: bool = Field(
-        False, description="Also publish the target's pose on /tf, where tf2_msgs is installed, subscribed or not."
-    )
+    target_tf: bool = Field(False, description="Also publish the target's pose on /tf, where tf2_msgs is installed.")
     target_frame: str = Field("salient_object", min_length=1, description="The target's frame on /tf.")
     points: bool = Field(True, description="Publish points.")
     points_layout: Literal["dense", "organised"] = Field(

@@ -18,7 +18,7 @@ from m4sam_core.objects.types import OrientedBox, Vector3
 
 _LEAST_READINGS = 3
 _LEAST_SHARE = 0.05  # of its pixels; a thing with fewer readings has no position
-_TAIL = (2.0, 98.0)  # percentiles that end the box: single points beyond are noise
+_TAIL = 0.02  # share of the points at either end that is left out of an extent: single points beyond are noise
 _DEVIATIONS = 3.0
 _LEAST_SPREAD_M = 0.03
 _EXTENT_SHARE = 0.75  # how much farther than its median a thing may reach, in units of its width
@@ -80,7 +80,7 @@ def _belonging(slopes: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[n
     """Which readings are the thing's own: near the median, as far as it is wide or its readings spread."""
     middle = float(np.median(z))
     spread = 1.4826 * float(np.median(np.abs(z - middle)))
-    low, high = np.percentile(slopes, _TAIL, axis=0)
+    low, high = _extent(slopes)
     width = float((high - low).max()) * middle
     reach = max(_LEAST_SPREAD_M, min(_DEVIATIONS * spread, max(_EXTENT_SHARE * width, spread)))
     return np.abs(z - middle) <= reach
@@ -90,7 +90,7 @@ def _centroid(
     all_slopes: NDArray[np.float64], slopes: NDArray[np.float64], z: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Mean of the surface over all pixels of the thing, its depth 1/z linear in the image (a plane) where unread."""
-    low, high = np.percentile(1 / z, _TAIL)
+    low, high = _extent(1 / z)
     design = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1)
     plane, *_ = np.linalg.lstsq(design, 1 / z, rcond=1e-6)
     everywhere = np.concatenate([all_slopes, np.ones((len(all_slopes), 1))], axis=1)
@@ -108,7 +108,7 @@ def oriented_box(points: NDArray[np.float64]) -> OrientedBox:
     axes[:, 1] *= 1 if axes[np.argmax(np.abs(axes[:2, 1])), 1] >= 0 else -1
     axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
     along = (points - middle) @ axes
-    low, high = np.percentile(along, _TAIL, axis=0)
+    low, high = _extent(along)
     return OrientedBox(_vector(middle + axes @ ((low + high) / 2)), _vector(high - low), quaternion(axes))
 
 
@@ -135,6 +135,13 @@ def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, floa
         parts[3] = rotation[k, j] - rotation[j, k]
     parts = parts / np.linalg.norm(parts) * (1 if parts[3] >= 0 else -1)
     return float(parts[0]), float(parts[1]), float(parts[2]), float(parts[3])
+
+
+def _extent(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Low and high end of values (N,) or of each column of (N, C), without the tails."""
+    ordered = np.sort(values, axis=0)
+    skipped = round(_TAIL * (len(values) - 1))
+    return ordered[skipped], ordered[len(values) - 1 - skipped]
 
 
 def _vector(values: NDArray[np.float64]) -> Vector3:
