@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 # Every target sets itself up: the environment lives in .venv/ and is rebuilt when setup.py or the pins change.
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
@@ -26,7 +28,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 .PHONY: help demo test test-slow coverage lint bench sbom edge-weights setup clean
 
 help:
-	@sed -n '2,9p' Makefile | cut -c3-
+	@sed -n '4,11p' Makefile | cut -c3-
 
 $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh .ci/link_for_ros2.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh

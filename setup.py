@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Packages the ROS 2 node, the core library and the offline tools as one distribution, m4sam_ros.
 
 Works with pip (a virtual environment, ROS 2 from wheels or sourced) and with colcon, plain and --symlink-install.

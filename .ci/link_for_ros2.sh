@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 # usage: .ci/link_for_ros2.sh PREFIX
 # An editable install brings no data files, and ROS looks for executables in lib/<package> of the prefix: link both, so that
 # `AMENT_PREFIX_PATH=$PWD/.venv:$AMENT_PREFIX_PATH ros2 launch m4sam_ros saliency.launch.py` works from here. ros2launch does

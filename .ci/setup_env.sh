@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 # Builds .venv/ for `make`. Safe to run again: pip leaves alone what already fits.
 #
 #   PYTHON=python3.12        the interpreter to use (default: python3)

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 # ROS 2 and this package, for whatever the container is told to run.
 set -e
 # shellcheck disable=SC1091

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Starts the saliency node for one camera or several.
 
     ros2 launch m4sam_ros saliency.launch.py camera:=realsense

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """M4-SAM: RGB-D video saliency as a stream. No ROS in here, and no training.
 
 Importing this package is cheap: everything that needs torch is loaded at its first use.

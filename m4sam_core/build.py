@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """THE screen where a model is wired from its config: modules take numbers and sub-modules, the config travels along."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Our checkpoints: safetensors with the model's config inside, so that weights and architecture cannot disagree."""
 
 from __future__ import annotations

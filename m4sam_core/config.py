@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of the model, the stream and the pipeline, with its unit, range and meaning.
 
 One schema makes the checkpoint's header, the command line, the ROS parameters and docs/parameters.md.

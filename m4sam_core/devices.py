@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Where the arithmetic happens: which device, which type, how long, and what to say when memory runs out."""
 
 from __future__ import annotations

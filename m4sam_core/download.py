@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Named weights fetched into the cache: checked, resumable, never without the licence being accepted."""
 
 from __future__ import annotations

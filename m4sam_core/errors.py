@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The error tree. Every message reads ``what: expected X, got Y; do Z``."""
 
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Camera images in, masks out: what the ROS node, the command line and the evaluation all call."""
 
 from __future__ import annotations

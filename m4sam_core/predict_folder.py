@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A pipeline over a folder of frames, one mask per frame, resumable to the bit.
 
 The stream has a memory, so a mask depends on the frames before it, back to the start of its scene. A journal in the

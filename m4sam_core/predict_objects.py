@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects of a folder that has masks: objects.jsonl, one line per frame.
 
 Made from the finished masks, so a run that was stopped and resumed gives the same file as one that was not.

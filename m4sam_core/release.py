@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Weights of the published models: the M4-SAM release and SAM2.1. The only file that knows their key names."""
 
 from __future__ import annotations

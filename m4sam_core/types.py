@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Types that cross module borders. Tensors are torch float unless a docstring says otherwise."""
 
 from __future__ import annotations

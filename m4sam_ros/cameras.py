@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Camera presets, config/cameras/*.yaml: which topics a driver publishes, and what the node must know of them.
 
 `python -m m4sam_ros.cameras` checks every preset and prints the table of docs/cameras.md.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What ROS takes from the environment and the command line, checked so that a mistake is one line and no traceback."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A clip for when there is no camera: `m4sam clip`, in a process of its own, writes it."""
 
 from __future__ import annotations

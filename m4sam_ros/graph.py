@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A ROS graph of its own on this machine: a free domain, the package's executables as processes."""
 
 from __future__ import annotations

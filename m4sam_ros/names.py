@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every ROS name of the package, relative to the node's namespace unless it begins with a slash."""
 
 from __future__ import annotations

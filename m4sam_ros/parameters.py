@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one pydantic schema, flattened to ROS parameters with ranges, units and descriptions.
 
 The schema is `m4sam_ros.settings.NodeConfig`. Nested fields become dotted names (`stream.scene.sensitivity`).

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Quality of service: inputs that match what publishers offer, and reports when they cannot."""
 
 from __future__ import annotations

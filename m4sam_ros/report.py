@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The node's report in /diagnostics and its `state`: what they are called, and how listeners read them back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The main loop every executable shares: a signal ends it with exit code 0, no traceback, and no trace in the graph."""
 
 from __future__ import annotations

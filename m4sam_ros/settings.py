@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the saliency node can be told: the pipeline's settings and what only a ROS node has."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Shared by every test: one torch thread, private DDS domains, honest counting of what was skipped."""
 
 from __future__ import annotations

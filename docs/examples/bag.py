@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks for a recording, without ROS: python docs/examples/bag.py BAG OUT.
 
 BAG is a rosbag2 (mcap or sqlite3) or a ROS 1 bag with colour and depth registered to it. OUT receives a picture for

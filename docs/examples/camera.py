@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks of a live camera in your own ROS 2 node, without the saliency node.
 
     python docs/examples/camera.py --ros-args -r rgb:=/camera/camera/color/image_raw \

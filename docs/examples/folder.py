@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks for a folder of images: python docs/examples/folder.py CLIP OUT.
 
 CLIP has rgb/ and depth/, files of one frame named alike; OUT receives a PNG for each frame, 0 or 255.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Exported and compiled models in the user's cache: made once for each model, version and machine.
 
 A folder is used by one process at a time while it is filled or opened (a lock that the system frees when its holder

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Which engine computes a model (docs/decisions/0050-inference-engines.md)."""
 
 from __future__ import annotations

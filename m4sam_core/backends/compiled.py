@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A network whose three graphs run in some engine; to the stream it is as good as `M4SAM`."""
 
 from __future__ import annotations

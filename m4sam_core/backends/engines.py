@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Inference engines that run exported graphs. Each is an optional package, imported when it is chosen."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A model as ONNX files with a manifest: what `m4sam export` writes and what every engine loads."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The network as three graphs of plain tensors, which any engine can run: encode, recall, remember.
 
 What lasts between frames stays outside, so the graphs know nothing of streams: `stream.recurrence` drives them.

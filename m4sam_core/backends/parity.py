@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether two networks say the same, on a short stream of made-up frames."""
 
 from __future__ import annotations

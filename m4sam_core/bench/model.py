@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """How long one RGB-D frame takes, stage by stage, with a full memory."""
 
 from __future__ import annotations

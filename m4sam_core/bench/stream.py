@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Does an endless stream stay as fast and as small as it began? (docs/stream.md#memory)."""
 
 from __future__ import annotations

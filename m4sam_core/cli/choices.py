@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Options that several commands share, checked with the project's own errors."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam doctor`: what is installed, what is wrong, and how to mend it."""
 
 from __future__ import annotations

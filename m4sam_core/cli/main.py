@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of the `m4sam` command.
 
 What a robot needs is in `CORE_COMMANDS`; the tables of other packages join by the entry point group `m4sam.commands`

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam predict`: masks for a folder of RGB and depth images."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The table of commands: what `m4sam --help` lists and where each command lives."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Files and folders that are whole under their name, whatever is killed while they are written.
 
 The one way in which this project writes files: into a draft beside the final name, synced to the disk, then renamed.

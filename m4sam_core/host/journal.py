@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """JSON lines in which a long run notes what is finished, so that it can go on after being stopped at any moment."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Packages that only some commands need: looked for when they are used, and named with what brings them."""
 
 from __future__ import annotations

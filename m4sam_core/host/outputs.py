@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Places a command will write to: tried before the work begins, and held by one run at a time."""
 
 from __future__ import annotations

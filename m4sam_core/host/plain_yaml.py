@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """YAML read as plain data: no tags, no aliases, no duplicate keys, bounded size."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one way to run processes: started, read, measured and stopped; nothing is left behind, whatever goes wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Finds the files that are installed beside the code: launch/ and config/."""
 
 from __future__ import annotations

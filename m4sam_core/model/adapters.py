@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Adapters at their place: beside q and v of an attention layer, or before a block (docs/model.md#encoder)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Hierarchical decoder and gated multi-level fusion (docs/model.md#decoder)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """EfficientNet-Lite0 as a trunk for robots without a GPU (Tan & Le 2019; the Lite variant has ReLU6 and no attention).
 
 The trunk is frozen, so its batch normalisations are part of the convolutions from the start: one weight and one bias

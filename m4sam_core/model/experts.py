@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Convolution experts and their gates (docs/model.md#encoder).
 
 An expert is a short stack of convolutions on the r channels of a low-rank adapter, laid out as an image of one

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Cross-modal fusion of one pyramid level (docs/model.md#fusion)."""
 
 from __future__ import annotations

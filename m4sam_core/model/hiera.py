@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """SAM2.1's Hiera with adapters (docs/model.md#encoder).
 
 The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens

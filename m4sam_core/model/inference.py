@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A network that will only ever infer: fewer and cheaper operations for the same masks."""
 
 from __future__ import annotations

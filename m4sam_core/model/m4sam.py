@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The M4-SAM network: stateless verbs over frames. Time lives in `m4sam_core.stream`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Memory modules: key path, value path, read, fuser and mask decoder (docs/model.md#memory). None keeps state."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Modality-aware MoE-LoRA (paper section 3.2; docs/model.md#encoder).
 
 delta = alpha/r * B(a + D(a)), a = A x, where D sums the combined outputs of the stream's own expert group and of the

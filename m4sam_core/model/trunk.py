@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the network asks of a trunk; every trunk is one implementation of this."""
 
 from __future__ import annotations

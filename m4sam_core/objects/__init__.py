@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects in space with identity, from a stream's masks and depth. numpy in, frozen values out; no torch, no ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The main object: what attention rests on, without fluttering between things that stand out alike."""
 
 from __future__ import annotations

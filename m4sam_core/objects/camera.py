@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A camera's geometry: which ray every pixel looks along, lens included.
 
 Follows sensor_msgs/CameraInfo. Nothing here pretends that a lens is a pinhole: a distortion that cannot be undone is an

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Depth as the objects need it: metres, NaN-free, 0 where there is no reading; holes filled from their neighbours."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects on a picture for people: a tag with id and distance at each."""
 
 from __future__ import annotations

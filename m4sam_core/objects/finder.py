@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """From a stream of masks to objects: what a frame's mask and depth show, with identity over time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A mask's regions: one for each thing, told apart in the image and, where that does not do, in depth.
 
 All of it happens on a grid of about `GRID_PX` columns, for things are larger than that is coarse:

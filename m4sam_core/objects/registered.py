@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Depth registered to colour, looked up at colour pixels, whatever resolution or lens each of the two has."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What one frame offers to look at, and what is seen of a thing in it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether depth can be believed from frame to frame: a map whose whole scale jumps gives no positions."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Where a thing is: the centroid and the oriented box of its visible surface, in metres.
 
 What does not belong to it (flying pixels at its outline, background where mask or depth is off, wrong readings) is left

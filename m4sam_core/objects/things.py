@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The things of one frame at the image's own resolution: their pixels, before they have a position or an identity."""
 
 from __future__ import annotations

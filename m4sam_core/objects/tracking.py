@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Identity over time: which thing of this frame is which of before.
 
 One assignment per frame (Hungarian) over overlap, motion in the image, distance in space and size. A thing out of sight

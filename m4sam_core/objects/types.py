@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the search for objects gives: plain frozen values, in pixels of the colour image and metres of its camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A clip as folders of images: which frames there are, in what order, which depth belongs to which, and when."""
 
 from __future__ import annotations

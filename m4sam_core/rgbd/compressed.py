@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`sensor_msgs/CompressedImage` of colour pictures (JPEG, PNG) to numpy; needs no ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Reading compressed depth: the `compressedDepth` transport, and lossless files over `compressed`; needs no ROS.
 
 `compressedDepth` is a 12-byte header, then PNG or RVL, holding 16-bit depth or quantised inverse depth.

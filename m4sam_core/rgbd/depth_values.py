@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the numbers of a depth map mean: which are readings, how long a count is, and how a small map is enlarged."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """ROS image messages to numpy arrays, encoding by encoding. Needs no ROS.
 
 One table, `ENCODINGS`, names every encoding with its pixel layout and how it becomes rgb. Reading makes no copy of the

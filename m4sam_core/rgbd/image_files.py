@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Image files to arrays and back, and telling cheaply whether one is sound.
 
 Pixels come as they are stored: the orientation in the EXIF data of a JPEG, PNG or WebP file is not applied, in no room

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the values of a mask mean. Foreground is not always bright: labelling tools write 0 and 1, class ids, palettes.
 
 `auto` understands what is beyond doubt and refuses the rest, because a mask read wrongly is an empty ground truth:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Pair two streams of stamped items by nearest stamp: rgb with depth, live or from a bag. Pure Python, no ROS.
 
 What it promises, whatever arrives:

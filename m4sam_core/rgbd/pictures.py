@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures for people: a mask drawn over its image, and sheets of such pictures."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one writer of video files: whole under its name, or not there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`video.yaml` beside a clip's folders: the one reader and the one writer."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The robot's memory bank: a preallocated ring of whole frames, overwritten in place.
 
 Which frame goes where is the policy's business (policy.py). Training keeps a growing list instead (recurrence.py),

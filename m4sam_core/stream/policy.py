@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Which frames the memory keeps. Storage (bank.py) knows nothing of time; this knows nothing of tensors.
 
 Three small objects behind one Protocol (docs/stream.md#memory; docs/decisions/0010-memory-policy.md).

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The recurrence: one step in time, used by training, evaluation and the robot alike (docs/model.md#recurrence).
 
 An empty bank means a new scene: the memory is pseudo-initialised from the frame's own coarse mask, no prompt needed.

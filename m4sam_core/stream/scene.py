@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """When the camera has begun to look at something else (docs/stream.md#scene-changes).
 
 Two judges. `HardEvents` knows facts that always start a new scene: time going backwards, a long gap, another image

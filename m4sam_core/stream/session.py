@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One camera's endless stream: one frame in, one mask out, at constant cost (docs/stream.md).
 
 The session owns everything that lives in time: the memory, the scene, the clock. The model stays stateless, and each

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether a frame is good enough to remember (docs/stream.md#memory).
 
 A remembered mistake is read by every later frame, a frame left out costs nothing: when in doubt, read only. All

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether depth shows what the picture shows (docs/decisions/0012-depth-that-does-not-line-up.md).
 
 Where depth jumps, the picture usually has an outline too. Depth that is late while something moves, or that was never

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a frame looks like at a glance, and how much two frames differ. Feeds scene.py and write_gate.py.
 
 Everything is computed on a 64x64 thumbnail in about a millisecond, whatever the camera's or the model's size, and is

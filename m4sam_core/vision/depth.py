@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """From a depth camera's map to what the model sees: [0, 1], larger = farther, holes 0 (docs/stream.md#depth).
 
 A missing or useless map never stops the stream: the frame is processed from rgb alone, its depth all zero, and the

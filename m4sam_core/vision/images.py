@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Between images and the model's square, there and back: what a camera or a dataset gives the model is resized here.
 
 Downscaling is bilinear with antialiasing on 8-bit values, the filter the published model was trained with

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One trip from a camera's images to everything a frame needs; where the order matters, it says so."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The part of a picture that counts: a rectangle, less the pixels of a mask, e.g. the robot's own grippers.
 
 Both are taken out before anything looks at the frame, so that they stretch no depth range, change no scene and are no

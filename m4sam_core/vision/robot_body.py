@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Where a camera sees the robot that carries it: what stays in its place while everything else moves."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Cost of the ROS node without a model: what it adds to the latency, what it loses, what it burns."""
 
 from __future__ import annotations

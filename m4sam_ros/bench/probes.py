@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What `m4sam bench node` runs in processes of its own: each prints one JSON object.
 
 python -m m4sam_ros.bench.probes convert             conversions, microseconds each

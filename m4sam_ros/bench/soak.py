@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A long run of player and node at camera pace: memory, latency, and an account of every frame."""
 
 from __future__ import annotations

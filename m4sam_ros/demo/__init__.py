@@ -1,1 +1,3 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The whole graph without a camera; `make demo`."""

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the demo observes on the graph, and the summary it makes of what its processes report."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The whole graph without a camera: player -> node -> recorder, as separate processes over DDS. `make demo` runs it.
 
 Writes overlay.mp4, contact_sheet.png, objects.jsonl and summary.json; the processes' output goes to logs/.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/CameraInfo and the camera model of m4sam_core.objects, both ways."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Making `sensor_msgs/CompressedImage` of colour pictures; the decoder is in m4sam_core.rgbd.compressed."""
 
 from __future__ import annotations

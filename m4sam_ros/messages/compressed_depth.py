@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Making `compressedDepth` messages; the format and its decoder are in m4sam_core.rgbd.compressed_depth."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Numpy arrays to ROS image messages, and, re-exported from the core, the way back.
 
 Pixel encodings and reading live in m4sam_core.rgbd.encodings, which needs no ROS and serves the bag tools too.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects as messages. vision_msgs and tf2_msgs need not be installed: who has them hands their `msg` module in."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What turns a frame into a mask: the saliency pipeline, or `identity`, which needs no model.
 
 `identity` exists to measure and wire the node itself: it marks what is nearer than the middle of the depth range. It is

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What `/diagnostics` says of the node, once a second."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The node's subscriptions: rgb and depth, raw or compressed, checked on arrival and decoded by the worker."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the node counts and measures; written by the executor's thread and the worker's."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the node publishes, each topic computed only while somebody subscribes."""
 
 from __future__ import annotations

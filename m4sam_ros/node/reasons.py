@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What can be wrong with the stream, told from counts: one line each, with what to do. No ROS in here."""
 
 from __future__ import annotations

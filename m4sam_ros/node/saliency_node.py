@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The saliency node: RGB-D topics in, masks out. A lifecycle node that brings itself up (docs/node.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Why scenes begin anew: what is noise and what is another camera, counted by cause and said in words."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One activation of the node: frames flow from the inputs through the pairing and the worker to the outputs.
 
 The executor's thread runs the callbacks here and never waits for the model; the worker's thread decodes, infers and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Pairing rgb and depth messages: one interface, two backends.
 
 `nearest` is our own pairer (m4sam_core/rgbd/pairing.py) and works everywhere. `message_filters` uses ROS's

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Why does no mask come? One line, from what the node has seen since the last look."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One thread that infers, behind a mailbox of one frame: the newest frame wins, and nobody waits."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Executable `play`: clips and recordings as a live RGB-D camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A rosbag as a source of the player: stored CDR bytes go out as they are, only their stamps are set."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A clip folder as a source of the player: images become messages."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Executable `play`: publishes a clip folder or a rosbag as a live RGB-D camera, faults included if asked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the player plays: items of a finite recording, whatever it is stored in."""
 
 from __future__ import annotations

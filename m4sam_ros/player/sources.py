@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Which source the player's setting names: a folder of images, or a rosbag."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Executable `record`: what a saliency node publishes, as files."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the node says of the objects in a frame, from its topics `labels` and `markers`."""
 
 from __future__ import annotations

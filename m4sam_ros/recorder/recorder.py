@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Executable `record`: masks, overlay video, contact sheet and figures of what a saliency node publishes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Files of one recording: masks, overlay video, contact sheet and summary. No ROS here."""
 
 from __future__ import annotations

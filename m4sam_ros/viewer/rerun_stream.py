@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a user sees in Rerun: the layout, and how frames and figures become its entities. No ROS here."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Executable `viewer`: streams rgb, depth, overlay and diagnostics to Rerun (`pip install rerun-sdk`)."""
 
 from __future__ import annotations

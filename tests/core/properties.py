@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """How the property tests run: the same examples every time, quick, nothing written to disk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """docs/api.md names the public API, all of it and nothing else."""
 
 from __future__ import annotations

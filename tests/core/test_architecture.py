@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Who may import whom, how large a room may be, and that the robot's half stands without the offline half."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every architecture builds, and adapters start as the plain trunk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: what goes in comes out, and everything else is refused with a reason."""
 
 from __future__ import annotations

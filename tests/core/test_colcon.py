@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """colcon builds the package, plain and with --symlink-install, and what it installs can be imported and launched."""
 
 from __future__ import annotations

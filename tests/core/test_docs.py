@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What documentation and comments point at exists: links, sections, files, modules, commands."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Settings that a page names by their path (`stream.bank.capacity`) are settings of some schema."""
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ SCHEMAS = [
     ("m4sam_training.train.config", "TrainConfig"),
 ]
 ALSO = {"model.preset"}  # stands for all of `model`
-NOT_SETTINGS = (".py", ".rrd", ".yaml")
+NOT_SETTINGS = (".jsonl", ".py", ".rrd", ".yaml")
 
 
 def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Downloads from a server on this machine: whole or not at all, resumed, checked, and clear without a network."""
 
 from __future__ import annotations

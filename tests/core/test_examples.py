@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The examples in docs/examples and README's loop run as they stand."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What an installed m4sam_ros contains, and that its descriptions agree with each other and with the code."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Numpy in, numpy out: the contract that the node and the command line build on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """objects.jsonl of a folder: a line per frame, the same however often the run was stopped."""
 
 from __future__ import annotations

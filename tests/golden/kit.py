@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Reproducible weights and compact comparisons for the parity tests.
 
 Weights are a function of the published key and shape alone, made from raw PCG64 words and exact integer sums, so

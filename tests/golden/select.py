@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Recipe of the reference files beside this one: `python -m tests.golden.select PARITY_DIR`.
 
 Keeps the inputs, the final maps (some subsampled), projections of everything else, and the gates' choices.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The model against measured outputs of the published one (docs/model.md#parity), float32 on a CPU."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A test bench of real processes over real DDS: the node under test, cameras to feed it, ears to hear it."""
 
 from __future__ import annotations

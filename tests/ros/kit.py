@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of a running graph share: the node's words, and patience."""
 
 from __future__ import annotations

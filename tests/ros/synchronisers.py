@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """message_filters' policies, re-enacted from their documented semantics, for machines where the package is absent."""
 
 from __future__ import annotations

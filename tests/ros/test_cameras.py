@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Camera presets: each is valid, and a broken one says what is wrong."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """docs/node.md against the live graph: names, types, QoS, services, parameters."""
 
 from __future__ import annotations

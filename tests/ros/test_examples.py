@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """docs/examples/camera.py in a process of its own, fed over real DDS."""
 
 from __future__ import annotations

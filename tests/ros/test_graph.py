@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A graph of its own: domains that nobody shares, and no files that others could have planted."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the launch file would start. The launch packages come with a ROS installation only.
 
 Without them a recorder of the few classes the file uses stands in, so that every argument is still exercised; with them

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One schema for ROS parameters and their documentation; what is allowed when."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Publishers of every reliability are heard; mismatches are told; overrides are honoured."""
 
 from __future__ import annotations

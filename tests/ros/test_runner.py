@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every executable leaves the graph when it is told to, whatever it is busy with, and says what it cannot start on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The SROS 2 policy allows what the node does, and nothing that it does not."""
 
 from __future__ import annotations

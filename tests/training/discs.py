@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Clips of moving discs, and the settings of small runs on them."""
 
 from __future__ import annotations

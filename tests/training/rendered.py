@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Clips as `m4sam edge render` writes them, of discs, and the packaged weights' recipe in miniature."""
 
 from __future__ import annotations

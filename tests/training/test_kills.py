@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Killed with -9 at random moments: what is on disk is old or new, and whole; the next run ends as without the kill."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """From a bag's topics to paired frames, with the robot's own decoders and pairer."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Reading MCAP files (https://mcap.dev/spec) as far as they go: damage costs its own chunk, and no more.
 
 The index at the end of the file says where the chunks are. Without one (a recorder that was killed, a file cut off) the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Reading ROS 1 bags by the rosbags package: a damaged chunk costs itself."""
 
 from __future__ import annotations

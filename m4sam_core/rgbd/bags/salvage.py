@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Readable copies of truncated sqlite3 files: everything before the cut, nothing invented."""
 
 from __future__ import annotations

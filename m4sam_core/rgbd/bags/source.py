@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one reader of rosbags: rosbag2 (sqlite3, mcap, compressed or not, with or without metadata.yaml) and ROS 1.
 
 Only images and calibrations are ever decoded, whose layout is the same in every distribution. Other types, and what a

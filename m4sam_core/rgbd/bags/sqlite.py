@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Reading rosbag2's sqlite3 files as far as they go: a damaged row costs itself."""
 
 from __future__ import annotations

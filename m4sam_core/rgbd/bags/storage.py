@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What every kind of storage file of a bag offers, and the decompression they share."""
 
 from __future__ import annotations

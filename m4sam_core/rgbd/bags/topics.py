@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one choice of topics: which of a recording's topics are colour, depth, mask and calibration.
 
 What a topic holds decides, its name only between equals: a camera's topic may be called anything. Every transport of

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The cameras' calibrations as they arrive: what describes the images, and what is wrong with it."""
 
 from __future__ import annotations

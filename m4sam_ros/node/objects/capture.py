@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One frame on demand: what `~/capture` waits for."""
 
 from __future__ import annotations

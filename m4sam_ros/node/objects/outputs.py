@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the node publishes of the objects: one search per frame, and only while somebody subscribes to any of it.
 
 Everything carries the header of the colour image, to the nanosecond, so that consumers may join it by exact stamps.

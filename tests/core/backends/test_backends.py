@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every engine gives PyTorch's masks, keeps the stream's promises, and believes nothing in the cache unseen."""
 
 from __future__ import annotations

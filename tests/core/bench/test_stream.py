@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The soak benchmark sees a leak when there is one."""
 
 from __future__ import annotations

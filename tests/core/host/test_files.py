@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Files are whole or not there: full disks, kills, several writers, planted links."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Outputs are tried before the work, held by one run, and explained when they fail."""
 
 from __future__ import annotations

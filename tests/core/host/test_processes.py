@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The process runner of the demo: real children, no ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Our forward of SAM2's trunk against the `sam2` package's own, and its published weights' reader."""
 
 from __future__ import annotations

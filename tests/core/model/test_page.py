@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The shapes in docs/model.md are those of the published architecture."""
 
 from __future__ import annotations

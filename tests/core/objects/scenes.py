@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks and depth of boxes before a wall, whose truth is arithmetic."""
 
 from __future__ import annotations

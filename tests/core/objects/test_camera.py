@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The camera's geometry: lenses undone, sizes scaled, nonsense refused."""
 
 from __future__ import annotations

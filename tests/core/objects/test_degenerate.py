@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whatever comes in: no exception, no number in a pose that is not one."""
 
 from __future__ import annotations

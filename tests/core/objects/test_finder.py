@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What one frame shows: how many things, where each is, and what remains without depth or calibration."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One meaning of a depth file's numbers, and a word where they cannot mean it."""
 
 from __future__ import annotations

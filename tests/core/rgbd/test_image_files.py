@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Pixels are read as stored, in every room and every format."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What is salient in a mask, whatever its values are; and what does not say so is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The nearest-stamp pairer under everything a camera, a network and a looping bag can do to two streams."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A video is whole or not there, also when OpenCV does not say that the disk was full."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The preallocated ring, and its equality with the training bank."""
 
 from __future__ import annotations

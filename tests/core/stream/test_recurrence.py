@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one recurrence: causality, batches, policies and the memory read."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Scene changes: true cuts are found, what only looks like one is not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The stream: equal to the clip, equal after a reset, constant for ever."""
 
 from __future__ import annotations

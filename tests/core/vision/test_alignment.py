@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Depth whose outlines are not where the picture has them (docs/decisions/0012)."""
 
 from __future__ import annotations

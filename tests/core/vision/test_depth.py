@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Depth reality: units, holes, ranges and the degraded frame (docs/stream.md#depth)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a frame needs, in one trip, and in the order that matters."""
 
 from __future__ import annotations

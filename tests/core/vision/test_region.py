@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A region of interest, and the pixels of the robot's own body (docs/node.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The robot's own body is found as what stays in its place (docs/node.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A long run: memory flat, latency flat, every frame accounted for. M4SAM_SOAK_FRAMES=30000 for the long proof."""
 
 from __future__ import annotations

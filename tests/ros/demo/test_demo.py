@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`make demo`'s program: real player, node and recorder over DDS, and what it says when something is wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Compressed colour and the compressedDepth transport, against encoders written here from their definitions."""
 
 from __future__ import annotations

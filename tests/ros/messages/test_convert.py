@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Raw image conversion: every encoding, step and byte order, against hand-made pixels and rosbags-image."""
 
 from __future__ import annotations

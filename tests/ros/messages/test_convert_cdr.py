@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Messages written as bytes are the messages that rclpy would have written."""
 
 from __future__ import annotations

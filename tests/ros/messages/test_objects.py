@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects as messages; vision_msgs and tf2_msgs are re-enacted from their definitions where they are not installed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A camera in a process of its own, to be killed: publishes a near square before a far wall until it is."""
 
 from __future__ import annotations

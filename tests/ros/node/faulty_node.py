@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The real node with a model that misbehaves as the first argument says; run as a process by the tests."""
 
 from __future__ import annotations

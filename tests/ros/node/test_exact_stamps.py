@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Consumers join by exact stamps: each output of each frame has the colour image's, with drops and late depth too."""
 
 from __future__ import annotations

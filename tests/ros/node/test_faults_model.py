@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Models that fail, are slow, or leave the node no processor: what comes out is never old."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Processes that die, and the node's word when there is silence."""
 
 from __future__ import annotations

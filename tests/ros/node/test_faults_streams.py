@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What peers fail at: looping bags, lost messages, odd rates, jumping clocks, changing encodings, several cameras."""
 
 from __future__ import annotations

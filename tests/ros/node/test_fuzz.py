@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Random messages and random parameters: nothing kills the node, everything is answered."""
 
 from __future__ import annotations

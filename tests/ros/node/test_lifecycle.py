@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Lifecycle transitions, and what a manager can rely on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The saliency node over real DDS, in a process of its own: what arrives, and how it ends."""
 
 from __future__ import annotations

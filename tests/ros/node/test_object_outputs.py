@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The objects' topics over real DDS: what they say, and that everything of a frame carries its header."""
 
 from __future__ import annotations

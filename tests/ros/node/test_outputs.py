@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masked depth, regions, the identity backend, counters: the parts of the node that need no graph."""
 
 from __future__ import annotations

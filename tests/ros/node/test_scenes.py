@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What begins a scene anew: noise does not, another camera does, and the words say what changed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Both pairing backends behind the one interface: the same promises, the same tests."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The inference thread: newest frame wins, errors are reported, it ends when told."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A bag recorded from the running node becomes a dataset with the node's masks as labels."""
 
 from __future__ import annotations

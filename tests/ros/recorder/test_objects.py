@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Tags and lines of objects.jsonl from the node's topics."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Bags to videos: damage kept small, cuts and splits, nothing written twice or outside."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A Ray cluster gives the same files as one process, also when a worker is killed half-way."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Recordings as people have them, into datasets, into bags with masks, and back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Bags and datasets: lossless there and back, labels, masks added."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark's clips know the truth, and its scores notice when it is missed."""
 
 from __future__ import annotations

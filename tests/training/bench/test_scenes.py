@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The cut benchmark: its truth is right, its score counts what it should, and the command prints it."""
 
 from __future__ import annotations

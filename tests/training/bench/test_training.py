@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the training benchmark counts, and that its command writes figures."""
 
 from __future__ import annotations

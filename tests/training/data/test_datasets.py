@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Training clips: shapes, order, augmentation that fits all frames, and seeds that decide everything."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets as people have them: what is misread easily is understood, told, or refused, in check, training and eval."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """From the shell, for every layout: generate, check, train, evaluate both ways."""
 
 from __future__ import annotations

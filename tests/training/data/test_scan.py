@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every layout, every irregularity: found by path and reason, never used silently, never a crash."""
 
 from __future__ import annotations

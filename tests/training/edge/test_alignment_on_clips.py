@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The check of depth against colour on generated clips, with the faults of `m4sam robustness`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The ablation table: every row trains, one row end to end, results kept, the paper's numbers beside."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Scores equal PySODMetrics run by hand, and the published protocol written out from its definition."""
 
 from __future__ import annotations

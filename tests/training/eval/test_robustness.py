@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Corruptions do what they say, are seeded, and get worse with severity; the table is computed from its definition."""
 
 from __future__ import annotations

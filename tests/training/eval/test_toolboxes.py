@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Protocols dvsod and vidsod against their formulas, written out pixel by pixel."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The recipe of the packaged weights as one plain loop: what the trainer's settings must add up to.
 
 `first_steps.json` holds the losses of the first 20 steps as the recipe's own loop gave them before `m4sam train` took

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints and starting weights: kept, thinned, chosen, refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The run's settings: presets, precedence, and refusal of what is wrong or hostile."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """ImageNet weights in the EfficientNet trunk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Each loss against a hand-written loop or a closed form."""
 
 from __future__ import annotations

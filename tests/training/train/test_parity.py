@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One training step of the release preset against the published model's measured one (docs/model.md#parity).
 
 Six minutes and 13 GB of memory on two cores. The step is made twice: in float32, as training does, and in float64,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Training as real processes: the command line, torchrun with gloo, SIGTERM, kill -9."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam train --config config/train/edge.yaml`: the packaged weights' recipe as settings of the trainer."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The training run in one process: resuming, stopping, logs, refusals."""
 
 from __future__ import annotations

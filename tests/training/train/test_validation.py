@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Validation while training: scores in the logs, the best weights kept, curves drawn."""
 
 from __future__ import annotations

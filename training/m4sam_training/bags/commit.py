@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Finished work is moved into place exactly once, whatever is killed, repeated or run twice."""
 
 from __future__ import annotations

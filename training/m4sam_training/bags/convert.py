@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A rosbag into videos of the `m4sam` layout: paired, cut, split, resumable, each file written exactly once."""
 
 from __future__ import annotations

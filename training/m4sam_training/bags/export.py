@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets back into rosbags, and bags with a model's masks added."""
 
 from __future__ import annotations

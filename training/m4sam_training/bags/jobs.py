@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Many bags at once: one after another, or a task per bag on a Ray cluster. The result is the same, file by file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks for the frames of a bag: from its mask topic, from a folder of annotations, or from a model."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks that were drawn after a bag was converted find their way into its videos."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Where a recording is cut into videos, with the robot's own scene detector."""
 
 from __future__ import annotations

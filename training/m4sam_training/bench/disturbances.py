@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What may happen to a camera's view that is no change of scene; for the cut benchmark (scenes.py)."""
 
 from __future__ import annotations

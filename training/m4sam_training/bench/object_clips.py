@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Generated clips whose objects' positions and identities are known: free, hidden for a while, crossing, still."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects against the truth of generated clips: position of the visible surface, identity, and the main object."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Generated recordings with known cuts, and with what looks like one but is not (docs/stream.md#scene-changes).
 
 A recording is a chain of shots of generated clips. Where two shots meet is a true cut; inside a shot the picture is

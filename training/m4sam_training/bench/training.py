@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a training step costs in time and memory, and whether the data pipeline keeps up with it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The offline commands of `m4sam`, one file each; setup.py registers this table under `m4sam.commands`."""
 
 from __future__ import annotations

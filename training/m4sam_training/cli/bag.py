@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam bag`: look into rosbags, turn them into datasets, add masks to them."""
 
 from __future__ import annotations

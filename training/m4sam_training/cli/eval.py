@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam eval`: score a checkpoint or a folder of masks on a dataset."""
 
 from __future__ import annotations

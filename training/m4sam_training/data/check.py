@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Looks at every file of a dataset and reports what is there and what is not as it should be."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong with depth cameras and colour cameras, as seeded functions at five (three) severities.
 
 Depth corruptions are pure functions `(depth_m, rng, severity) -> depth_m` on maps in metres with 0 = hole; sizes in

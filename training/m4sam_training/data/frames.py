@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """From the files of a frame to arrays, and from arrays to what the model sees."""
 
 from __future__ import annotations

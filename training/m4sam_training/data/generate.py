@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Small synthetic datasets in every layout, with the irregularities of the real ones on request."""
 
 from __future__ import annotations

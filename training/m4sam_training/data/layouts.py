@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one table of dataset layouts: every folder name, split name and habit of a dataset is here.
 
 A new dataset is one more `Layout` in `LAYOUTS`; `m4sam_training.data.scan` reads them all (docs/datasets.md).

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one dataset reader: a folder and a `Layout` in, usable videos and a list of irregular items out.
 
 Nothing irregular is ever used silently: what is skipped and what is used in spite of a flaw both carry path and reason.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether the files of a frame are sound and agree, and whether a video's values can be understood."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Random changes to a training clip, the same for all its frames (docs/model.md#recipe)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a dataset's reader hands out: videos, their frames, and what was irregular."""
 
 from __future__ import annotations

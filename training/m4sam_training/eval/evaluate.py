@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks of a model or a folder, scored by a protocol (docs/evaluation.md)."""
 
 from __future__ import annotations

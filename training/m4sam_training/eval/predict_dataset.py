@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A model's masks for every annotated frame of a dataset, clip by clip as published or streamed as on the robot."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """How scores are averaged and what was published: one table of protocols, one of results."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What an evaluation leaves behind: tables, JSON, CSV, curves and the worst frames as pictures."""
 
 from __future__ import annotations

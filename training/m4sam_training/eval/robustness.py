@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """How a model's masks suffer from what goes wrong with cameras (docs/evaluation.md#robustness).
 
 For every corruption and severity: score, resilience = score / clean score, and harm = score - score with no depth at

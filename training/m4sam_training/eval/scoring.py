@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Saliency scores of frames, by PySODMetrics, and their averages."""
 
 from __future__ import annotations

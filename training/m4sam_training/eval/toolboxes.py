@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Measures that the public evaluators of two datasets define otherwise than PySODMetrics."""
 
 from __future__ import annotations

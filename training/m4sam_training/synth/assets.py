@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the rich generator works with, from a folder: photos/ for textures, cutouts/ (RGBA) and meshes/ for objects.
 
 docs/models.md lists where the pictures of the packaged model come from, and their licences.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Draws scenes: a room or a photograph, salient objects in front, distractors, clutter and people around them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One generated RGB-D clip with its exact saliency mask, from a seed."""
 
 from __future__ import annotations

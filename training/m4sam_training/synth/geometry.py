@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A pinhole camera on a smooth path, and textured rectangles seen through it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A colour camera: exposure, white balance, vignetting, motion blur, noise and JPEG."""
 
 from __future__ import annotations

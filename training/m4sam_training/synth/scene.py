@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A room with objects, drawn once and rendered at any time of its clip."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Depth cameras: what a structured-light, stereo or time-of-flight sensor makes of the true depth."""
 
 from __future__ import annotations

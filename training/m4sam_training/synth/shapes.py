@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Made-up solids: vessels, boxes, lumps, toys, animals, vehicles, furniture. Every one from the given generator."""
 
 from __future__ import annotations

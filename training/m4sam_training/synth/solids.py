@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Solid objects: meshes that turn in space, cast ray by ray."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Objects as sprites: colour, coverage and relief (how far the surface comes towards the camera)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Procedural colour textures. All functions draw from the generator they are given, and from nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints a run resumes from, and files of trainable weights only.
 
 OUT/checkpoints/step_00000120/   weights.safetensors (self-describing) and state.pt; appears whole or not at all

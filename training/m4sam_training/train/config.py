@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of a training run; one schema for YAML files, `--set key=value` and presets (docs/training.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The processes of one run, as torchrun started them (env://, any number of nodes, elastic)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """How the windows of a training run spread over the experts."""
 
 from __future__ import annotations

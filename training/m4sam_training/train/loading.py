@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Order, randomness and loading of training clips: functions of the seed and the place in the run."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What a run tells: metrics.jsonl, TensorBoard, and a progress bar (or plain lines where there is no terminal)."""
 
 from __future__ import annotations

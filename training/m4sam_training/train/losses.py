@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Losses of the release and of the paper (docs/model.md#losses), one function a term.
 
 Every map is (N, 1, H, W) with one sample a frame; ground truth stays soft, in [0, 1].

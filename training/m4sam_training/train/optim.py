@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """AdamW's parameter groups, and the learning rate of a step."""
 
 from __future__ import annotations

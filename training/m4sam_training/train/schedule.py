@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A schedule in steps instead of passes over a split: cycles of stages, and what is trained late."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """One optimiser step: forward, losses, backward, clipping, AdamW; the same for one process and for many."""
 
 from __future__ import annotations

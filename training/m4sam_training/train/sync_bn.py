@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Batch normalisation over all processes, on any backend.
 
 torch's SyncBatchNorm needs CUDA; this one is plain differentiable arithmetic around an all-reduce, so two CPU processes

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Small recordings as recorders, other tools and accidents leave them."""
 
 from __future__ import annotations

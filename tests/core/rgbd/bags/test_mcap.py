@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """MCAP files are read as far as they go: damage costs its own chunk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of bag opens, whatever became of it, and what is missing is told."""
 
 from __future__ import annotations

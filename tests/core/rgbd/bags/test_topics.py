@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The one choice of topics, for play, bag and predict alike."""
 
 from __future__ import annotations

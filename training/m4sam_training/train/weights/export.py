@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The file a run leaves for use: half as large, with decided masks, and with a card instead of the run's settings."""
 
 from __future__ import annotations

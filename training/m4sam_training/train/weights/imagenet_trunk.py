@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """ImageNet weights for the EfficientNet-Lite0 trunk. The only file that knows their published names."""
 
 from __future__ import annotations
