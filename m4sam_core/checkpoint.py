@@ -59,7 +59,20 @@ def save_checkpoint(
         name: (value.to(dtype) if dtype is not None and name in weights else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    header = {**(metadata or {}), "format": FORMAT, "config": model.cfg.model_dump_json()}
+    _write(path, tensors, {**(metadata or {}), "format": FORMAT, "config": model.cfg.model_dump_json()})
+
+
+def update_header(path: str | Path, changes: Mapping[str, str]) -> None:
+    """Add text to the header of one of our checkpoints, or replace it; the weights stay, byte for byte.
+
+    Raises:
+        CheckpointError: missing, truncated or foreign file, or one that cannot be written.
+    """
+    header, tensors = _read(path, weights=True)
+    _write(path, tensors, {**header, **changes})
+
+
+def _write(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     try:
         write_bytes(Path(path), save(tensors, metadata=header))
     except OSError as error:

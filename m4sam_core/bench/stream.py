@@ -91,7 +91,7 @@ def bench_stream(
     """
     if frames < 3 * WINDOW:
         raise ConfigError(f"frames: expected at least {3 * WINDOW}, got {frames}")
-    scenes = [_scene(seed, height, width) for seed in range(3)]
+    scenes = [textured_view(seed, height, width + 100) for seed in range(3)]
     spent_ms, cpu_ms = np.empty(frames), np.empty(frames)
     early: StreamWindow | None = None
     result = None
@@ -133,21 +133,22 @@ def _window(pipeline: SaliencyPipeline, spent_ms: np.ndarray, cpu_ms: np.ndarray
         ms_p50=float(np.median(part)),
         ms_mean=float(part.mean()),
         cpu_ms_p50=float(np.median(cpu_ms[end - WINDOW : end])),
-        rss_mb=_resident_mb(),
+        rss_mb=resident_mb(),
         memory_mb=pipeline.memory_bytes / 2**20,
     )
 
 
-def _scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A texture wider than the view, and its depth in millimetres."""
+def textured_view(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth texture (height, width, 3) and its depth in millimetres."""
     import cv2
 
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (24, 36, 4), dtype=np.uint8)
-    wide = cv2.resize(coarse, (width + 100, height), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return wide[..., :3], (wide[..., 3].astype(np.uint16) * 10 + 500)
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
+    """Resident memory of this process. MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20

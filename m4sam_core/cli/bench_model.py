@@ -15,6 +15,13 @@ def command(
         str, typer.Option(help="Architecture, with fresh weights: a preset such as large or edge.")
     ] = "large",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Measure this checkpoint's architecture instead.")] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Absent: torch, stage by stage. Else whole frames of one engine beside torch, or of all: "
+            "all, torch, openvino, onnxruntime, tensorrt."
+        ),
+    ] = "",
     frames: Annotated[int, typer.Option(min=1, help="Frames timed.")] = 10,
     warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
     entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
@@ -24,7 +31,10 @@ def command(
     side: Annotated[int, typer.Option(min=0, help="Side of the square input in px; 0 takes the model's own.")] = 0,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write every figure to this file.")] = None,
 ) -> None:
-    """Milliseconds and memory of a model per RGB-D frame, stage by stage, with a full memory.
+    """Milliseconds and memory of a model per RGB-D frame with a full memory: stage by stage, or engine by engine.
+
+    Engines are timed in one run, frame about frame, each in a process of its own, and their masks are compared with those
+    of torch in float32. Size edge takes the packaged weights then.
 
     Example: m4sam bench model --size large --json large.json
     """
@@ -34,6 +44,7 @@ def command(
 
     from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
+    from m4sam_core.cli.engine_rows import compare_engines, show_rows
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
@@ -46,6 +57,12 @@ def command(
     if threads:
         torch.set_num_threads(threads)
     console = Console(markup=False)
+    if backend:
+        compared = compare_engines(console, checkpoint, size, backend, frames, threads)
+        show_rows(console, compared)
+        if json_file:
+            write_json(json_file, compared)
+        return
     with console.status("building the model"):
         model = load_model(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
     ticks = iter(track(range(warmup + frames), description="frames", console=console, transient=True))

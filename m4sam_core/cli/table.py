@@ -25,9 +25,11 @@ CORE_COMMANDS: Table = {
     "predict": Entry("m4sam_core.cli.predict", "Masks for a folder of RGB and depth images."),
     "robot-mask": Entry("m4sam_core.cli.robot_mask", "A mask of the robot's own body, from a recording."),
     "doctor": Entry("m4sam_core.cli.doctor", "What is installed, what is wrong, and how to mend it."),
+    "export": Entry("m4sam_core.cli.export", "A model as ONNX or OpenVINO files, compared with PyTorch."),
     "download": Entry("m4sam_core.cli.download", "Fetch named weights, checked by size and SHA-256."),
     "bench": {
         "model": Entry("m4sam_core.cli.bench_model", "Milliseconds and memory of a model, stage by stage."),
+        "precision": Entry("m4sam_core.cli.bench_precision", "Which engines and precisions keep a model's masks."),
         "stream": Entry("m4sam_core.cli.bench_stream", "Memory and time of an endless stream, early against late."),
     },
 }
