@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Milliseconds and memory of a model per RGB-D frame with a full memory: stage by stage, or engine by engine.
 
-    Engines are timed in one run, frame about frame, each in a process of its own, and their masks are compared with those
-    of torch in float32. Size edge takes the packaged weights then.
+    Engines are timed in one run, frame about frame, each in a process of its own, and their masks are compared with
+    those of torch in float32. Size edge takes the packaged weights then.
 
     Example: m4sam bench model --size large --json large.json
     """

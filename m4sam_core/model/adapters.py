@@ -31,10 +31,6 @@ class LowRankUpdate:
         """Channels of the update."""
         return self.up.shape[0]
 
-    def add_to(self, target: Tensor) -> None:
-        """Add the update in place to target (rows, dim), which may be a column slice of a wider matrix."""
-        target.addmm_(self.low.flatten(0, -2).to(target.dtype), self.up.t().to(target.dtype))
-
 
 class LowRankAdapter(nn.Module):
     """Low-rank updates of one or more outputs of a linear layer, evaluated side by side.

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """SAM2.1's Hiera with adapters (docs/model.md#encoder).
 
-The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers see real tokens
-only (windows are padded after them: a padding token's q, k, v are the bias plus the adapter's update, nothing else)
-and both modalities share one pass.
+The weights live in the `sam2` package's own modules; the forward pass is ours, so that linear layers and attention see
+real tokens only (see `_Padding`) and both modalities share one pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
+from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter, LowRankUpdate
 from m4sam_core.model.experts import RoutedBatchNorm2d
 from m4sam_core.model.layers import pointwise
 from m4sam_core.model.trunk import BOTH, Trunk, freeze
@@ -141,62 +142,132 @@ def _run_block(
 def _attend(block: Any, x: Tensor, adapter: nn.Module | None, modalities: Sequence[Modality]) -> tuple[Tensor, Tensor]:
     """Windowed or global attention on x (M, H, W, C), before the output projection; q is pooled at stage changes."""
     attention = block.attn
-    height, width = x.shape[1:3]
-    window = block.window_size
+    height, width = _sides(x)
+    window = block.window_size or max(height, width)
 
     qkv = pointwise(x, attention.qkv.weight, attention.qkv.bias)
-    if window:
-        qkv = _partition(qkv, window, attention.qkv.bias)
+    update_v: LowRankUpdate | None = None
     loss = x.new_zeros(())
     if adapter is not None:
-        (update_q, update_v), loss = adapter(x, modalities, lambda low: _partition(low, window) if window else low)
-        qkv = qkv.contiguous()
-        rows = qkv.view(-1, qkv.shape[-1])
-        update_q.add_to(rows[:, : update_q.dim])
-        update_v.add_to(rows[:, -update_v.dim :])
+        whole = not block.window_size
+        (update_q, update_v), loss = adapter(x, modalities, lambda low: low if whole else _partition(low, window))
+        low = torch.cat([update_q.low, update_v.low], dim=-1)
+        low = low if whole else _unpartition(low, window, height, width)
+        rank_q, rank_v, channels = update_q.up.shape[1], update_v.up.shape[1], qkv.shape[-1]
+        # q's update goes to the first channels, v's to the last ones; k has none.
+        up = F.pad(update_q.up, (0, rank_v, 0, channels - update_q.dim))
+        up = up + F.pad(update_v.up, (rank_q, 0, channels - update_v.dim, 0))
+        qkv = qkv + pointwise(low.to(qkv.dtype), up.to(qkv.dtype))
 
+    rows = []
+    for top, down, tall in _spans(height, window):
+        line = []
+        for left, across, wide in _spans(width, window):
+            tile = qkv[:, top : top + down * tall, left : left + across * wide]
+            tile = tile.reshape(-1, down, tall, across, wide, qkv.shape[-1]).transpose(2, 3)
+            padding = None
+            if block.window_size and tall * wide < window * window:
+                cells = slice(top // window, top // window + down), slice(left // window, left // window + across)
+                padding = _padding(attention.qkv.bias, update_v, cells, (height, width), (window, tall, wide), x)
+            line.append(_attend_windows(block, tile.flatten(0, 2), padding).unflatten(0, (-1, down, across)))
+        rows.append([part.transpose(2, 3).flatten(3, 4).flatten(1, 2) for part in line])
+    return torch.cat([line[0] if len(line) == 1 else torch.cat(line, dim=2) for line in rows], dim=1), loss
+
+
+@dataclass
+class _Padding:
+    """What fills up windows that reach over the edge.
+
+    Every padded token of a window has the same key, for k has no adapter: n of them are one key whose similarity is
+    raised by log n, with the mean of their values. They ask nothing, so there is no query.
+
+    Attributes:
+        count: padded tokens of each window, n.
+        key (C,): their key.
+        value (windows, C): the mean of their values.
+    """
+
+    count: int
+    key: Tensor
+    value: Tensor
+
+
+def _padding(
+    bias: Tensor,
+    update_v: LowRankUpdate | None,
+    cells: tuple[slice, slice],
+    size: tuple[int, int],
+    shape: tuple[int, int, int],
+    like: Tensor,
+) -> _Padding:
+    """The padding of some of the windows.
+
+    Args:
+        bias (3C,): of the layer that makes q, k and v: all that a padded token has, beside the adapter's update.
+        update_v: the adapter's update of v, over whole windows.
+        cells: the windows meant, as rows and columns of windows.
+        size: height and width of the map.
+        shape: side of a window, height and width of its real part.
+        like (M, H, W, C): the attention's input.
+    """
+    window, tall, wide = shape
+    count = window * window - tall * wide
+    _, key, value = bias.to(like.dtype).chunk(3)
+    down, across = (part.stop - part.start for part in cells)
+    value = value.expand(like.shape[0] * down * across, -1)
+    if update_v is not None:
+        grid = [-(-side // window) for side in size]
+        low = update_v.low.unflatten(0, (-1, *grid))[:, cells[0], cells[1]]
+        padded = low.sum(dim=(3, 4)) - low[:, :, :, :tall, :wide].sum(dim=(3, 4))
+        mean = (padded / count).flatten(0, 2).to(update_v.up.dtype) @ update_v.up.t()
+        value = value + F.pad(mean, (value.shape[-1] - update_v.dim, 0)).to(value.dtype)
+    return _Padding(count, key, value)
+
+
+def _attend_windows(block: Any, qkv: Tensor, padding: _Padding | None) -> Tensor:
+    """Attention within each of the windows qkv (N, h, w, 3C) -> (N, h', w', C)."""
     q, k, v = qkv.chunk(3, dim=-1)
     if block.q_stride:
         q = _pool(q, block.pool)
-        height, width, window = height // 2, width // 2, window // 2
-    pooled = q.shape[1:3]
-    q, k, v = (part.flatten(1, 2).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-    out = out.reshape(-1, *pooled, block.dim_out)
-    return (_unpartition(out, window, height, width) if window else out), loss
+    size = _sides(q)
+    q, k, v = (part.flatten(1, 2) for part in (q, k, v))
+    mask = None
+    if padding is not None:
+        k = torch.cat([k, padding.key.expand(k.shape[0], 1, -1).to(k.dtype)], dim=1)
+        v = torch.cat([v, padding.value[:, None].to(v.dtype)], dim=1)
+        mask = F.pad(q.new_full((1, 1), math.log(padding.count)), (k.shape[1] - 1, 0))
+    q, k, v = (part.unflatten(-1, (block.attn.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+    return out.reshape(-1, *size, block.dim_out)
+
+
+def _sides(x: Tensor) -> tuple[int, int]:
+    """Height and width of x (N, h, w, C); plain numbers, also while a tracer looks on."""
+    return int(x.shape[1]), int(x.shape[2])
+
+
+def _spans(length: int, window: int) -> list[tuple[int, int, int]]:
+    """How windows cover an axis: (start, number of windows, their real length), whole windows first."""
+    whole, rest = divmod(length, window)
+    spans = [(0, whole, window)] if whole else []
+    return [*spans, (whole * window, 1, rest)] if rest else spans
 
 
 def _pool(x: Tensor, pool: nn.Module) -> Tensor:
     return pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _partition(x: Tensor, window: int, padding: Tensor | None = None) -> Tensor:
-    """Lay x (M, H, W, C) out as (M * windows, window, window, C), padded at the bottom and right.
-
-    `padding` (C,) is the value of padded positions, zero when absent.
-    """
-    n, height, width, channels = x.shape
+def _partition(x: Tensor, window: int) -> Tensor:
+    """Lay x (M, H, W, C) out as (M * windows, window, window, C), padded with zeros at the bottom and right."""
+    height, width = _sides(x)
     rows, columns = -(-height // window), -(-width // window)
-    if height == rows * window and width == columns * window:
-        x = x.reshape(n, rows, window, columns, window, channels).transpose(2, 3)
-        return x.reshape(-1, window, window, channels)
-    # Written window by window: one pass over the memory instead of pad, copy and add.
-    fill = x.new_zeros(channels) if padding is None else padding.to(x.dtype)
-    out = x.new_empty(n, rows, columns, window, window, channels)
-    for row in range(rows):
-        for column in range(columns):
-            part = x[:, row * window : (row + 1) * window, column * window : (column + 1) * window]
-            tall, wide = part.shape[1:3]
-            target = out[:, row, column]
-            target[:, :tall, :wide] = part
-            target[:, tall:] = fill
-            target[:, :tall, wide:] = fill
-    return out.view(-1, window, window, channels)
+    x = F.pad(x, (0, 0, 0, columns * window - width, 0, rows * window - height))
+    x = x.unflatten(1, (rows, window)).unflatten(3, (columns, window)).transpose(2, 3)
+    return x.flatten(0, 2)
 
 
 def _unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:
     """Inverse of `_partition`: drop the padding, give back (M, height, width, C)."""
     rows, columns = -(-height // window), -(-width // window)
-    x = windows.reshape(-1, rows, columns, window, window, windows.shape[-1])
-    x = x.transpose(2, 3).reshape(x.shape[0], rows * window, columns * window, -1)
-    return x[:, :height, :width]
+    x = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)
+    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]

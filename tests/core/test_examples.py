@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from m4sam_core.cli.main import main
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 
 REPO = Path(__file__).resolve().parents[2]
@@ -58,6 +59,15 @@ def assert_square_found(mask: np.ndarray, index: int) -> None:
 def test_folder(clip, tmp_path):
     shown = run(str(REPO / "docs/examples/folder.py"), str(clip), "out", cwd=tmp_path)
     assert shown == ""
+    for index in range(FRAMES):
+        assert_square_found(cv2.imread(str(tmp_path / "out" / f"{index}.png"), cv2.IMREAD_GRAYSCALE), index)
+
+
+def test_onnx_stream(clip, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    assert main(["export", str(tmp_path / "exported")]) == 0
+    run(str(REPO / "docs/examples/onnx_stream.py"), "exported", str(clip), "out", cwd=tmp_path)
     for index in range(FRAMES):
         assert_square_found(cv2.imread(str(tmp_path / "out" / f"{index}.png"), cv2.IMREAD_GRAYSCALE), index)
 
