@@ -1,7 +1,7 @@
 """Masks with ONNX Runtime alone, no PyTorch: python docs/examples/onnx_stream.py EXPORTED CLIP OUT.
 
 EXPORTED is what `m4sam export EXPORTED` wrote; CLIP has rgb/ and depth/ (16 bit, millimetres); OUT receives PNGs. The
-package does more: time-sampled memory, scene changes, a gate for bad frames, better depth and resizing (docs/stream.md).
+package does more: time-sampled memory, scene changes, a gate for bad frames, better resizing (docs/stream.md).
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ def open_backend(
             f"backend: expected {engine.name} on {'cuda' if engine.name == 'tensorrt' else 'cpu'}, got device "
             f"{device}; set device, or backend to torch"
         )
-    if cfg.dtype == "bfloat16" and not engine.half:
+    kinds = ("auto", "float32", "bfloat16") if engine.half else ("auto", "float32")
+    if cfg.dtype not in kinds:
         raise ConfigError(
-            f"dtype: expected auto or float32 with backend {engine.name}, got bfloat16; set dtype to auto"
+            f"dtype: expected {', '.join(kinds)} with backend {engine.name}, got {cfg.dtype}; set dtype to auto"
         )
     return open_compiled(engine, source, cfg.threads, half=cfg.dtype == "bfloat16", progress=progress)

@@ -115,6 +115,7 @@ def _session(path: Path, graph: GraphFile, threads: int, providers: list[Any]) -
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; it warns of shapes that it then infers itself
     # Waiting threads sleep: on a busy robot a spinning one takes the processor from the camera it waits for.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)

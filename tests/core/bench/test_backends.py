@@ -33,7 +33,12 @@ def test_the_gate_sees_what_bfloat16_does_to_the_packaged_weights():
 
 def test_gate_clips_are_the_same_for_everyone():
     one, other = gate_clips(), gate_clips()
-    assert all(np.array_equal(a, b) for name in one for x, y in zip(one[name], other[name]) for a, b in zip(x, y))
+    assert all(
+        np.array_equal(a, b)
+        for name in one
+        for x, y in zip(one[name], other[name], strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
     with pytest.raises(InputError):
         gate_clips([resolve_model("default").parent])
 
