@@ -68,4 +68,6 @@ SAM2_BUILD_CUDA=0 pip install --quiet --no-build-isolation --no-deps sam2
 PYTHONWARNINGS=ignore pip install --quiet --no-build-isolation --editable ".[$extras]"
 
 .ci/link_for_ros2.sh "$PWD/$venv"
+# The packaged model is compiled now and not when the first node waits for it; without it that node does so.
+"$venv/bin/python" -c 'from m4sam_core import SaliencyPipeline; SaliencyPipeline.from_name(progress=print)' || true
 echo "setup: $venv is ready ($("$venv/bin/python" --version), torch $("$venv/bin/python" -c 'import torch; print(torch.__version__)'))"

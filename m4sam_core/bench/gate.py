@@ -7,18 +7,12 @@ colour and distance lie on a cluttered table, so that the network's evidence is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from m4sam_core.errors import InputError
-from m4sam_core.predict_folder import list_frames
-from m4sam_core.rgbd.depth_files import read_depth
-from m4sam_core.rgbd.image_files import read_rgb
 
 Frame = tuple[NDArray[np.uint8], NDArray[Any]]
 
@@ -27,23 +21,9 @@ CLIPS, FRAMES = 6, 8
 _THINGS = 14
 
 
-def gate_clips(folders: Iterable[Path] = ()) -> dict[str, list[Frame]]:
-    """The generated clips, and the first frames of any recorded ones, by name.
-
-    Args:
-        folders: clips with `rgb` and `depth` in them.
-
-    Raises:
-        InputError: a folder without such frames.
-    """
-    clips = {f"table {seed}": [_frame(seed, index) for index in range(FRAMES)] for seed in range(CLIPS)}
-    for folder in folders:
-        found = list_frames(folder / "rgb", folder / "depth")
-        frames = [(read_rgb(f.rgb), read_depth(f.depth)) for f in found if f.depth is not None]
-        if not frames:
-            raise InputError(f"{folder}: expected rgb and depth images, got none of both; give a clip folder")
-        clips[folder.name] = frames[:FRAMES]
-    return clips
+def gate_clips() -> dict[str, list[Frame]]:
+    """The generated clips, by name."""
+    return {f"table {seed}": [_frame(seed, index) for index in range(FRAMES)] for seed in range(CLIPS)}
 
 
 def overlap(ours: Sequence[NDArray[np.uint8]], theirs: Sequence[NDArray[np.uint8]]) -> list[float]:

@@ -44,7 +44,7 @@ def command(
 
     from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
-    from m4sam_core.cli.engine_rows import compare_engines, show_rows
+    from m4sam_core.cli.bench_precision import compare_engines, show_rows
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json

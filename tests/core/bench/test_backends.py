@@ -11,6 +11,7 @@ from m4sam_core.bench.backends import bench_backends, variants
 from m4sam_core.bench.gate import gate_clips, overlap
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import BFLOAT16_IOU, load_checkpoint, read_header, save_checkpoint, update_header
+from m4sam_core.cli.bench_precision import recorded_clip
 from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.model_files import resolve_model
@@ -40,7 +41,7 @@ def test_gate_clips_are_the_same_for_everyone():
         for a, b in zip(x, y, strict=True)
     )
     with pytest.raises(InputError):
-        gate_clips([resolve_model("default").parent])
+        recorded_clip(resolve_model("default").parent)
 
 
 def test_rows_of_one_run(tmp_path, monkeypatch):
