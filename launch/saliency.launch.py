@@ -43,7 +43,7 @@ ARGUMENTS = {
     "params_file": (str(SHARE / "config" / "saliency.yaml"), "ROS parameter file."),
     "use_sim_time": ("", "true: time from /clock."),
     "image_transport": ("", "raw, or compressed for <rgb_topic>/compressed."),
-    "depth_transport": ("", "raw, or compressedDepth for <depth_topic>/compressedDepth."),
+    "depth_transport": ("", "raw, compressedDepth for <depth_topic>/compressedDepth, or compressed (PNG)."),
     "autostart": ("", "false: leave the lifecycle transitions to a manager."),
     "viewer": ("none", "rqt, rviz, rerun or foxglove: what to watch the masks with (docs/viewers.md)."),
     "dds_profile": ("auto", "auto: config/dds/fastdds_shm.xml unless one is set already; none; or an XML file."),

@@ -23,6 +23,7 @@ from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
 from m4sam_core.rgbd.clip_folder import images_by_stem, match_names
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
+from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
 
 JOURNAL = "predict.jsonl"
@@ -157,7 +158,10 @@ def _run_frame(
     file = None if frame.depth is None else look_at_depth(frame.depth, coding)
     if file is not None and file.flaw is not None:
         flaws.append(file.flaw)
-    return pipeline.process(read_rgb(frame.rgb), None if file is None else file.depth, stamp_s), flaws
+    rgb, depth = read_rgb(frame.rgb), None if file is None else file.depth
+    if depth is not None and depth.shape != rgb.shape[:2] and same_shape(depth.shape, rgb.shape[:2]):
+        flaws.append("depth of another size than rgb, resized")
+    return pipeline.process(rgb, depth, stamp_s), flaws
 
 
 def _count(summary: FolderSummary, result: SaliencyResult) -> None:

@@ -90,6 +90,22 @@ def same_shape(depth: tuple[int, int], rgb: tuple[int, int]) -> bool:
     return abs(depth[1] * rgb[0] / (depth[0] * rgb[1]) - 1) <= _ASPECT_TOLERANCE
 
 
+def is_registered(depth: NDArray[Any], depth_frame_id: str, rgb_size: tuple[int, int], rgb_frame_id: str) -> bool:
+    """Whether a map shows what its rgb image shows, so that one of fewer pixels may be enlarged.
+
+    Depth of another coordinate frame in another size is a camera beside this one, whatever its proportions.
+
+    Args:
+        depth (h, w): the map.
+        depth_frame_id: of its header; "" where it does not say.
+        rgb_size: (H, W) of the image.
+        rgb_frame_id: of its header.
+    """
+    if depth.shape[:2] == rgb_size:
+        return True
+    return depth_frame_id in ("", rgb_frame_id) and same_shape((depth.shape[0], depth.shape[1]), rgb_size)
+
+
 def fit_depth(depth: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """The map at the size of its rgb image by nearest neighbour, which invents no distances between two objects.
 

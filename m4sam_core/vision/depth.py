@@ -89,6 +89,8 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
             unit[~valid] = 0.0
     if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
         return without_depth(height, width, valid_ratio, _too_few(valid_ratio, cfg))
+    if near_m >= cfg.max_m:
+        return without_depth(height, width, valid_ratio, _out_of_range(depth, cfg))
     if _is_constant(depth, valid):
         return without_depth(height, width, valid_ratio, _CONSTANT)
     return PreparedDepth(unit, valid_ratio, None, near_m, far_m)
@@ -143,6 +145,11 @@ def _is_constant(depth: NDArray[Any], valid: NDArray[np.bool_]) -> bool:
         if readings.size and (readings != readings[0]).any():
             return False
     return True
+
+
+def _out_of_range(depth: NDArray[Any], cfg: DepthConfig) -> str:
+    unit = "depth.unit_m" if depth.dtype == np.uint16 else "a float map has to be in metres"
+    return f"depth: expected readings nearer than max_m = {cfg.max_m:g} m, got none; check the unit ({unit})"
 
 
 def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:

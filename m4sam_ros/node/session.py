@@ -20,6 +20,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.rgbd.depth_values import fit_depth, is_registered, same_shape
 from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_core.rgbd.pairing import Pair
 from m4sam_ros.names import CAMERA_INFO, DEPTH, DEPTH_INFO, IGNORE_MASK, RGB
@@ -257,7 +258,7 @@ class ActiveSession:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
             return
-        depth = self._decode_depth(frame.depth_msg)
+        depth = self._decode_depth(frame, rgb.shape[:2])
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
         try:
@@ -297,14 +298,26 @@ class ActiveSession:
         if wrong is not None:
             self._warn("camera_info", f"{self._info.topic_name}: camera_info: {wrong}")
 
-    def _decode_depth(self, msg: Any) -> Any:
+    def _decode_depth(self, frame: Frame, rgb_size: tuple[int, int]) -> Any:
+        """Depth at the size of rgb where it is registered; None, or of another shape, which is refused, where not."""
+        msg = frame.depth_msg
         if msg is None:
             return None
         try:
-            return self.depth.decode(msg)
+            depth = self.depth.decode(msg)
         except InputError as error:
             self._warn("bad_depth", str(error))
             return None
+        if depth.shape == rgb_size or not same_shape(depth.shape, rgb_size):
+            return depth
+        sizes = f"{depth.shape[1]}x{depth.shape[0]}, rgb {rgb_size[1]}x{rgb_size[0]}"
+        theirs, ours = msg.header.frame_id, frame.rgb_msg.header.frame_id
+        if not is_registered(depth, theirs, rgb_size, ours):
+            text = f"{self.depth.topic}: depth of {theirs!r} is {sizes} of {ours!r}, not registered to each other"
+            self._warn("depth_unregistered", f"{text}; turn on the driver's alignment of depth to colour")
+            return None
+        self._warn("depth_resized", f"{self.depth.topic}: depth is {sizes}; it is resized, and has to be registered")
+        return fit_depth(depth, *rgb_size)
 
     def _on_worker_error(self, error: Exception) -> None:
         if self._closing:

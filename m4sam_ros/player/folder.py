@@ -22,9 +22,9 @@ from m4sam_core.rgbd.clip_folder import (
     images_by_stem,
     match_names,
 )
-from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, read_depth
+from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, look_at_depth, read_depth
 from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
-from m4sam_core.rgbd.image_files import read_rgb
+from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
 from m4sam_core.rgbd.order import are_stamps
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 from m4sam_ros.messages.compressed import rgb_to_compressed
@@ -48,7 +48,6 @@ class FolderSource:
 
     def __init__(self, folder: Path, cfg: PlayConfig) -> None:
         self._cfg = cfg
-        self.notes: list[str] = []
         self._rgb = images_by_stem(clip_folder(folder, RGB_FOLDERS))
         self._depth = images_by_stem(clip_folder(folder, DEPTH_FOLDERS), DEPTH_SUFFIXES)
         match_names({"rgb": self._rgb, "depth": self._depth}, lambda *_: None)
@@ -63,9 +62,21 @@ class FolderSource:
         stamped = self._info.stamped or are_stamps(self._stems)
         self._first_stamp_ns = int(self._stems[0]) if not cfg.fps and stamped else 0
         self.period_ns = self._offsets_ns[-1] + _typical_step(self._offsets_ns, cfg.fps or DEFAULT_FPS)
+        self.notes = self._look()
         self._cache: dict[tuple[str, str], np.ndarray] = {}
         self._cached_bytes = 0
         self._size: tuple[int, int] | None = None
+
+    def _look(self) -> list[str]:
+        """What is odd about the first frame's files, and so about all of them."""
+        notes = []
+        with contextlib.suppress(InputError):  # told when it is due
+            if exif_orientation(self._rgb[self._stems[0]]) != 1:
+                notes.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+            first = next((self._depth[stem] for stem in self._stems if stem in self._depth), None)
+            flaw = look_at_depth(first).flaw if first is not None else None
+            notes += [flaw] if flaw is not None else []
+        return notes
 
     def kinds(self) -> dict[str, tuple[type, str]]:
         """See `Source`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.bags.source import is_bag
+from m4sam_core.rgbd.bags.source import holds_storage, is_bag
 from m4sam_ros.player.bags import BagPlayback
 from m4sam_ros.player.folder import FolderSource
 from m4sam_ros.player.settings import PlayConfig
@@ -25,6 +25,6 @@ def open_source(cfg: PlayConfig) -> Source:
         raise InputError("source: expected a clip folder (rgb/ and depth/) or a rosbag; give -p source:=PATH")
     if not path.exists():
         raise InputError(f"source: expected a clip folder or a rosbag, but {path} does not exist; check the path")
-    if is_bag(path):
+    if is_bag(path) or holds_storage(path):
         return BagPlayback(path, cfg)
     return FolderSource(path, cfg)

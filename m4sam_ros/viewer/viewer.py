@@ -19,8 +19,8 @@ from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.errors import InputError
 from m4sam_core.objects.cloud import POINT
+from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_ros.messages.compressed import compressed_to_rgb
-from m4sam_ros.messages.compressed_depth import compressed_depth_to_numpy
 from m4sam_ros.messages.convert import image_to_depth, image_to_numpy, image_to_rgb
 from m4sam_ros.names import (
     CAMERA_INFO,
@@ -122,7 +122,7 @@ class Viewer(Node):
         if now < self._next_depth or self._stream is None:
             return
         self._next_depth = now + 1 / self._cfg.max_rate_hz
-        depth = compressed_depth_to_numpy(msg) if isinstance(msg, CompressedImage) else image_to_depth(msg)
+        depth = compressed_to_depth(msg) if isinstance(msg, CompressedImage) else image_to_depth(msg)
         self._stream.depth(_stamp_ns(msg) * 1e-9, depth)
 
     def _on_markers(self, msg: Any) -> None:

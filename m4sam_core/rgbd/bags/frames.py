@@ -17,7 +17,7 @@ from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
 from m4sam_core.rgbd.bags.topics import TopicChoice
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
-from m4sam_core.rgbd.depth_values import doubtful_unit, same_shape
+from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, to_metres
 from m4sam_core.rgbd.encodings import image_to_depth, image_to_numpy, image_to_rgb
 from m4sam_core.rgbd.masks import AUTO, MaskRule, encode_values, mixed_values, understand
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
@@ -76,6 +76,7 @@ def read_frames(
     drops: Drops,
     tolerance_s: float | None = None,
     rule: MaskRule = AUTO,
+    unit_m: float | None = None,
 ) -> Iterator[BagFrame]:
     """Paired frames in the order of their rgb stamps; what cannot be used is counted in `drops`.
 
@@ -87,6 +88,7 @@ def read_frames(
         drops: filled while reading.
         tolerance_s: largest stamp difference of a pair; None adapts to the frame rate as the node does.
         rule: which values of the mask topic are salient.
+        unit_m: length of one unit of the recorded depth; floats become metres by it. None: they are metres.
     """
     masks = _read_masks(source, topics.mask, drops, rule) if topics.mask else {}
     pairer: NearestStampPairer[BagMessage, BagMessage] = NearestStampPairer(
@@ -95,9 +97,9 @@ def read_frames(
     for message in source.messages((topics.rgb, topics.depth)):
         add = pairer.add_rgb if message.topic == topics.rgb else pairer.add_depth
         for pair in add(message.stamp_ns * _NS, message):
-            yield from _decoded(pair, masks, drops)
+            yield from _decoded(pair, masks, drops, unit_m)
     for pair in pairer.flush():
-        yield from _decoded(pair, masks, drops)
+        yield from _decoded(pair, masks, drops, unit_m)
     for reason, count in pairer.drops.items():
         drops.add(f"rgb without a pair: {reason}", count=count)
     drops.add("depth without a pair", count=pairer.counts["depth_unused"] + pairer.counts["depth_late"])
@@ -141,7 +143,9 @@ def decode_depth(message: BagMessage) -> np.ndarray:
     return decode(message.decoded, message.topic)
 
 
-def _decoded(pair: Pair[BagMessage, BagMessage], masks: dict[int, bytes], drops: Drops) -> Iterator[BagFrame]:
+def _decoded(
+    pair: Pair[BagMessage, BagMessage], masks: dict[int, bytes], drops: Drops, unit_m: float | None
+) -> Iterator[BagFrame]:
     if pair.depth is None or pair.skew_s is None:
         drops.add("rgb without a pair: no depth")
         return
@@ -153,13 +157,13 @@ def _decoded(pair: Pair[BagMessage, BagMessage], masks: dict[int, bytes], drops:
         return
     frame_id = str(pair.rgb.decoded.header.frame_id)
     if depth.shape != rgb.shape[:2]:
-        # Depth of the same view in fewer pixels is registered; depth of another frame is a camera beside this one.
-        registered = str(pair.depth.decoded.header.frame_id) in ("", frame_id)
-        if not registered or not same_shape(depth.shape[:2], rgb.shape[:2]):
+        if not is_registered(depth, str(pair.depth.decoded.header.frame_id), rgb.shape[:2], frame_id):
             detail = f"{stamp_ns}: depth {depth.shape}, rgb {rgb.shape[:2]}; record the aligned depth topic"
             drops.add("depth of another size than rgb", detail)
             return
         drops.notes["depth of another size than rgb, resized when it is used"] += 1
+    if unit_m is not None and depth.dtype == np.float32:
+        depth = to_metres(depth) * np.float32(unit_m)
     if (doubt := doubtful_unit(depth)) is not None:
         drops.notes[f"{doubt.split(':')[0]}; tell its unit with --depth-unit"] += 1
     mask = _unpacked(masks.get(stamp_ns))

@@ -123,6 +123,11 @@ def is_bag(path: Path) -> bool:
     return path.suffix == ".bag" or bool(_storage_suffix(path))
 
 
+def holds_storage(path: Path) -> bool:
+    """Whether a folder has files of a recording in it, whatever they are called."""
+    return path.is_dir() and any(_storage_suffix(file) for file in path.iterdir())
+
+
 def _search(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name.startswith("."):

@@ -146,3 +146,15 @@ def test_one_reading_that_differs_is_enough():
     counts = np.full((240, 320), 2000, np.uint16)
     counts[101, 57] = 1500
     assert not prepare_depth(counts, 240, 320, DepthConfig()).rgb_only
+
+
+@pytest.mark.parametrize(("depth", "unit"), [(np.float32, "in metres"), (np.uint16, "depth.unit_m")])
+def test_a_map_in_another_unit_is_named_instead_of_flattened(depth, unit):
+    """Float millimetres, or counts of a tenth of a millimetre taken for millimetres: nothing is within reach."""
+    tenths = np.tile(np.linspace(15_000, 30_000, 20).astype(depth)[:, None], (1, 30))
+    prepared = prepare_depth(tenths, 20, 30, DepthConfig())
+    assert prepared.rgb_only
+    assert prepared.note is not None
+    assert "check the unit" in prepared.note
+    assert unit in prepared.note
+    assert not prepare_depth(tenths.astype(np.uint16), 20, 30, DepthConfig(unit_m=1e-4)).rgb_only

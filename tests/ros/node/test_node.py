@@ -156,11 +156,24 @@ def test_bad_input_is_a_counted_warning_and_the_node_lives(bench, values):
     bench.until(lambda: "depth/image encoding" in node.log, "the warning about depth")
     assert "/saliency/rgb/image encoding: expected one of" in node.log
 
-    mismatch = camera.depth_msg(1.5, pixels=np.full((30, 40), 1500, np.uint16))
+    mismatch = camera.depth_msg(1.5, pixels=np.full((30, 60), 1500, np.uint16))
     camera.rgb_publisher.publish(camera.rgb_msg(1.5))
     camera.depth_publisher.publish(mismatch)
     bench.until(lambda: masks[-1].header.stamp.nanosec == 500_000_000, "a mask without depth")
-    assert "depth is 40x30, rgb 64x48; going on from rgb alone" in node.log
+    assert "depth is 60x30, rgb 64x48; going on from rgb alone" in node.log
+
+    smaller = camera.depth_msg(1.55, pixels=np.full((24, 32), 1500, np.uint16))
+    camera.rgb_publisher.publish(camera.rgb_msg(1.55))
+    camera.depth_publisher.publish(smaller)
+    bench.until(lambda: masks[-1].header.stamp.nanosec == 550_000_000, "a mask with smaller depth")
+    assert "depth is 32x24, rgb 64x48; it is resized, and has to be registered" in node.log
+
+    other = camera.depth_msg(1.58, pixels=np.full((24, 32), 1500, np.uint16))
+    other.header.frame_id = "depth_optical_frame"
+    camera.rgb_publisher.publish(camera.rgb_msg(1.58))
+    camera.depth_publisher.publish(other)
+    bench.until(lambda: masks[-1].header.stamp.nanosec == 580_000_000, "a mask without depth of another frame")
+    assert "depth of 'depth_optical_frame' is 32x24" in node.log
 
     nan = camera.depth_msg(1.6, "32FC1", np.full((48, 64), np.nan, np.float32))
     camera.rgb_publisher.publish(camera.rgb_msg(1.6))

@@ -15,6 +15,7 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
+from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_training.bags.convert import ConvertConfig, convert_bag
@@ -88,6 +89,17 @@ def test_class_ids_of_a_topic_are_refused_until_the_user_says_which(tmp_path):
     masks = [cv2.imread(str(path), -1).any() for path in sorted((tmp_path / "E/train/b_001/mask").iterdir())]
     assert told.labelled == 6
     assert masks == [False, True] * 3
+
+
+def test_annotations_of_class_ids_are_refused_until_the_user_says_which(tmp_path):
+    bag, notes = write(tmp_path / "b"), tmp_path / "notes"
+    notes.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(notes / f"{T0 + index * STEP_NS}.png"), box(1 + index % 2))
+    with pytest.raises(InputError, match="expected masks of two values, got 1, 2; say which"):
+        convert_bag(bag, "b", tmp_path / "D", ConvertConfig(split="train", annotations=notes))
+    told = ConvertConfig(split="train", annotations=notes, mask_values="1-2")
+    assert convert_bag(bag, "b", tmp_path / "E", told).labelled == 6
 
 
 def test_stamps_that_gain_a_digit_keep_their_order_there_and_back(tmp_path):

@@ -20,7 +20,7 @@ from m4sam_core.rgbd.bags.frames import BagFrame, Drops, read_frames, read_intri
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
 from m4sam_core.rgbd.depth_files import write_depth
-from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M, to_metres
+from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
@@ -160,10 +160,11 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
 
 def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagReport:
     drops = Drops()
-    annotations = find_annotations(cfg.annotations, report.name, drops)
+    rule = MaskRule.parse(cfg.mask_values)
+    annotations = find_annotations(cfg.annotations, report.name, drops, rule)
     if annotations:
         for video in report.videos:
-            report.late_masks += add_late_masks(out / video, annotations, MaskRule.parse(cfg.mask_values), drops)
+            report.late_masks += add_late_masks(out / video, annotations, rule, drops)
         report.labelled = sum(1 for video in report.videos for _ in (out / video / "mask").glob("*.png"))
         report.drops = {**report.drops, **drops.as_dict()}
     return report
@@ -189,12 +190,13 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
         report.topics = asdict(topics)
         intrinsics = read_intrinsics(source, topics)
         rule = MaskRule.parse(cfg.mask_values)
-        labeller_of = (cfg.annotations, cfg.model, name, drops, cfg.min_confidence, rule, topics.mask)
+        unit_m = cfg.depth_unit_m or DEFAULT_UNIT_M
+        labeller_of = (cfg.annotations, cfg.model, name, drops, cfg.min_confidence, rule, topics.mask, unit_m)
         with make_labeller(*labeller_of) as labeller:
             writer: _VideoWriter | None = None
             number = 0
-            cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S)
-            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s, rule)):
+            cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S, unit_m)
+            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s, rule, cfg.depth_unit_m)):
                 reason = cutter.cut_before(frame)
                 if writer is None or reason is not None:
                     if writer is not None:
@@ -238,10 +240,7 @@ class _VideoWriter:
     def add(self, frame: BagFrame, label: Label | None) -> None:
         stem = str(frame.stamp_ns)
         write_png(self._folder / "rgb" / f"{stem}.png", frame.rgb)
-        depth = frame.depth
-        if depth.dtype == np.float32 and self._cfg.depth_unit_m is not None:
-            depth = to_metres(depth) * np.float32(self._cfg.depth_unit_m)
-        write_depth(self._folder / "depth" / stem, depth)
+        write_depth(self._folder / "depth" / stem, frame.depth)
         self._stamps.append(frame.stamp_ns)
         self._encodings.add(str(frame.depth.dtype))
         self._frame_id = frame.frame_id

@@ -23,7 +23,7 @@ from m4sam_core.rgbd.bags.source import KNOWN_TYPES, BagSource, as_cdr, check_to
 from m4sam_core.rgbd.bags.storage import Channel
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter, Storage
-from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
+from m4sam_core.rgbd.depth_values import fit_depth, in_millimetres
 from m4sam_core.rgbd.image_files import read_rgb
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_core.rgbd.order import are_stamps
@@ -197,10 +197,8 @@ def _add_masks(
     finder, lines, ids = ObjectFinder(), [], set()
     pipeline = SaliencyPipeline.from_name(model, settings)
     try:
-        for frame in read_frames(source, topics, report.drops):
-            depth = frame.depth
-            if depth.dtype == np.float32 and unit_m is not None:
-                depth = to_metres(depth) * np.float32(unit_m)
+        for frame in read_frames(source, topics, report.drops, unit_m=unit_m):
+            depth = fit_depth(frame.depth, *frame.rgb.shape[:2])
             result = pipeline.process(frame.rgb, depth, frame.stamp_ns * 1e-9)
             writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)
             report.masks += 1

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.frames import BagFrame, Drops
 from m4sam_core.rgbd.bags.topics import is_prediction
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
-from m4sam_core.rgbd.masks import AUTO, MaskRule, read_mask
+from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_pixels
+from m4sam_core.rgbd.masks import AUTO, MaskRule, mixed_values, read_mask
 
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline
 
 ANNOTATION, PSEUDO = "annotation", "pseudo: "
+_LOOK_AT = 8  # annotations that tell whether the folder holds class ids
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,17 @@ class Labeller:
         return Label(result.mask, f"{PSEUDO}{self._model}", confidence)
 
 
-def find_annotations(annotations: Path | None, bag: str, drops: Drops) -> dict[str, Path]:
+def find_annotations(annotations: Path | None, bag: str, drops: Drops, rule: MaskRule = AUTO) -> dict[str, Path]:
     """Mask files of a folder, by "<stamp_ns>" or, from a video's subfolder, "<video>/<stamp_ns>".
 
     Args:
         annotations: the folder; None has none.
         bag: name of the bag, whose subfolder counts as the folder itself.
         drops: receives files that are named otherwise.
+        rule: which of their values are salient.
 
     Raises:
-        InputError: the folder is missing.
+        InputError: the folder is missing, or its masks hold several class ids.
     """
     found: dict[str, Path] = {}
     if annotations is None:
@@ -124,7 +128,20 @@ def find_annotations(annotations: Path | None, bag: str, drops: Drops) -> dict[s
             found[path.stem] = path
         else:
             found[f"{path.parent.name}/{path.stem}"] = path
+    _check_values(found, rule)
     return found
+
+
+def _check_values(annotations: dict[str, Path], rule: MaskRule) -> None:
+    """Refuse annotations that hold several class ids, one a file or all in one, before half of them are taken."""
+    paths = list(annotations.values())[:_LOOK_AT]
+    try:
+        ids = mixed_values(map(read_pixels, paths)) if rule == AUTO else None
+    except InputError:
+        return  # told when the file is used
+    if ids is not None:
+        listed = ", ".join(map(str, ids[:8]))
+        raise InputError(f"{paths[0].parent}: expected masks of two values, got {listed}; say which with --mask-values")
 
 
 def annotation_of(annotations: dict[str, Path], video: str, stem: str) -> Path | None:
@@ -140,6 +157,7 @@ def make_labeller(
     min_confidence: float = 0.0,
     rule: MaskRule = AUTO,
     mask_topic: str | None = None,
+    unit_m: float = DEFAULT_UNIT_M,
 ) -> Labeller:
     """Find the annotations and load the model.
 
@@ -151,15 +169,16 @@ def make_labeller(
         min_confidence: pseudo labels below are left out.
         rule: which values of annotations are salient.
         mask_topic: where the bag's own masks come from; those of the node are predictions, and are called so.
+        unit_m: length of one count of 16-bit depth, for the model. Metres.
 
     Raises:
-        InputError: the annotation folder is missing.
+        InputError: the annotation folder is missing, or its masks hold several class ids.
         CheckpointError: the model is.
     """
-    found = find_annotations(annotations, bag, drops)
+    found = find_annotations(annotations, bag, drops, rule)
     pipeline = None
     if model is not None:
         from m4sam_core.pipeline import SaliencyPipeline
 
-        pipeline = SaliencyPipeline.from_name(model)
+        pipeline = SaliencyPipeline.from_name(model, PipelineConfig(depth=DepthConfig(unit_m=unit_m)))
     return Labeller(found, pipeline, Path(model).name if model else "", min_confidence, rule, mask_topic)

@@ -15,7 +15,8 @@ import torch
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.image_files import image_size, read_grey
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, image_size
+from m4sam_core.rgbd.masks import read_soft_mask
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
@@ -125,7 +126,7 @@ def read_mask_folder(
     if len(nested) == 1 and not any((masks / video.name).is_dir() for video in scan.videos):
         masks = nested[0]
     for video in scan.videos:
-        files = {p.stem: p for p in sorted((masks / video.name).glob("*")) if p.suffix.lower() in (".png", ".jpg")}
+        files = {p.stem: p for p in sorted((masks / video.name).glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES}
         for frame in video.annotated:
             path = files.get(frame.stem)
             if path is None:
@@ -134,7 +135,7 @@ def read_mask_folder(
             try:
                 clip = read_clip(video, [frame], "black")
                 image_size(path)
-                mask = read_grey(path)
+                mask = read_soft_mask(path)
             except InputError as error:
                 dropped.append(Irregularity(path, f"cannot be read: {error}"))
                 continue
