@@ -13,6 +13,7 @@ from m4sam_core.objects.types import SceneObject, SceneObjects
 
 #: One point; `rgb` is 0x00RRGGBB, as PCL packs it.
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("id", "<u4")])
+_WORDS = POINT.itemsize // 4
 
 
 def object_points(found: SceneObjects, view: FrameView, *, organised: bool) -> NDArray[np.void]:
@@ -26,25 +27,25 @@ def object_points(found: SceneObjects, view: FrameView, *, organised: bool) -> N
     Returns:
         (H, W) or (N,) of `POINT`, in metres.
     """
-    cloud = np.zeros(view.shape if organised else 0, POINT)
-    for axis in "xyz":
-        cloud[axis] = np.nan
-    parts = []
-    for item in found.objects:
-        cut = _points_of(item, found.labels, view)
-        if cut is None:
-            continue
-        window, inside, points = cut
-        if organised:
-            cloud[window][inside] = points
-        else:
-            parts.append(points)
-    return cloud if organised else np.concatenate([cloud, *parts])
+    cuts = [cut for cut in (_points_of(item, found.labels, view) for item in found.objects) if cut is not None]
+    if not organised:
+        return _as_points(np.concatenate([np.empty((0, _WORDS), np.float32), *(points for _, _, points in cuts)]))
+    cloud = np.full((*view.shape, _WORDS), np.nan, np.float32)
+    cloud.view(np.uint32)[..., 3:] = 0
+    for window, inside, points in cuts:
+        cloud[window][inside] = points
+    return _as_points(cloud)
+
+
+def _as_points(words: FloatArray) -> NDArray[np.void]:
+    """Rows of `_WORDS` as points; numpy copies plain numbers ten times as fast as records."""
+    points: NDArray[np.void] = words.view(POINT)[..., 0]
+    return points
 
 
 def _points_of(
     item: SceneObject, labels: NDArray[np.uint16], view: FrameView
-) -> tuple[tuple[slice, slice], NDArray[np.bool_], NDArray[np.void]] | None:
+) -> tuple[tuple[slice, slice], NDArray[np.bool_], FloatArray] | None:
     if item.depth_range_m is None or view.depth is None or view.camera is None:
         return None
     left, top, width, height = item.box_px
@@ -52,11 +53,12 @@ def _points_of(
     depth_m, rays = view.depth.sample(window, 1), view.camera.rays(window)
     near, far = item.depth_range_m
     inside = (labels[window] == item.id) & (depth_m >= near) & (depth_m <= far) & np.isfinite(rays[..., 0])
-    points = np.zeros(np.count_nonzero(inside), POINT)
-    z: FloatArray = depth_m[inside]
-    points["x"], points["y"], points["z"] = rays[..., 0][inside] * z, rays[..., 1][inside] * z, z
+    z = depth_m[inside]
+    points = np.empty((len(z), _WORDS), np.float32)
+    points[:, :2], points[:, 2] = rays[inside] * z[:, None], z
+    numbers = points.view(np.uint32)
+    numbers[:, 3], numbers[:, 4] = 0, item.id
     if view.rgb is not None:
         red, green, blue = view.rgb[window][inside].astype(np.uint32).T
-        points["rgb"] = red << 16 | green << 8 | blue
-    points["id"] = item.id
+        numbers[:, 3] = red << 16 | green << 8 | blue
     return window, inside, points
