@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -161,6 +163,15 @@ def test_predict_adds_masks_and_keeps_every_message(data, tmp_path, weights):
     with pytest.raises(ConfigError, match="choose another --mask-topic"):
         predict_bag(bag, tmp_path / "o2", str(weights), mask_topic="/ground_truth/mask")
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_predict_writes_a_line_of_objects_for_every_mask(data, tmp_path, weights):
+    bag, out = data / "mcap" / "train_1", tmp_path / "out"
+    report = predict_bag(bag, out, str(weights), mask_topic="/m4sam/mask", objects=True)
+    lines = [json.loads(line) for line in (out / "objects.jsonl").read_text().splitlines()]
+    assert report.objects == len({item["id"] for line in lines for item in line["objects"]})
+    with BagSource(out) as new:
+        assert [line["stamp_ns"] for line in lines] == [m.stamp_ns for m in new.messages(["/m4sam/mask"])]
 
 
 def test_export_leaves_existing_bags_alone(data, tmp_path):
