@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from m4sam_core.objects.attention import Attention
 from m4sam_core.objects.camera import CameraModel
 from m4sam_core.objects.config import ObjectsConfig
+from m4sam_core.objects.depth import DepthSteadiness
 from m4sam_core.objects.regions import find_regions, grid_step
 from m4sam_core.objects.seen import FrameView, Seen
-from m4sam_core.objects.steadiness import DepthSteadiness
 from m4sam_core.objects.things import SALIENT_ABOVE, Thing, cut_things, whole
 from m4sam_core.objects.tracking import Track, Tracker
 from m4sam_core.objects.types import SceneObjects
