@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Masks with ONNX Runtime alone, no PyTorch: python docs/examples/onnx_stream.py EXPORTED CLIP OUT.
 
 EXPORTED is what `m4sam export EXPORTED` wrote; CLIP has rgb/ and depth/ (16 bit, millimetres); OUT receives PNGs. The

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A model exported for other machines, never written before its masks were compared with PyTorch's."""
 
 from __future__ import annotations

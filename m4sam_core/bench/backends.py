@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Engines and precisions side by side: each in a process of its own, frame about frame, in one run.
 
 On a machine that others use only what was measured in alternation can be compared; and only a process of its own tells

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Clips on which a cheaper arithmetic must not change the answer: scenes where it is not obvious what stands out.
 
 An easy clip hides what rounding does: a mask with wide margins survives anything. Here many things of similar size,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """`m4sam bench precision`, and what `m4sam bench model --backend` shares with it: engines side by side."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A small network with lively masks, shared by the tests of this room."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """An export is compared before it is written, and what was written says what it is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Engines side by side, and the clips on which a cheaper arithmetic must prove itself."""
 
 from __future__ import annotations
