@@ -141,6 +141,7 @@ def step(
     features: FrameFeatures,
     state: MemoryState,
     decide: Callable[[FrameOutput], WriteDecision | None],
+    remembered: Callable[[Tensor], Tensor] | None = None,
 ) -> FrameOutput:
     """Segment one frame of B videos and remember it if `decide` says so. Changes `state`.
 
@@ -149,6 +150,8 @@ def step(
         features: of the B frames of this time step.
         state: the videos' memory; an empty bank starts a new scene.
         decide: given the frame's output, how to write it to memory, or None to leave the memory as it is.
+        remembered: given the mask (B, 1, H, W) that is about to be remembered, pseudo-guided priors included, what to
+            remember in its place. Training shows the memory other masks than the model's own in this way.
     """
     memory = features.memory
     if memory is None:
@@ -159,7 +162,9 @@ def step(
     if initialised:
         sensory = model.initial_sensory(memory)
         # The first value is always deep, whatever the policy; it serves this frame alone and is not kept.
-        value, sensory = model.encode_value(memory, model.prior(features), sensory, deep_update=True)
+        prior = model.prior(features)
+        prior = prior if remembered is None else remembered(prior)
+        value, sensory = model.encode_value(memory, prior, sensory, deep_update=True)
         key = memory.key
     else:
         assert state.sensory is not None
@@ -170,7 +175,8 @@ def step(
 
     decision = decide(output)
     if decision is not None:
-        value, state.sensory = model.encode_value(memory, output.mask_prob, state.sensory, decision.deep_update)
+        mask = output.mask_prob if remembered is None else remembered(output.mask_prob)
+        value, state.sensory = model.encode_value(memory, mask, state.sensory, decision.deep_update)
         state.bank.write(memory.key, value, decision.slot)
     return output
 
@@ -182,6 +188,7 @@ def unroll_clip(
     deep_update: DeepUpdate = "policy",
     generator: torch.Generator | None = None,
     aux: bool = True,
+    remembered: Callable[[int, Tensor], Tensor] | None = None,
 ) -> ClipOutput:
     """Run a clip from its first frame, remembering every frame but the last.
 
@@ -193,6 +200,7 @@ def unroll_clip(
             one flip per written frame, shared by the batch), or policy, the deterministic one of the stream: always.
         generator: source of the coin; torch's global one when absent.
         aux: also compute the coarser masks, the edges.
+        remembered: see `step`; called with the frame's number too, -1 for the prior of the first frame.
 
     Raises:
         InputError: wrong shapes.
@@ -205,7 +213,7 @@ def unroll_clip(
     for t in range(length):
         decision = WriteDecision(_coin(deep_update, generator)) if t < length - 1 else None
         frame = features.frames(slice(t, None, length))
-        outputs.append(step(model, frame, state, partial(_as_decided, decision)))
+        outputs.append(step(model, frame, state, partial(_as_decided, decision), _numbered(remembered, t)))
 
     def unflatten(x: Tensor) -> Tensor:
         return x.unflatten(0, (batch, length))
@@ -222,6 +230,16 @@ def unroll_clip(
 def _as_decided(decision: WriteDecision | None, _: FrameOutput) -> WriteDecision | None:
     """A decision taken before the frame was seen."""
     return decision
+
+
+def _numbered(
+    remembered: Callable[[int, Tensor], Tensor] | None, number: int
+) -> Callable[[Tensor], Tensor] | None:
+    """The hook for frame `number`; the first call in frame 0 is about the prior."""
+    if remembered is None:
+        return None
+    numbers = iter((-1, 0) if number == 0 else (number,))
+    return lambda mask: remembered(next(numbers), mask)
 
 
 def _coin(deep_update: DeepUpdate, generator: torch.Generator | None) -> bool:

@@ -31,18 +31,22 @@ def render(
     clips: int = typer.Option(3000, min=1, help="Number of clips; those already there are kept."),
     frames: int = typer.Option(4, min=1, help="Frames of each clip."),
     size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
-    first: int = typer.Option(0, min=0, help="Seed of the first clip, to share the work among processes."),
+    first: int = typer.Option(0, min=0, help="Number of the first clip, to share the work among processes."),
+    kind: str = typer.Option("room", help="What they show: room, situation or story (docs/models.md)."),
 ) -> None:
     """Render training clips; goes on where it stopped."""
     from rich.progress import track
 
-    from m4sam_training.edge.data import render_clip
+    from m4sam_training.edge.data import KINDS, render_clip
     from m4sam_training.synth.assets import load_style
 
+    if kind not in KINDS:
+        raise typer.BadParameter(f"expected {', '.join(KINDS)}, got {kind}", param_hint="--kind")
     style = load_style(folder, "train")
     out.mkdir(parents=True, exist_ok=True)
-    for seed in track(range(first, first + clips), description="clips"):
-        render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style)
+    for number in track(range(first, first + clips), description="clips"):
+        seed = KINDS[kind][1] + number
+        render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style, kind)
 
 
 @app.command("eval")

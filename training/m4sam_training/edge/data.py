@@ -18,8 +18,10 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import resize_depth, resize_rgb
-from m4sam_training.synth.clip import generate_clip
+from m4sam_training.synth.clip import DrawScene, draw_room, generate_clip
 from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.synth.scenes.situations import draw_situation
+from m4sam_training.synth.scenes.stories import draw_story
 from m4sam_training.train.config import AugmentConfig
 from m4sam_training.train.schedule import StageConfig
 
@@ -35,28 +37,40 @@ class Batch:
     mask: Tensor
 
 
-def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneStyle) -> None:
+# What clips show, and the seeds each kind counts from in training; held-out ones are a million on.
+KINDS: dict[str, tuple[DrawScene, int]] = {
+    "room": (draw_room, 0),
+    "situation": (draw_situation, 200_000),
+    "story": (draw_story, 400_000),
+}
+
+
+def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneStyle, kind: str = "room") -> None:
     """Render one clip and save it as the model will see it, unless the file is there already.
 
     Args:
-        path: `.npz` file; rgb (T,S,S,3) uint8, depth (T,S,S) uint16 (unit depth times 65535), mask (T,S,S) uint8.
+        path: `.npz` file; rgb (T,S,S,3) uint8, depth (T,S,S) uint16 (unit depth times 65535), mask (T,S,S) uint8 and
+            label (T,S,S) uint8, see `SynthFrame`.
         seed: seed of the clip; also decides its frame rate and camera quality.
         frames: T.
         size_px: S.
         style: what scenes are made of.
+        kind: one of `KINDS`.
     """
     if path.exists():
         return
     rng = np.random.default_rng((seed, 7))
     fps, severity = float(rng.uniform(3, 15)), float(rng.uniform(0, 1)) ** 2
-    rgbs, depths, masks = [], [], []
-    for frame in generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity):
+    rgbs, depths, masks, labels = [], [], [], []
+    draw = KINDS[kind][0]
+    for frame in generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity, draw=draw):
         unit = prepare_depth(frame.depth, *_RENDER, DepthConfig()).unit
         rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
         depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
         masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))
+        labels.append(cv2.resize(frame.label, (size_px, size_px), interpolation=cv2.INTER_NEAREST))
     with whole_file(path) as draft:
-        np.savez(draft, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks))
+        np.savez(draft, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks), label=np.stack(labels))
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.errors import InputError
+from m4sam_training.synth.people import load_people
+from m4sam_training.synth.robots import load_hands
 from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.solids import load_mesh
 
+T = TypeVar("T")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 RICH_STYLE = SceneStyle(
     photo_share=0.5,
@@ -32,6 +35,7 @@ RICH_STYLE = SceneStyle(
     pale_share=0.4,
 )
 _HELD_OUT_EVERY = 8
+_CLUTTER_EVERY = 4  # so many photographs are plenty, and more would not fit beside others into a small machine's memory
 _SYMBOLS = ("fe0f-20e3", "1f1e6", "1f1f", "1f3fb", "1f3fd", "1f3fe", "1f3ff", "200d-2640", "200d-2642")
 
 
@@ -41,7 +45,8 @@ def load_style(folder: str | Path, part: Literal["train", "held_out"], base: Sce
     Training scenes have made-up solids; held-out ones have the folder's meshes, and another depth camera.
 
     Args:
-        folder: holds photos/, cutouts/ and meshes/; backdrops.txt names the photographs without a subject.
+        folder: holds photos/, cutouts/ and meshes/; backdrops.txt names the photographs without a subject. May hold
+            people/, hands/, stills/ and clutter/ too, for what plain rooms do not have.
         part: which share of the pictures to use.
         base: shares and counts.
 
@@ -64,7 +69,19 @@ def load_style(folder: str | Path, part: Literal["train", "held_out"], base: Sce
         cutouts=[picture for path in cutout_paths if (picture := _read(path, cv2.IMREAD_UNCHANGED)).shape[2] == 4],
         meshes=[load_mesh(path) for path in sorted((root / "meshes").glob("*.obj"))] if part == "held_out" else (),
         sensors=("structured_light", "tof") if part == "train" else ("stereo",),
+        people=_share(load_people(root / "people"), part),
+        hands=load_hands(root / "hands"),
+        stills=[_read(path, cv2.IMREAD_UNCHANGED) for path in _share(sorted((root / "stills").glob("*.png")), part)],
+        clutter=[
+            _read(path, cv2.IMREAD_COLOR)
+            for path in _share(sorted((root / "clutter").glob("*.jpg")), part)[::_CLUTTER_EVERY]
+        ],
     )
+
+
+def _share(things: list[T], part: Literal["train", "held_out"]) -> list[T]:
+    """Every eighth is held out."""
+    return [thing for rank, thing in enumerate(things) if (rank % _HELD_OUT_EVERY == 0) == (part == "held_out")]
 
 
 def _split(folder: Path, part: Literal["train", "held_out"]) -> list[Path]:

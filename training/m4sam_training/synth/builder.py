@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from m4sam_training.synth.bodies import Bodies, pale, photo_texture
 from m4sam_training.synth.geometry import Pose, Surface, Vector, Wobble
-from m4sam_training.synth.scene import Body, Scene, SceneStyle, Thing
+from m4sam_training.synth.scene import Body, ByteImage, Scene, SceneStyle, Thing
 from m4sam_training.synth.sprites import random_sprite
 from m4sam_training.synth.texture import FloatImage, random_colour
 
@@ -19,6 +22,16 @@ def _apart(rest: Pose, first: Thing, second: Thing) -> bool:
     (x1, y1, z1), (x2, y2, z2) = rest.project(first.position), rest.project(second.position)
     reach_px = rest.focal_px * (first.width_m / max(z1, 0.2) + second.width_m / max(z2, 0.2)) / 2
     return bool(np.hypot(x1 - x2, y1 - y2) > 0.75 * reach_px)
+
+
+class Stage(NamedTuple):
+    """Where a scene takes place: its camera at rest, the distance of its subject, the ground under it, the far end."""
+
+    scene: Scene
+    rest: Pose
+    subject_m: float
+    ground_m: float
+    far: float
 
 
 class SceneBuilder:
@@ -32,6 +45,18 @@ class SceneBuilder:
 
     def build(self) -> Scene:
         """A room or a photograph, salient objects in front, distractors behind and beside."""
+        rng = self.rng
+        stage = self.stage()
+        scene, rest, subject_m, ground_m, far = stage
+        scene.surfaces = self.surroundings(stage)
+        self._place_salient(scene, rest, subject_m, ground_m)
+        self._place_distractors(scene, rest, subject_m, ground_m, far)
+        if rng.random() < self.style.arm_share:
+            scene.things.append(self._arm(scene.things[0]))
+        return scene
+
+    def stage(self) -> Stage:
+        """A camera that looks at something on the ground, and nothing else yet."""
         rng = self.rng
         focal_ratio, far = rng.uniform(0.75, 1.15), rng.uniform(1.6, 6.0)
         subject_m = rng.uniform(0.6, min(2.2, far * 0.6))
@@ -50,18 +75,16 @@ class SceneBuilder:
         )
         rest = Pose.look(np.zeros(3), np.array([pitch, 0.0, 0.0]), focal_ratio * 640, 640, round(640 / self.aspect))
         ground_m = float(rest.point_at(320, rest.height * rng.uniform(0.62, 0.85), subject_m)[1])
-        if self.style.backdrops and rng.random() < self.style.backdrop_share:
-            scene.surfaces = [self._backdrop(rest, far)]
-        else:
-            scene.surfaces = self._room(ground_m, far, subject_m)
-        self._place_salient(scene, rest, subject_m, ground_m)
-        self._place_distractors(scene, rest, subject_m, ground_m, far)
-        if rng.random() < self.style.arm_share:
-            scene.things.append(self._arm(scene.things[0]))
-        return scene
+        return Stage(scene, rest, subject_m, ground_m, far)
 
-    def _backdrop(self, rest: Pose, far: float) -> Surface:
-        photo = self.style.backdrops[int(self.rng.integers(len(self.style.backdrops)))]
+    def surroundings(self, stage: Stage) -> list[Surface]:
+        """A photograph behind everything, or a room."""
+        if self.style.backdrops and self.rng.random() < self.style.backdrop_share:
+            return [self._backdrop(stage.rest, stage.far, self.style.backdrops)]
+        return self._room(stage.ground_m, stage.far, stage.subject_m)
+
+    def _backdrop(self, rest: Pose, far: float, photos: Sequence[ByteImage]) -> Surface:
+        photo = photos[int(self.rng.integers(len(photos)))]
         texture = photo_texture(self.rng, photo, 1024, 0.5)
         middle = rest.point_at(320, rest.height / 2, far)
         lean = self.rng.uniform(-0.5, 0.5)

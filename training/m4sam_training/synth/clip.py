@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,16 @@ from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
 from m4sam_training.synth.builder import SceneBuilder
 from m4sam_training.synth.lens import expose, random_lens
-from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.synth.scene import Scene, SceneStyle
 from m4sam_training.synth.sensor import random_sensor, sense
 
 PLAIN_STYLE = SceneStyle(arm_share=0.05)
+DrawScene = Callable[[SceneStyle, np.random.Generator, float, npt.NDArray[np.float64]], Scene]
+
+
+def draw_room(style: SceneStyle, rng: np.random.Generator, aspect: float, stamps: npt.NDArray[np.float64]) -> Scene:  # noqa: ARG001 (one signature)
+    """A room or a photograph with salient objects in front, whatever the stamps of the frames."""
+    return SceneBuilder(style, rng, aspect).build()
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class SynthFrame:
         rgb (H, W, 3): uint8.
         depth (H, W): uint16 millimetres, 0 where there is no reading.
         mask (H, W): uint8, 255 on salient objects, 0 elsewhere.
+        label (H, W): uint8, 1, 2, ... on the things that the picture alone would call salient, 0 elsewhere.
         stamp: seconds since the clip's start.
         focal_px: focal length of the pinhole through the image's middle. Pixels.
     """
@@ -38,6 +45,7 @@ class SynthFrame:
     rgb: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.uint16]
     mask: npt.NDArray[np.uint8]
+    label: npt.NDArray[np.uint8]
     stamp: float
     focal_px: float
 
@@ -50,6 +58,7 @@ def generate_clip(
     fps: float = 15.0,
     style: SceneStyle = PLAIN_STYLE,
     severity: float = 0.15,
+    draw: DrawScene = draw_room,
 ) -> Iterator[SynthFrame]:
     """Render a clip, one frame at a time.
 
@@ -61,6 +70,7 @@ def generate_clip(
         fps: frames per second of the camera.
         style: what the scene is made of.
         severity: how bad the colour camera is, see `random_lens`.
+        draw: what kind of scene.
 
     Yields:
         Frames in time order.
@@ -74,15 +84,40 @@ def generate_clip(
             "choose a larger clip"
         )
     rng = np.random.default_rng(seed)
-    scene = SceneBuilder(style, rng, width / height).build()
+    stamps = np.arange(frames) / fps
+    scene = draw(style, rng, width / height, stamps)
     lens, sensor = random_lens(rng, width, severity), random_sensor(rng, width, style.sensors)
     noise_seed = int(rng.integers(2**62))
-    for index in range(frames):
+    picked = 0
+    for index, stamp in enumerate(stamps.tolist()):
         frame_rng = np.random.default_rng((noise_seed, index))
-        stamp = index / fps
-        rgb, depth_m, mask = scene.render(stamp, width, height)
+        rgb, depth_m, label = scene.render(stamp, width, height)
+        if scene.asked == "any" and not picked:
+            picked = int(np.random.default_rng(noise_seed).integers(1, max(int(label.max()), 1) + 1))
+        label, mask = asked_mask(scene, label, stamp, picked)
         depth = sense(depth_m, sensor, frame_rng, scene.focal_ratio * width)
-        yield SynthFrame(expose(rgb, lens, stamp, frame_rng), depth, mask, stamp, scene.focal_ratio * width)
+        focal_px = scene.focal_ratio * width
+        yield SynthFrame(expose(rgb, lens, stamp, frame_rng), depth, mask, label, stamp, focal_px)
+
+
+def asked_mask(
+    scene: Scene, label: npt.NDArray[np.uint8], stamp: float, picked: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """What the picture alone would mark (label, as `SynthFrame`), and what is asked for (mask, 0 or 255).
+
+    Args:
+        scene: see `Scene.asked`.
+        label (H, W): from `Scene.render`.
+        stamp: time in the clip. Seconds.
+        picked: the thing that "any" means.
+    """
+    if scene.asked == "any":
+        return label, np.asarray((label == picked) * 255, np.uint8)
+    if scene.asked == "first":
+        if stamp < scene.until_s:
+            return label, np.asarray((label == 1) * 255, np.uint8)
+        label = np.where(label == 1, 0, label).astype(np.uint8)
+    return label, np.asarray((label > 0) * 255, np.uint8)
 
 
 def write_clip(

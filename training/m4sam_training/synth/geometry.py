@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -34,6 +35,34 @@ class Wobble:
         waves = np.sin(2 * np.pi * self.rate_hz * time_s + self.phase)
         offset: Vector = self.amplitude * waves.mean(axis=0)
         return offset
+
+
+class Motion(Protocol):
+    """An offset that changes over time."""
+
+    def at(self, time_s: float) -> Vector:
+        """Offset at a time, one value per axis."""
+        ...
+
+
+@dataclass(frozen=True)
+class Route:
+    """Straight motion between moments, on top of a smooth wobble.
+
+    Attributes:
+        times_s (K,): moments, rising.
+        offsets (K, 3): where the thing is then, from its rest; held before the first and after the last. Metres.
+        wobble: motion on top.
+    """
+
+    times_s: Vector
+    offsets: Vector
+    wobble: Wobble
+
+    def at(self, time_s: float) -> Vector:
+        """Offset (3,) at a time."""
+        way = np.array([np.interp(time_s, self.times_s, axis) for axis in self.offsets.T])
+        return way + self.wobble.at(time_s)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from m4sam_training.synth.geometry import Canvas, Pose, Surface, Vector, Wobble
+from m4sam_training.synth.geometry import Canvas, Motion, Pose, Surface, Vector, Wobble
+from m4sam_training.synth.people import PersonBody
+from m4sam_training.synth.robots import Hand
 from m4sam_training.synth.sensor import SensorKind
 from m4sam_training.synth.solids import Mesh, Solid
 from m4sam_training.synth.sprites import SPRITE_PX, Sprite
@@ -19,6 +22,7 @@ from m4sam_training.synth.texture import FloatImage
 
 ByteImage = npt.NDArray[np.uint8]
 Body = Sprite | Solid
+Asked = Literal["all", "first", "any"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class SceneStyle:
         pale_share: chance that such clutter is white or light grey.
         camera_motion: 1 is a hand-held robot arm, 0 a tripod.
         sensors: depth cameras to draw from.
+        people: bodies to dress (`people.load_people`); may be empty.
+        hands: gripper meshes (`robots.load_hands`); made-up ones without.
+        stills: RGBA pictures (S, S, 4) uint8 of real objects, cut out of photographs; may be empty.
+        clutter: photographs full of things of which none is salient, to stand behind; may be empty.
     """
 
     photos: Sequence[ByteImage] = ()
@@ -56,6 +64,10 @@ class SceneStyle:
     pale_share: float = 0.0
     camera_motion: float = 1.0
     sensors: tuple[SensorKind, ...] = ("structured_light", "stereo", "tof")
+    people: Sequence[PersonBody] = ()
+    hands: Sequence[Hand] = ()
+    stills: Sequence[ByteImage] = ()
+    clutter: Sequence[ByteImage] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Thing:
     body: Body
     position: Vector
     width_m: float
-    path: Wobble
+    path: Motion
     swing: Wobble
     salient: bool
     grounded: bool = True
@@ -83,7 +95,19 @@ class Thing:
 
 @dataclass
 class Scene:
-    """Everything that stays the same during a clip."""
+    """Everything that stays the same during a clip.
+
+    Attributes:
+        surfaces: planes of the room.
+        things: objects in it.
+        camera_path, camera_turn: motion of the camera.
+        pitch: how far it looks down. Radians.
+        focal_ratio: focal length over the picture's width.
+        shadow: strength of contact shadows.
+        asked: which salient things the mask holds. "all"; "first": the first of them, which the clip's beginning
+            tells from the others; "any": one that nothing but a given mask tells from the others.
+        until_s: from then on "first" means all salient things but the first, which has left or been outshone.
+    """
 
     surfaces: list[Surface]
     things: list[Thing]
@@ -92,6 +116,8 @@ class Scene:
     pitch: float
     focal_ratio: float
     shadow: float
+    asked: Asked = "all"
+    until_s: float = np.inf
 
     def pose(self, time_s: float, width: int, height: int) -> Pose:
         """Camera at a time."""
@@ -99,10 +125,13 @@ class Scene:
         return Pose.look(self.camera_path.at(time_s), angles, self.focal_ratio * width, width, height)
 
     def render(self, time_s: float, width: int, height: int) -> tuple[FloatImage, FloatImage, ByteImage]:
-        """Ideal camera: rgb (H, W, 3) float32 0..255, depth (H, W) float32 metres, mask (H, W) uint8 0/255."""
+        """Ideal camera: rgb (H, W, 3) float32 0..255, depth (H, W) float32 metres, label (H, W) uint8.
+
+        The label is 0 on what is not salient and otherwise counts the salient things from 1, in their order.
+        """
         canvas = self.draw(time_s, width, height)
-        salient = np.array([0] + [255 * thing.salient for thing in self.things], np.uint8)
-        return canvas.rgb, canvas.depth, salient[canvas.owner]
+        salient = np.array([0] + [thing.salient for thing in self.things])
+        return canvas.rgb, canvas.depth, (np.cumsum(salient) * salient).astype(np.uint8)[canvas.owner]
 
     def draw(self, time_s: float, width: int, height: int) -> Canvas:
         """Everything that an ideal camera sees; the canvas's owner numbers `things` from 1."""
