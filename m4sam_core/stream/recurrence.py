@@ -232,9 +232,7 @@ def _as_decided(decision: WriteDecision | None, _: FrameOutput) -> WriteDecision
     return decision
 
 
-def _numbered(
-    remembered: Callable[[int, Tensor], Tensor] | None, number: int
-) -> Callable[[Tensor], Tensor] | None:
+def _numbered(remembered: Callable[[int, Tensor], Tensor] | None, number: int) -> Callable[[Tensor], Tensor] | None:
     """The hook for frame `number`; the first call in frame 0 is about the prior."""
     if remembered is None:
         return None

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import resize_depth, resize_rgb
+from m4sam_training.edge.teaching import is_story, lesson
 from m4sam_training.synth.clip import DrawScene, draw_room, generate_clip
 from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.scenes.situations import draw_situation
@@ -25,6 +28,7 @@ from m4sam_training.synth.scenes.stories import draw_story
 from m4sam_training.train.config import AugmentConfig
 from m4sam_training.train.schedule import StageConfig
 
+Frames = npt.NDArray[np.float32]
 _RENDER = (240, 320)
 
 
@@ -35,6 +39,15 @@ class Batch:
     rgb: Tensor
     depth: Tensor
     mask: Tensor
+
+
+class Clip(NamedTuple):
+    """One clip: rgb (T,S,S,3), depth (T,S,S), mask (T,S,S), float32 in [0, 1], and label (T,S,S) uint8."""
+
+    rgb: Frames
+    depth: Frames
+    mask: Frames
+    label: npt.NDArray[np.uint8]
 
 
 # What clips show, and the seeds each kind counts from in training; held-out ones are a million on.
@@ -105,6 +118,21 @@ class ClipStore:
         if not self.paths:
             raise InputError(f"{self.folder}: expected rendered clips, found none; run `m4sam edge render` first")
 
+    def clip(
+        self, index: int, frames: int, size_px: int, rng: np.random.Generator | None, faults: Faults = ALL_FAULTS
+    ) -> Clip:
+        """Load one clip.
+
+        Args:
+            index: which one.
+            frames: how many of its frames, from its start.
+            size_px: side of the square.
+            rng: source of the augmentation; None loads it as it is.
+            faults: which faults the augmentation may add.
+        """
+        clip = _load(self.paths[index], frames, size_px, rng)
+        return clip if rng is None else _augment(clip, rng, faults)
+
     def batch(
         self,
         indices: npt.ArrayLike,
@@ -113,18 +141,14 @@ class ClipStore:
         rng: np.random.Generator | None,
         faults: Faults = ALL_FAULTS,
     ) -> Batch:
-        """Load clips.
+        """Load clips; see `clip`."""
+        return stack_clips([self.clip(int(index), frames, size_px, rng, faults) for index in np.asarray(indices)])
 
-        Args:
-            indices: which clips.
-            frames: how many frames of each, from its start.
-            size_px: side of the square.
-            rng: source of the augmentation; None loads clips as they are.
-            faults: which faults the augmentation may add.
-        """
-        clips = [_load(self.paths[int(index)], frames, size_px, rng, faults) for index in np.asarray(indices)]
-        rgb, depth, mask = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
-        return Batch(rgb.permute(0, 1, 4, 2, 3), depth[:, :, None], mask[:, :, None])
+
+def stack_clips(clips: Sequence[Clip]) -> Batch:
+    """Clips of one size and length as a batch."""
+    rgb, depth, mask = (torch.from_numpy(np.stack(part)) for part in list(zip(*clips, strict=True))[:3])
+    return Batch(rgb.permute(0, 1, 4, 2, 3), depth[:, :, None], mask[:, :, None])
 
 
 class TrainingClips:
@@ -138,29 +162,41 @@ class TrainingClips:
     def __init__(self, store: ClipStore, cfg: AugmentConfig) -> None:
         self._store = store
         self._augment = cfg.enabled
+        self._lessons = cfg.rendered_lessons
         self._faults = Faults(depth=cfg.rendered_depth_faults, frames=cfg.rendered_frame_faults)
 
     def __len__(self) -> int:
         return len(self._store.paths)
 
     def draw(self, stage: StageConfig, rng: np.random.Generator) -> dict[str, Tensor]:
-        """See `ClipPool`."""
-        indices = rng.integers(0, len(self), stage.batch)
-        batch = self._store.batch(indices, stage.frames, stage.size_px, rng if self._augment else None, self._faults)
-        return {"rgb": batch.rgb, "depth": batch.depth, "mask": batch.mask}
+        """See `ClipPool`; with lessons also their picture_mask, taught (B,T,1,S,S) and teach (B,T), see `Lesson`."""
+        clips, lessons = [], []
+        for index in rng.integers(0, len(self), stage.batch):
+            augment = rng if self._augment else None
+            clip = self._store.clip(int(index), stage.frames, stage.size_px, augment, self._faults)
+            if self._lessons:
+                lessons.append(lesson(clip.mask, clip.label, rng))
+                clip = clip._replace(mask=lessons[-1].mask)
+            clips.append(clip)
+        batch = vars(stack_clips(clips)).copy()
+        if self._lessons:
+            for name in ("picture_mask", "taught"):
+                batch[name] = torch.from_numpy(np.stack([getattr(part, name) for part in lessons]))[:, :, None]
+            batch["teach"] = torch.from_numpy(np.stack([part.teach for part in lessons]))
+        return batch
 
 
-_Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
-
-
-def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None, faults: Faults) -> _Arrays:
+def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None) -> Clip:
     with np.load(path) as archive:
         rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
+        label = archive["label"][:frames] if "label" in archive else (mask > 127).astype(np.uint8)
     window = _window(rgb.shape[1], rng)
-    rgb = _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb], 255)
-    depth = _unit([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth], 65535)
-    mask = _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask], 255)
-    return (rgb, depth, mask) if rng is None else _augment(rgb, depth, mask, rng, faults)
+    return Clip(
+        _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb], 255),
+        _unit([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in depth], 65535),
+        _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in mask], 255),
+        np.stack([_resize(frame[window], size_px, cv2.INTER_NEAREST) for frame in label]),
+    )
 
 
 def _unit(frames: list[npt.NDArray[np.generic]], full_scale: int) -> npt.NDArray[np.float32]:
@@ -180,18 +216,13 @@ def _resize(frame: npt.NDArray[np.generic], size_px: int, how: int) -> npt.NDArr
     return frame if frame.shape[:2] == (size_px, size_px) else cv2.resize(frame, (size_px, size_px), interpolation=how)
 
 
-def _augment(
-    rgb: npt.NDArray[np.float32],
-    depth: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.float32],
-    rng: np.random.Generator,
-    faults: Faults,
-) -> _Arrays:
-    """Mirror, play backwards, recolour, and damage the depth; one draw for the whole clip."""
+def _augment(clip: Clip, rng: np.random.Generator, faults: Faults) -> Clip:
+    """Mirror, play backwards, recolour, and damage the depth; one draw for the clip. A story has one direction."""
+    rgb, depth, mask, label = clip
     if rng.random() < 0.5:
-        rgb, depth, mask = rgb[:, :, ::-1], depth[:, :, ::-1], mask[:, :, ::-1]
-    if rng.random() < 0.5:
-        rgb, depth, mask = rgb[::-1], depth[::-1], mask[::-1]
+        rgb, depth, mask, label = rgb[:, :, ::-1], depth[:, :, ::-1], mask[:, :, ::-1], label[:, :, ::-1]
+    if rng.random() < 0.5 and not is_story(mask, label):
+        rgb, depth, mask, label = rgb[::-1], depth[::-1], mask[::-1], label[::-1]
     rgb = (rgb - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(0.5 + rng.normal(0, 0.08))
     grey = rgb.mean(axis=-1, keepdims=True)
     saturation = 0.0 if rng.random() < 0.08 else rng.uniform(0.4, 1.4)
@@ -201,7 +232,7 @@ def _augment(
         depth = damage_depth(depth, rng)
     if faults.frames and len(rgb) > 1 and rng.random() < 0.35:
         rgb, depth = _bad_frame(rgb, depth, rng)
-    return np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask)
+    return Clip(np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask), np.ascontiguousarray(label))
 
 
 def _bad_frame(

@@ -1,16 +1,17 @@
-"""Posed human bodies for the clips, made with the package `anny` (code Apache-2.0, data CC0) and kept as small files."""
+"""Posed human bodies for the clips, from the package `anny` (code Apache-2.0, data CC0), kept as small files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
+from m4sam_core.host.optional import require
 from m4sam_training.synth.people import PARTS
 
 PEOPLE_PACKAGES = ("anny==0.6.2", "roma", "warp-lang")  # installed without their dependencies
@@ -31,26 +32,23 @@ def make_people(folder: Path, count: int, seed: int = 0) -> None:
         seed: of shapes and poses.
 
     Raises:
-        InputError: anny is not installed.
+        ConfigError: anny is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(count) if not (folder / f"{number:03d}.npz").exists()]
     if not missing:
         return
-    try:
-        import anny
-    except ImportError:
-        raise InputError(
-            f"edge assets: expected the package anny for people, found none; run `pip install --no-deps "
-            f"{' '.join(PEOPLE_PACKAGES)}`"
-        ) from None
+    require("anny", "edge", command=f"pip install --no-deps {' '.join(PEOPLE_PACKAGES)}")
+    import anny
+
     model = anny.Anny(topology="notoes_collapse10pc")
     faces = model.get_triangular_faces().numpy() if model.faces.shape[1] != 3 else model.faces.numpy()
     owner = _strongest_bone(model)
     for number in missing:
         rng = np.random.default_rng((seed, number))
         shape = {
-            name: float(rng.uniform(0.15, 0.9)) for name in ("gender", "age", "muscle", "weight", "height", "proportions")
+            name: float(rng.uniform(0.15, 0.9))
+            for name in ("gender", "age", "muscle", "weight", "height", "proportions")
         }
         shape["age"] = float(rng.uniform(0.3, 0.95))
         with torch.no_grad():
@@ -110,8 +108,6 @@ def _pose(rng: np.random.Generator) -> dict[str, torch.Tensor]:
 
 def _transform(turn: tuple[float, float, float]) -> torch.Tensor:
     """A rotation vector as (1, 4, 4)."""
-    import cv2
-
     matrix = np.eye(4, dtype=np.float32)
     matrix[:3, :3] = cv2.Rodrigues(np.array(turn, np.float64))[0]
     return torch.from_numpy(matrix)[None]

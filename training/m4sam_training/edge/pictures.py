@@ -97,10 +97,12 @@ def cut_out(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
 
 
 def _board(soft: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The board without the thing: a plane fitted to the photograph's border, twice, the second time without outliers."""
+    """The board without the thing: a curved plane through the photograph's border, but for what does not fit there."""
     height, width = soft.shape[:2]
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    terms = np.stack([np.ones_like(rows), rows / height, columns / width, (rows / height) ** 2, (columns / width) ** 2], -1)
+    terms = np.stack(
+        [np.ones_like(rows), rows / height, columns / width, (rows / height) ** 2, (columns / width) ** 2], -1
+    )
     rim = np.ones((height, width), bool)
     rim[height // 12 : -(height // 12), width // 12 : -(width // 12)] = False
     inlier = rim

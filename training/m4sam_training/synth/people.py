@@ -46,5 +46,5 @@ def dressed(body: PersonBody, rng: np.random.Generator, vivid: float) -> Mesh:
     ]
     if rng.random() < 0.25:  # a suit, a dress, an overall
         colours[3] = colours[2]
-    palette = np.stack([np.asarray(colour, np.float32) for colour in colours]) / 255
-    return Mesh(mesh.vertices, mesh.normals, mesh.faces, palette[part])
+    palette = np.stack([np.asarray(colour, np.float32) for colour in colours]) / np.float32(255)
+    return Mesh(mesh.vertices, mesh.normals, mesh.faces, palette[part].astype(np.float32))

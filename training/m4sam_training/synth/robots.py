@@ -50,7 +50,9 @@ class _Kit:
     def add(self, shape: trimesh.Trimesh, paint: int) -> None:
         shape.unmerge_vertices()
         self.shapes.append(shape)
-        self.colours.append(np.tile(self.paints[paint] * np.float32(self.rng.uniform(0.85, 1.1)), (len(shape.faces), 1)))
+        self.colours.append(
+            np.tile(self.paints[paint] * np.float32(self.rng.uniform(0.85, 1.1)), (len(shape.faces), 1))
+        )
 
     def box(self, extents: tuple[float, float, float], centre: tuple[float, float, float], paint: int) -> None:
         shape = import_trimesh().creation.box(extents)

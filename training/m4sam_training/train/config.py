@@ -67,6 +67,9 @@ class AugmentConfig(Config):
     rendered_frame_faults: bool = Field(
         True, description="Rendered clips: one frame blurred, darkened, noisy or without depth."
     )
+    rendered_lessons: bool = Field(
+        False, description="Rendered clips: now and then the memory is shown the mask asked for, or a bad one (stories)."
+    )
 
 
 class OutlineWeightConfig(Config):
@@ -119,6 +122,12 @@ class OptimConfig(Config):
     fused: bool = Field(False, description="AdamW in one kernel: faster, other rounding.")
     train_trunk: bool = Field(False, description="Train the trunk as well, at `lr_adapter`.")
     channels_last: bool = Field(False, description="Weights in NHWC order: faster on a CPU, other rounding.")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Export the mean of the weights over time that keeps this share at each step; 0: none.",
+    )
     grad_clip: float = Field(0.0, ge=0, description="Largest total gradient norm; 0: no clipping (release).")
     accumulate: int = Field(1, ge=1, le=1024, description="Batches whose gradients are averaged into one step.")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="Mixed precision; losses stay in float32.")
@@ -149,6 +158,15 @@ class InitConfig(Config):
     )
     checkpoint: Optional[str] = Field(
         None, description="Whole model of the same architecture: ours (.safetensors), or a published one (.pth)."
+    )
+    logit_scale: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="What the checkpoint's `export.logit_scale` was; the final logits are divided by it.",
+    )
+    mask_gain: float = Field(
+        1.0, gt=0, le=100, description="Weights that let masks into memory values are made so many times as large."
     )
     adapter: Optional[str] = Field(None, description="Adapter file (trainable weights only).")
     random_trunk: bool = Field(False, description="Accept a frozen trunk with random weights, for trying things out.")

@@ -145,7 +145,9 @@ def outline_weight(cfg: LossConfig, epoch: int) -> float:
     return ramp.start + ramp.gain * epoch / ramp.ramp_epochs
 
 
-def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -> dict[str, Tensor]:
+def clip_losses(
+    output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int, picture_mask: Tensor | None = None
+) -> dict[str, Tensor]:
     """Every loss term of a batch of clips and their weighted total.
 
     Args:
@@ -162,12 +164,13 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
         return _wide(clip).flatten(0, 1)
 
     target = frames(mask)
-    edges = edge_target(target)
-    mask_weight, edges_weight = border_weight(target), border_weight(edges)
+    mask_weight = border_weight(target)
+    seen, seen_weight = (target, mask_weight) if picture_mask is None else _weighted(frames(picture_mask))
+    edges, edges_weight = _weighted(edge_target(seen))
     terms: dict[str, Tensor] = {}
     total = target.new_zeros(())
     for index, (logits, weight) in enumerate(zip(output.coarse_logits, cfg.coarse_weights, strict=True), start=1):
-        terms[f"coarse{index}"] = structure_loss(frames(logits), target, cfg.bce, mask_weight)
+        terms[f"coarse{index}"] = structure_loss(frames(logits), seen, cfg.bce, seen_weight)
         total = total + weight * terms[f"coarse{index}"]
     for index, logits in enumerate(output.edge_logits, start=1):
         terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce, edges_weight)
@@ -179,6 +182,10 @@ def clip_losses(output: ClipOutput, mask: Tensor, cfg: LossConfig, epoch: int) -
     terms["moe"] = _wide(output.moe_loss)
     terms["total"] = total + cfg.moe_weight * terms["moe"]
     return terms
+
+
+def _weighted(target: Tensor) -> tuple[Tensor, Tensor]:
+    return target, border_weight(target)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from m4sam_training.train.losses import clip_losses
 from m4sam_training.train.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
 from m4sam_training.train.schedule import place
 from m4sam_training.train.sync_bn import synchronise_batch_norm
+from m4sam_training.train.weights.average import WeightAverage
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -46,17 +47,38 @@ class ClipModule(nn.Module):
         self.cfg = cfg
 
     def forward(
-        self, rgb: Tensor, depth: Tensor, mask: Tensor, epoch: int, coin: torch.Generator
+        self, batch: dict[str, Tensor], epoch: int, coin: torch.Generator
     ) -> tuple[dict[str, Tensor], ClipOutput]:
         """Losses of clips rgb (B,T,3,H,W), depth (B,T,1,H,W), mask (B,T,1,H,W), all in [0, 1].
+
+        A batch may hold picture_mask (B,T,1,H,W), what every picture alone says, which the coarse masks then learn; and
+        taught (B,T,1,H,W) and teach (B,T), the masks that take the place of the prior and of the model's own in memory.
 
         Returns:
             the terms of `clip_losses`, and the model's output.
         """
+        rgb, depth, mask = batch["rgb"], batch["depth"], batch["mask"]
+        remembered = _teacher(batch["taught"], batch["teach"]) if "taught" in batch else None
         dtype = AMP_DTYPES.get(self.cfg.optim.amp)
         with torch.autocast(rgb.device.type, dtype=dtype) if dtype else nullcontext():
-            output = unroll_clip(self.model, rgb, depth, deep_update=self.cfg.optim.deep_update, generator=coin)
-        return clip_losses(output, mask, self.cfg.loss, epoch), output
+            output = unroll_clip(
+                self.model,
+                rgb,
+                depth,
+                deep_update=self.cfg.optim.deep_update,
+                generator=coin,
+                remembered=remembered,
+            )
+        return clip_losses(output, mask, self.cfg.loss, epoch, batch.get("picture_mask")), output
+
+
+def _teacher(taught: Tensor, teach: Tensor) -> Callable[[int, Tensor], Tensor]:
+    """Shows the memory taught masks where the batch says so; entry 0 stands for the prior, entry t+1 for frame t."""
+
+    def remembered(number: int, mask: Tensor) -> Tensor:
+        return torch.where(teach[:, number + 1, None, None, None], taught[:, number + 1].to(mask.dtype), mask)
+
+    return remembered
 
 
 @dataclass
@@ -96,6 +118,7 @@ class TrainStep:
         self.model.trunk.recompute = cfg.optim.recompute
         self.optimizer = make_optimizer(self.model, cfg.optim)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.optim.amp == "fp16")
+        self.average = WeightAverage(self.model, cfg.optim.average)
         self._module: nn.Module = ClipModule(self.model, cfg)
         if world.size > 1:
             self._module = DistributedDataParallel(
@@ -134,6 +157,7 @@ class TrainStep:
         if self.scaler.is_enabled() or self._check_finite("gradients", step, norm, sums):
             self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.average.follow(self.model)
         return StepReport(sums, norm, rates, output)
 
     def _check_finite(self, what: str, step: int, value: Tensor, losses: dict[str, Tensor]) -> bool:
@@ -161,18 +185,23 @@ class TrainStep:
         # process; the gates' noise is each process's own.
         torch.manual_seed(noise_seed(run, *at, self.world.rank))
         coin = torch.Generator().manual_seed(coin_seed(run, *at))
-        rgb, depth, mask = (batch[key].to(device, non_blocking=True) for key in ("rgb", "depth", "mask"))
+        given = {key: value.to(device, non_blocking=True) for key, value in batch.items() if isinstance(value, Tensor)}
         hold = nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]  # DistributedDataParallel's
         with hold:
-            terms, output = self._module(rgb, depth, mask, epoch, coin)
+            terms, output = self._module(given, epoch, coin)
             self.scaler.scale(terms["total"] / of).backward()
         return terms, output
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs besides weights and progress."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.average.state = state["average"]

@@ -241,7 +241,7 @@ class Trainer:
             )
             if self.cfg.run.save_adapter:
                 save_adapter(self.out / "last.adapter.safetensors", self.step.model, facts)
-            export(self.out, self.step.model, self.cfg.export, self.progress.step)
+            export(self.out, self.step.average.of(self.step.model), self.cfg.export, self.progress.step)
         self.world.wait()
 
 

@@ -120,7 +120,7 @@ class SituationBuilder(SceneBuilder):
     # ------------------------------------------------------------------------------------- ingredients
 
     def surroundings(self, stage: Stage) -> list[Surface]:
-        """As in any room, or a photograph full of things; now and then blurred, as by a lens that looks at the front."""
+        """As in any room, or a photograph full of things, now and then out of focus."""
         if not self.style.clutter or self.rng.random() > 0.2:
             return super().surroundings(stage)
         backdrop = self._backdrop(stage.rest, stage.far, self.style.clutter)
@@ -210,9 +210,14 @@ class SituationBuilder(SceneBuilder):
         """A gripper that comes in from below, from a side or from above."""
         rng, rest = self.rng, stage.rest
         low = rng.random() < 0.75
-        tip = (320 + side * rng.uniform(20, 280), rest.height * (rng.uniform(0.35, 0.95) if low else rng.uniform(0.1, 0.5)))
+        tip = (
+            320 + side * rng.uniform(20, 280),
+            rest.height * (rng.uniform(0.35, 0.95) if low else rng.uniform(0.1, 0.5)),
+        )
         depth_m = stage.subject_m * rng.uniform(0.55, 1.0)
-        towards = np.array([side * rng.uniform(-0.1, 1.0), rng.uniform(0.5, 1.0) if low else -0.8, -rng.uniform(0.1, 0.9)])
+        towards = np.array(
+            [side * rng.uniform(-0.1, 1.0), rng.uniform(0.5, 1.0) if low else -0.8, -rng.uniform(0.1, 0.9)]
+        )
         direction = rest.rotation @ (towards / np.linalg.norm(towards))
         mesh = random_gripper(rng, self.style.hands)
         width_m = rng.uniform(0.7, 1.8) * depth_m * 480 / rest.focal_px
@@ -235,8 +240,8 @@ class SituationBuilder(SceneBuilder):
             texture = np.clip(cloth - cloth.mean() + 225, 0, 255).astype(np.float32)
         yaw = rng.uniform(-np.pi, np.pi)
         body = Solid(
-            mesh, texture, "box", 2.0, np.array([yaw, *rng.normal(0, 0.04, 2)]), Wobble.draw(rng, [0.3, 0.05, 0.05], 0.5),
-            0.0, self.bodies.light, rng.uniform(0.35, 0.7), 0.0,
+            mesh, texture, "box", 2.0, np.array([yaw, *rng.normal(0, 0.04, 2)]),
+            Wobble.draw(rng, [0.3, 0.05, 0.05], 0.5), 0.0, self.bodies.light, rng.uniform(0.35, 0.7), 0.0,
         )  # fmt: skip
         centre = self._on_ground(stage, column, depth_m, height_m * body.foot)
         person = self._thing(body, centre, height_m, salient=salient)

@@ -17,17 +17,23 @@ from m4sam_training.synth.sprites import random_sprite
 from m4sam_training.synth.texture import FloatImage
 
 _AWAY = np.array([0.0, 0.0, -60.0])  # behind the camera: not in the picture
-STORIES = {"joined": 0.26, "retreats": 0.12, "equals": 0.26, "vivid": 0.1, "hidden": 0.12, "leaves": 0.08, "outshone": 0.06}
+STORIES = {
+    "joined": 0.26,
+    "retreats": 0.12,
+    "equals": 0.26,
+    "vivid": 0.1,
+    "hidden": 0.12,
+    "leaves": 0.08,
+    "outshone": 0.06,
+}
 
 
-def draw_story(
-    style: SceneStyle, rng: np.random.Generator, aspect: float, stamps: npt.NDArray[np.float64]
-) -> Scene:
+def draw_story(style: SceneStyle, rng: np.random.Generator, aspect: float, stamps: npt.NDArray[np.float64]) -> Scene:
     """A scene of a kind of `STORIES`, drawn by these shares.
 
-    joined: one thing alone, then others of its kind around it. retreats: it is nearer at first. equals: all are there from
-    the beginning. vivid: something brighter comes beside it. hidden: as joined, and a board passes before it. leaves: it
-    goes away, the others stay. outshone: something nearer, larger and brighter comes, which is asked for from then on.
+    joined: one thing alone, then others of its kind around it. retreats: it is nearer at first. equals: all are there
+    from the beginning. vivid: something brighter comes beside it. hidden: as joined, and a board passes before it.
+    leaves: it goes away, the others stay. outshone: something nearer and larger comes, which is asked for from then on.
     """
     return StoryBuilder(style, rng, aspect).story(str(rng.choice(list(STORIES), p=list(STORIES.values()))), stamps)
 
@@ -134,7 +140,9 @@ class StoryBuilder(SituationBuilder):
         first = int(rng.integers(intro, max(intro + 1, len(stamps) - 1)))
         begin, end = self._between(stamps, first), self._between(stamps, first + int(rng.integers(1, 3)))
         body = random_sprite(rng, self.bodies.light, 0.1, 0.2)
-        board = Thing(body, thing.position * 0.8, thing.width_m * 1.7, thing.path, thing.swing, salient=False, grounded=False)
+        board = Thing(
+            body, thing.position * 0.8, thing.width_m * 1.7, thing.path, thing.swing, salient=False, grounded=False
+        )
         return replace(
             board, path=_route(board, [begin - 1e-4, begin, end - 1e-4, end], [_AWAY, np.zeros(3), np.zeros(3), _AWAY])
         )
@@ -145,7 +153,9 @@ class StoryBuilder(SituationBuilder):
         depth_m = place.depth_m * rng.uniform(0.5, 0.7)
         width_m = place.width_m * rng.uniform(1.2, 1.8) * depth_m / place.depth_m * 1.3
         column = place.column + rng.choice([-1, 1]) * rng.uniform(120, 260)
-        centre = stage.rest.point_at(float(np.clip(column, 120, 520)), stage.rest.height * rng.uniform(0.4, 0.7), depth_m)
+        centre = stage.rest.point_at(
+            float(np.clip(column, 120, 520)), stage.rest.height * rng.uniform(0.4, 0.7), depth_m
+        )
         return self._thing(self._striking(), centre, width_m, salient=True)
 
 

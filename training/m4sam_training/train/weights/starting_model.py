@@ -19,6 +19,7 @@ from m4sam_core.release import load_model, load_sam2_trunk
 from m4sam_training.train.checkpointing import load_adapter
 from m4sam_training.train.config import TrainConfig, differences
 from m4sam_training.train.loading import weights_seed
+from m4sam_training.train.weights.export import scale_final_logits
 from m4sam_training.train.weights.imagenet_trunk import imagenet_file, load_imagenet_trunk
 
 
@@ -41,10 +42,24 @@ def starting_model(cfg: TrainConfig) -> M4SAM:
                 f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
                 f"{', '.join(sorted(differences(cfg.model.model_dump(), loaded.cfg.model_dump())))}; make them equal"
             )
+        if cfg.init.logit_scale != 1:
+            loaded = scale_final_logits(loaded, 1 / cfg.init.logit_scale)
         model.load_state_dict(loaded.state_dict())
+        if cfg.init.mask_gain != 1:
+            _let_masks_in(model, cfg.init.mask_gain)
     if cfg.init.adapter is not None:
         load_adapter(_file(cfg.init.adapter), model)
     return model
+
+
+def _let_masks_in(model: M4SAM, gain: float) -> None:
+    """Enlarge the weights through which masks enter memory values: the last input channel of the value path.
+
+    X_F is some ten times as large as a mask, so that where training never needs the mask it drowns.
+    """
+    first = model.value_path.encoder[0]
+    with torch.no_grad():
+        first.weight[:, -1] *= gain
 
 
 def _load_trunk(model: M4SAM, name: str) -> None:
