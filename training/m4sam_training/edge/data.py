@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from m4sam_core.host.files import whole_file
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import resize_depth, resize_rgb
 from m4sam_training.edge.teaching import is_story, lesson
-from m4sam_training.synth.clip import DrawScene, draw_room, generate_clip
+from m4sam_training.synth.clip import DrawScene, SynthFrame, draw_room, generate_clip
 from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.scenes.situations import draw_situation
 from m4sam_training.synth.scenes.stories import draw_story
@@ -74,16 +74,22 @@ def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneSt
         return
     rng = np.random.default_rng((seed, 7))
     fps, severity = float(rng.uniform(3, 15)), float(rng.uniform(0, 1)) ** 2
-    rgbs, depths, masks, labels = [], [], [], []
     draw = KINDS[kind][0]
-    for frame in generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity, draw=draw):
-        unit = prepare_depth(frame.depth, *_RENDER, DepthConfig()).unit
+    shown = generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity, draw=draw)
+    with whole_file(path) as draft:
+        np.savez(draft, **as_model_sees(shown, size_px))
+
+
+def as_model_sees(frames: Iterable[SynthFrame], size_px: int) -> dict[str, npt.NDArray[Any]]:
+    """Frames as arrays rgb, depth, mask, label; see `render_clip`."""
+    rgbs, depths, masks, labels = [], [], [], []
+    for frame in frames:
+        unit = prepare_depth(frame.depth, *frame.depth.shape, DepthConfig()).unit
         rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
         depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
         masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))
         labels.append(cv2.resize(frame.label, (size_px, size_px), interpolation=cv2.INTER_NEAREST))
-    with whole_file(path) as draft:
-        np.savez(draft, rgb=np.stack(rgbs), depth=np.stack(depths), mask=np.stack(masks), label=np.stack(labels))
+    return {"rgb": np.stack(rgbs), "depth": np.stack(depths), "mask": np.stack(masks), "label": np.stack(labels)}
 
 
 @dataclass(frozen=True)

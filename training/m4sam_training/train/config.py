@@ -68,7 +68,8 @@ class AugmentConfig(Config):
         True, description="Rendered clips: one frame blurred, darkened, noisy or without depth."
     )
     rendered_lessons: bool = Field(
-        False, description="Rendered clips: now and then the memory is shown the mask asked for, or a bad one (stories)."
+        False,
+        description="Rendered clips: now and then the memory is shown the mask asked for, or a bad one (stories).",
     )
 
 

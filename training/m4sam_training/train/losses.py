@@ -155,6 +155,7 @@ def clip_losses(
         mask (B, T, 1, H, W): ground truth in [0, 1].
         cfg: weights and variants.
         epoch: 0-based, for the ramp of the outlines' weight.
+        picture_mask (B, T, 1, H, W): what single pictures say, for coarse masks and outlines; `mask` when absent.
 
     Returns:
         Scalars: coarse1..3, edge1..3, structure, focal, dice, mae (unweighted), moe, and `total`.

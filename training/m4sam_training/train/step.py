@@ -204,4 +204,4 @@ class TrainStep:
         """Take over what `state` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.average.state = state["average"]
+        self.average.state = state.get("average", self.average.state)
