@@ -17,11 +17,25 @@ THREADS = typer.Option(1, min=1, help="CPU threads.")
 
 
 @app.command()
-def assets(folder: Path = ASSETS) -> None:
+def assets(
+    folder: Path = ASSETS,
+    pictures: Path | None = typer.Option(
+        None, help="Folder of photographs (objects/ and grocery/, docs/models.md) for situations and stories."
+    ),
+    people: int = typer.Option(0, min=0, help="Bodies to make for situations; needs the package anny."),
+) -> None:
     """Download the pictures to render with."""
     from m4sam_training.edge.assets import collect
+    from m4sam_training.edge.people import make_people
+    from m4sam_training.edge.pictures import add_pictures
 
-    typer.echo(", ".join(f"{count} {name}" for name, count in collect(folder).items()))
+    counts = collect(folder)
+    if pictures is not None:
+        counts |= add_pictures(pictures, folder)
+    if people:
+        make_people(folder / "people", people)
+        counts["people"] = people
+    typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 @app.command()
@@ -56,18 +70,29 @@ def evaluate(
     clips: int = typer.Option(20, min=1, help="Held-out clips."),
     frames: int = typer.Option(16, min=1, help="Frames of each clip."),
     threads: int = THREADS,
+    stories: int = typer.Option(24, min=1, help="Held-out clips in which only the past can tell."),
+    real: Path | None = typer.Option(None, "--real", help="Also score this folder of NAME/rgb.png, gt.png, depth.png."),
+    sheet: Path | None = typer.Option(None, "--sheet", help="Picture of the worst of --real."),
     json_file: Path | None = JSON_FILE,
 ) -> None:
-    """Score weights on held-out generated clips (memory off, no depth, every depth fault) and on photographs."""
+    """Score weights: held-out clips (memory off, no depth, depth faults), the memory, photographs, real pictures."""
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.host.files import write_json
+    from m4sam_core.rgbd.image_files import write_png
     from m4sam_training.edge.eval import held_out_clips, score_variants
+    from m4sam_training.edge.memory import memory_rows
     from m4sam_training.edge.photos import photographs, score_pictures
+    from m4sam_training.edge.real import judge, real_pictures, worst_sheet
+    from m4sam_training.edge.real import rows as real_rows
     from m4sam_training.synth.assets import load_style
 
-    model = load_checkpoint(checkpoint)
+    model, style = load_checkpoint(checkpoint).eval(), load_style(folder, "held_out")
+    memory = memory_rows(model, style, clips=stories, ordinary=max(1, stories // 2), shifts=max(1, stories // 4))
+    verdicts = judge(model, real_pictures(real), threads) if real is not None else []
+    if sheet is not None and verdicts:
+        write_png(sheet, worst_sheet(verdicts))
     pictures = score_pictures(model, photographs(), threads)
-    data = held_out_clips(load_style(folder, "held_out"), clips, frames)
+    data = held_out_clips(style, clips, frames)
     rows = score_variants(model, data, threads, faults=True)
     typer.echo(f"{'variant':28}{'S':>8}{'F_adp':>8}{'MAE':>8}")
     for name, row in rows.items():
@@ -75,8 +100,13 @@ def evaluate(
     typer.echo(f"{'photograph, no depth':28}{'IoU':>8}{'MAE':>16}")
     for name, row in pictures.items():
         typer.echo(f"{name:28}{row['IoU']:8.3f}{row['MAE']:16.3f}")
+    for what, row in memory.items():
+        typer.echo(f"{what} (IoU): " + ", ".join(f"{name} {iou:.3f}" for name, iou in row.items()))
+    for name, row in real_rows(verdicts).items():
+        typer.echo(f"real, {name:22}{row['IoU']:8.3f}{row['MAE']:16.3f}{row['pictures']:8}")
     if json_file is not None:
-        write_json(json_file, {"clips": clips, "frames": frames, "scores": rows, "photographs": pictures})
+        report = {"clips": clips, "frames": frames, "scores": rows, "photographs": pictures, "memory": memory}
+        write_json(json_file, report | ({"real": real_rows(verdicts)} if verdicts else {}))
 
 
 @app.command()

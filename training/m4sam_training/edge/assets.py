@@ -86,6 +86,7 @@ def collect(folder: str | Path) -> dict[str, int]:
     _collect_cutouts(root / "cutouts", downloads)
     materials = _collect_materials(downloads)
     _collect_meshes(meshes, materials)
+    _collect_hands(root / "hands", materials)
     textures = [path for path in sorted((materials / "textures").glob("*.png")) if path.stem not in MESHES.values()]
     for path in (*_debian_pictures(downloads), *_python_pictures(), *textures):
         _add_photo(path, photos)
@@ -127,6 +128,12 @@ def _collect_meshes(meshes: Path, materials: Path) -> None:
     for shape, skin in MESHES.items():
         shutil.copyfile(materials / "objects" / "meshes" / f"{shape}.obj", meshes / f"{shape}.obj")
         shutil.copyfile(materials / "textures" / f"{skin}.png", meshes / f"{shape}.png")
+
+
+def _collect_hands(hands: Path, materials: Path) -> None:
+    hands.mkdir(exist_ok=True)
+    for part in ("hand", "finger"):
+        shutil.copyfile(materials / "grippers" / "meshes" / "panda_gripper" / f"{part}.stl", hands / f"{part}.stl")
 
 
 def _collect_panoramas(photos: Path, downloads: Path) -> list[str]:

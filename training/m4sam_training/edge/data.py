@@ -76,15 +76,17 @@ def render_clip(path: Path, seed: int, frames: int, size_px: int, style: SceneSt
     fps, severity = float(rng.uniform(3, 15)), float(rng.uniform(0, 1)) ** 2
     draw = KINDS[kind][0]
     shown = generate_clip(seed, frames, *_RENDER, fps=fps, style=style, severity=severity, draw=draw)
+    seen = as_model_sees(shown, size_px)
     with whole_file(path) as draft:
-        np.savez(draft, **as_model_sees(shown, size_px))
+        np.savez(draft, rgb=seen["rgb"], depth=seen["depth"], mask=seen["mask"], label=seen["label"])
 
 
 def as_model_sees(frames: Iterable[SynthFrame], size_px: int) -> dict[str, npt.NDArray[Any]]:
     """Frames as arrays rgb, depth, mask, label; see `render_clip`."""
     rgbs, depths, masks, labels = [], [], [], []
     for frame in frames:
-        unit = prepare_depth(frame.depth, *frame.depth.shape, DepthConfig()).unit
+        height, width = frame.depth.shape
+        unit = prepare_depth(frame.depth, height, width, DepthConfig()).unit
         rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
         depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
         masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))

@@ -113,11 +113,15 @@ def _told(clip: Arrays) -> Tensor | None:
 def _treatments(
     model: M4SAM, clips: Sequence[Arrays], wanted: Callable[[Arrays], npt.NDArray[np.bool_]]
 ) -> dict[str, float]:
-    off = [iou for clip in clips for iou in _overlaps(_play(model, clip, _own(clip))[1], clip, wanted(clip))]
+    with_memory, without = [], []
+    for clip in clips:
+        final, coarse = _play(model, clip, _own(clip))
+        with_memory += _overlaps(final, clip, wanted(clip))
+        without += _overlaps(coarse, clip, wanted(clip))
     return {
-        "as shipped": _mean(_scores(model, clips, _own, wanted)),
+        "as shipped": _mean(with_memory),
         "inverted memory": _mean(_scores(model, clips, _inverted, wanted)),
-        "memory off": _mean(off),
+        "memory off": _mean(without),
     }
 
 

@@ -35,6 +35,7 @@ from m4sam_training.train.log import LOGGER, RunLog, write_curves
 from m4sam_training.train.resuming import check_same
 from m4sam_training.train.step import StepReport, TrainStep
 from m4sam_training.train.stopping import stop_signals
+from m4sam_training.train.weights.average import mixed
 from m4sam_training.train.weights.export import export
 from m4sam_training.train.weights.starting_model import starting_model
 
@@ -87,6 +88,8 @@ class Trainer:
         self.progress = Progress()
         self.feed = make_feed(clips, cfg, world)
         self.step = TrainStep(starting_model(cfg), cfg, world)
+        kept = cfg.export.keep_of_start or cfg.export.memory_keeps
+        self._start = {name: value.clone() for name, value in self.step.model.state_dict().items()} if kept else {}
         self.load = ExpertLoad(self.step.model)
         self._validate = validate
         self._saved: Progress | None = None
@@ -241,7 +244,13 @@ class Trainer:
             )
             if self.cfg.run.save_adapter:
                 save_adapter(self.out / "last.adapter.safetensors", self.step.model, facts)
-            export(self.out, self.step.average.of(self.step.model), self.cfg.export, self.progress.step)
+            ready = mixed(
+                self.step.average.of(self.step.model),
+                self._start,
+                self.cfg.export.keep_of_start,
+                self.cfg.export.memory_keeps,
+            )
+            export(self.out, ready, self.cfg.export, self.progress.step)
         self.world.wait()
 
 

@@ -27,6 +27,15 @@ class ExportConfig(Config):
     logit_scale: float = Field(
         1.0, gt=0, le=100, description="The final mask's logits are so many times those of training."
     )
+    keep_of_start: float = Field(
+        0.0, ge=0, lt=1, description="Share that the weights a run started from have in the exported ones."
+    )
+    memory_keeps: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The same for the memory's parts: key and value path, fuser, updates, mask decoder.",
+    )
     card: Mapping[str, str] = Field({}, description="Text for its header: licence, data, trunk.")
 
 

@@ -57,9 +57,8 @@ def _let_masks_in(model: M4SAM, gain: float) -> None:
 
     X_F is some ten times as large as a mask, so that where training never needs the mask it drowns.
     """
-    first = model.value_path.encoder[0]
     with torch.no_grad():
-        first.weight[:, -1] *= gain
+        model.get_parameter("value_path.encoder.0.weight")[:, -1] *= gain
 
 
 def _load_trunk(model: M4SAM, name: str) -> None:

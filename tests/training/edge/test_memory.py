@@ -1,0 +1,40 @@
+"""What the memory carries, and what the weights that ship reach (docs/models.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from m4sam_core.build import build_model
+from m4sam_core.config import ModelConfig
+from m4sam_training.edge.memory import FIRST_STORY_SEED, held_out, memory_rows
+from m4sam_training.synth.clip import PLAIN_STYLE, draw_room
+from m4sam_training.synth.scenes.stories import draw_story
+
+
+@pytest.fixture(scope="module")
+def blind():
+    """A network whose memory cannot see masks."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig.preset("nano")).eval()
+    with torch.no_grad():
+        model.value_path.encoder[0].weight[:, -1] = 0
+    return model
+
+
+def test_a_memory_that_cannot_see_masks_does_not_mind_their_opposite(blind) -> None:
+    rows = memory_rows(blind, PLAIN_STYLE, clips=2, ordinary=1, shifts=1)
+    told = rows["only the past can tell"]
+    assert told["inverted memory"] == told["as shipped"]
+    plain = rows["the picture tells"]
+    assert {plain[f"prior {how}"] for how in ("flipped", "shifted", "empty", "full")} == {plain["as shipped"]}
+    assert set(rows["attention shifts"]) == {"as shipped"}
+
+
+def test_held_out_stories_ask_for_less_than_the_picture_shows() -> None:
+    clips = held_out(PLAIN_STYLE, draw_story, FIRST_STORY_SEED, 6, 6, 64)
+    less = [float((np.asarray(clip["label"]) > 0).sum()) - float((clip["mask"] > 127).sum()) for clip in clips]
+    assert sum(gap > 20 for gap in less) >= 4
+    (room,) = held_out(PLAIN_STYLE, draw_room, 5, 1, 1, 64)
+    assert abs((room["label"] > 0).mean() - (room["mask"] > 127).mean()) < 0.01
