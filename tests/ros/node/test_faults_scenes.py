@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A memory that never lives is said with its cause; noise and bad images leave the scene alone."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory carries, and what the weights that ship reach (docs/models.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Scores on real pictures of one's own."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory is shown in training (docs/models.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Situations that real cameras show, and stories that only the past can tell."""
 
 from __future__ import annotations

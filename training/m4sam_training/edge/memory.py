@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Whether a model's memory carries what was salient: clips in which only the past can tell, and what bad masks cost."""
 
 from __future__ import annotations

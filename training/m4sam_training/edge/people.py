@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Posed human bodies for the clips, from the package `anny` (code Apache-2.0, data CC0), kept as small files."""
 
 from __future__ import annotations

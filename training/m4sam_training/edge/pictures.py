@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Real photographs for the clips: a folder that the project does not hold, checked against a list of hashes."""
 
 from __future__ import annotations

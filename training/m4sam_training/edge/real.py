@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What weights reach on real pictures of one's own, by the size of what is salient and by how they fail."""
 
 from __future__ import annotations

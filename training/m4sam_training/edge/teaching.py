@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory is shown in training: the mask asked for, the model's own, or a bad one that must not matter."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """People in clothes: body meshes from files, dressed anew for every scene."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """A robot's own hands: grippers on forearms, made up or from mesh files, for the picture's border."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """What robots and street cameras see: their own hands, crowds, near furniture, things of any size, large plain ones."""
 
 from __future__ import annotations

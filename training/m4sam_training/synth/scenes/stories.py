@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """Clips in which only the past can tell what is salient: at some time the thing asked for stands among its like."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The mean of the weights over time, which is steadier than where a run happens to stand."""
 
 from __future__ import annotations
