@@ -11,7 +11,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "m4sam_ros"
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 
 # `training` collides with other top-level packages of that name, so the folder is mapped to m4sam_training.
 packages = find_packages(include=["m4sam_core", "m4sam_core.*", "m4sam_ros", "m4sam_ros.*"])

@@ -24,7 +24,7 @@ SCHEMAS = [
     ("m4sam_training.train.config", "TrainConfig"),
 ]
 ALSO = {"model.preset"}  # stands for all of `model`
-NOT_SETTINGS = (".jsonl", ".py", ".rrd", ".yaml")
+NOT_SETTINGS = (".json", ".jsonl", ".py", ".rrd", ".yaml")
 
 
 def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
