@@ -8,6 +8,7 @@ Importing this package is cheap: everything that needs torch is loaded at its fi
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
     from m4sam_core.stream.recurrence import unroll_clip
     from m4sam_core.types import ClipOutput
+
+# Read by OpenMP when torch is loaded. Its threads wait by spinning otherwise, and where other programs want the cores a
+# frame then takes many times as long (docs/deploy.md#on-a-busy-machine). A value that is set already stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "build_model": "build",

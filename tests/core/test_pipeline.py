@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -273,3 +274,12 @@ def test_auto_precision_follows_the_processor(monkeypatch, flags, expected):
     assert check_dtype("auto", torch.device("cpu"), bfloat16_iou=0.97) == torch.float32
     assert check_dtype("auto", torch.device("cpu")) == torch.float32, "never measured"
     assert check_dtype("auto", torch.device("cuda"), bfloat16_iou=1.0) == torch.float32
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_told_to(given, kept):
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    code = "import os, sys, m4sam_core; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert shown.stdout.split() == [kept, "False"]
