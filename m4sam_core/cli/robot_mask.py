@@ -48,8 +48,9 @@ def command(
 def _spread(source: Path, rgb_topic: str | None, count: int) -> Iterator[np.ndarray]:
     """`count` pictures at even distances, in order."""
     from m4sam_core.predict_folder import list_frames
+    from m4sam_core.rgbd.bags.find import is_bag
     from m4sam_core.rgbd.bags.frames import decode_rgb
-    from m4sam_core.rgbd.bags.source import BagSource, is_bag
+    from m4sam_core.rgbd.bags.source import BagSource
     from m4sam_core.rgbd.bags.topics import choose_topics
     from m4sam_core.rgbd.image_files import read_rgb
 

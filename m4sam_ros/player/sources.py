@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.bags.source import holds_storage, is_bag
+from m4sam_core.rgbd.bags.find import holds_storage, is_bag
 from m4sam_ros.player.bags import BagPlayback
 from m4sam_ros.player.folder import FolderSource
 from m4sam_ros.player.settings import PlayConfig

@@ -22,6 +22,7 @@ from typing import Any
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.optional import require
 from m4sam_core.host.plain_yaml import load_yaml
+from m4sam_core.rgbd.bags.find import METADATA, PACKED, storage_suffix
 from m4sam_core.rgbd.bags.mcap import McapFile
 from m4sam_core.rgbd.bags.ros1 import Ros1File
 from m4sam_core.rgbd.bags.sqlite import SqliteFile
@@ -34,9 +35,6 @@ IMAGE, COMPRESSED, CAMERA_INFO = (
     "sensor_msgs/msg/CameraInfo",
 )
 KNOWN_TYPES = (IMAGE, COMPRESSED, CAMERA_INFO)
-STORAGE_SUFFIXES = (".mcap", ".db3")
-_PACKED = ".zstd"
-_METADATA = "metadata.yaml"
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -94,48 +92,6 @@ def as_cdr(channel: Channel, raw: bytes) -> bytes:
         return bytes(store.serialize_cdr(_renewed(message, channel.msgtype, store), channel.msgtype))
     except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
         raise InputError(f"{channel.topic}: expected a whole message, got {text_of(error)}; it is damaged") from None
-
-
-def find_bags(paths: Collection[Path]) -> list[Path]:
-    """Bags among the given files and folders, folders searched to any depth.
-
-    Raises:
-        InputError: nothing found, or a path does not exist.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: expected a bag or a folder of bags, got nothing there; check the path")
-        by_name = sorted(_search(path), key=lambda bag: natural_order(str(bag))) if path.is_dir() else []
-        found += [path] if is_bag(path) else by_name
-    if not found:
-        where = ", ".join(map(str, paths))
-        raise InputError(f"{where}: expected bags (.bag, .mcap, .db3 or a rosbag2 folder), got none")
-    return list(dict.fromkeys(found))
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a file or folder is one recording."""
-    if path.is_dir():
-        stored = [_storage_stem(file) for file in path.iterdir() if _storage_suffix(file)]
-        numbered = re.compile(rf"{re.escape(path.name)}(_\d+)?")
-        return (path / _METADATA).is_file() or (bool(stored) and all(map(numbered.fullmatch, stored)))
-    return path.suffix == ".bag" or bool(_storage_suffix(path))
-
-
-def holds_storage(path: Path) -> bool:
-    """Whether a folder has files of a recording in it, whatever they are called."""
-    return path.is_dir() and any(_storage_suffix(file) for file in path.iterdir())
-
-
-def _search(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if is_bag(path):
-            yield path
-        elif path.is_dir():
-            yield from _search(path)
 
 
 class BagSource:
@@ -239,41 +195,41 @@ class BagSource:
         """The bag's storage files, in order; what metadata.yaml says otherwise is noted."""
         if not self.path.is_dir():
             return [self.path]
-        stored = {file.name: file for file in self.path.iterdir() if _storage_suffix(file)}
+        stored = {file.name: file for file in self.path.iterdir() if storage_suffix(file)}
         by_number = [stored[name] for name in sorted(stored, key=lambda name: natural_order(name.split(".")[0]))]
         listed = self._listed()
         if listed is None:
             return by_number
-        found = [stored.get(name) or stored.get(name.removesuffix(_PACKED)) for name in listed]
+        found = [stored.get(name) or stored.get(name.removesuffix(PACKED)) for name in listed]
         absent = [name for name, file in zip(listed, found, strict=True) if file is None]
         if absent:
-            self.damage.append(f"{_METADATA}: {', '.join(absent)} of this bag are missing")
+            self.damage.append(f"{METADATA}: {', '.join(absent)} of this bag are missing")
         files = [file for file in found if file is not None]
         if not files:
             return by_number
         extra = [file.name for file in by_number if file not in files]
         if extra:
-            self.damage.append(f"{', '.join(extra)}: not listed in {_METADATA}, left out")
+            self.damage.append(f"{', '.join(extra)}: not listed in {METADATA}, left out")
         return files
 
     def _listed(self) -> list[str] | None:
         """File names by metadata.yaml; None, with a note, when it does not tell."""
-        path = self.path / _METADATA
+        path = self.path / METADATA
         if not path.is_file():
-            self.damage.append(f"no {_METADATA}; the recorder was stopped hard, its files are read one by one")
+            self.damage.append(f"no {METADATA}; the recorder was stopped hard, its files are read one by one")
             return None
         try:
             information = load_yaml(path)["rosbag2_bagfile_information"]
             return [Path(str(name)).name for name in information["relative_file_paths"]]
         except (ConfigError, KeyError, TypeError) as error:
-            self.damage.append(f"{_METADATA} cannot be read, the files are read one by one ({text_of(error)})")
+            self.damage.append(f"{METADATA} cannot be read, the files are read one by one ({text_of(error)})")
             return None
 
     def _open(self, file: Path) -> str | None:
         """Open one storage file; why it cannot be used, else None."""
         scratch = Path(self._scratch.name)
         try:
-            if file.suffix == _PACKED:
+            if file.suffix == PACKED:
                 unpacked = scratch / file.stem
                 if not unpack_file(file, unpacked):
                     self.damage.append(f"{file.name}: its zstd data ends early; the messages before the cut are used")
@@ -305,16 +261,6 @@ def check_topic(name: str) -> str:
     if not is_topic_name(name):
         raise InputError(f"topic: expected a ROS name such as /camera/color/image_raw, got {name!r}")
     return name
-
-
-def _storage_suffix(path: Path) -> str:
-    """A storage file's own suffix, ".mcap" or ".db3", packed or not; "" of another file."""
-    suffix = Path(path.stem).suffix if path.suffix == _PACKED else path.suffix
-    return suffix if suffix in STORAGE_SUFFIXES and not path.name.startswith(".") else ""
-
-
-def _storage_stem(path: Path) -> str:
-    return path.name.removesuffix(_PACKED).removesuffix(_storage_suffix(path))
 
 
 def _common_type(channels: list[Channel]) -> str:

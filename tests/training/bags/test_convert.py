@@ -15,7 +15,8 @@ import pytest
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.plain_yaml import load_yaml
-from m4sam_core.rgbd.bags.source import BagSource, find_bags
+from m4sam_core.rgbd.bags.find import find_bags
+from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_core.rgbd.encodings import image_to_numpy

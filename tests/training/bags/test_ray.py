@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from m4sam_core.rgbd.bags.source import find_bags
+from m4sam_core.rgbd.bags.find import find_bags
 from m4sam_training.bags.convert import ConvertConfig
 from m4sam_training.bags.export import export_videos
 from m4sam_training.bags.jobs import convert_bags

@@ -27,7 +27,8 @@ _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) d
 def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags.")) -> None:
     """List topics, counts and rates, damage, and which topics would be used."""
     from m4sam_core.errors import InputError
-    from m4sam_core.rgbd.bags.source import BagSource, find_bags
+    from m4sam_core.rgbd.bags.find import find_bags
+    from m4sam_core.rgbd.bags.source import BagSource
 
     console = Console(markup=False, soft_wrap=True)
     unreadable = 0
@@ -91,7 +92,7 @@ def to_dataset(
     from m4sam_core.cli.choices import one_of
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
-    from m4sam_core.rgbd.bags.source import find_bags
+    from m4sam_core.rgbd.bags.find import find_bags
     from m4sam_training.bags.convert import CUTS, SPLITS, ConvertConfig
     from m4sam_training.bags.jobs import ENGINES, convert_bags
 

@@ -10,7 +10,8 @@ import sqlite3
 import pytest
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.bags.source import BagSource, find_bags
+from m4sam_core.rgbd.bags.find import find_bags
+from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.storage import ZSTD_MAGIC
 from tests.core.rgbd.bags.recordings import RGB, frames_rows, humble_db3, mcap, write_metadata
 
