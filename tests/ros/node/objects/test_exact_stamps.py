@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ros.node.test_object_outputs import calibrate, header_of, kinds  # noqa: F401 (a fixture)
+from tests.ros.node.objects.test_outputs import calibrate, header_of, kinds  # noqa: F401 (a fixture)
 from tests.ros.synchronisers import ApproximateTime, ExactTime, stamp_ns
 
 pytestmark = pytest.mark.ros
