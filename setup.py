@@ -84,7 +84,7 @@ setup(
     package_dir={"m4sam_training": "training/m4sam_training"},
     package_data={
         "m4sam_core": ["py.typed", "weights/*"],
-        "m4sam_training": ["**/*.yaml"],
+        "m4sam_training": ["**/*.yaml", "edge/*.sha256"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
