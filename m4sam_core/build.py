@@ -43,15 +43,17 @@ def build_model(cfg: ModelConfig | None = None) -> M4SAM:
         input_size_px=cfg.input_size_px,
         rgb_norm=cfg.rgb_norm,
         prior_norm=cfg.memory.prior_norm,
-        feature=cfg.memory.feature,
+        feature=cfg.memory.feature.split("+"),
+        encodes_depth=cfg.depth == "encoded",
     )
 
 
 def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
     channels = fusion.channels
-    feature_dim = channels * (1 if cfg.feature in ("x_d1", "x_d2") else 2)
+    parts = cfg.feature.split("+")
+    feature_dim = channels * len(parts)
     return MemoryModules(
-        gated_fusion=GatedFusion(channels) if cfg.feature == "gated+x_d2" else None,
+        gated_fusion=GatedFusion(channels) if "gated" in parts else None,
         key_path=KeyPath(feature_dim, channels, cfg.key_dim),
         value_path=ValuePath(feature_dim, cfg.value_dim, cfg.sensory_dim),
         fuser=Fuser(channels + cfg.value_dim + cfg.sensory_dim, cfg.fuser_dim, cfg.value_dim),
@@ -97,8 +99,8 @@ def build_adapter(cfg: AdapterConfig, dim_in: int, outputs: dict[str, int]) -> L
     return LowRankAdapter(
         outputs,
         dim_in,
-        shared=cfg.kind == "moe_lora",
-        experts=cfg.kind != "lora",
+        shared=cfg.kind != "lora",
+        groups={"moe_lora": ("rgb", "depth", "fusion"), "conv_lora": ("scaled",)}.get(cfg.kind, ()),
         combine=cfg.combine,
         rank=cfg.rank,
         alpha=cfg.alpha,

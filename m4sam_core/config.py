@@ -80,8 +80,8 @@ class AdapterConfig(Config):
     kind: Literal["moe_lora", "conv_lora", "lora", "bottleneck", "none"] = Field(
         "moe_lora",
         description=(
-            "moe_lora shares one trunk between rgb and depth; conv_lora, lora and bottleneck keep one "
-            "set of adapters per modality."
+            "moe_lora shares one trunk between rgb and depth, conv_lora one set of adapters; lora and bottleneck keep "
+            "one set per modality."
         ),
     )
     rank: int = Field(4, ge=1, le=64, description="Rank r of the low-rank update.")
@@ -115,12 +115,16 @@ class FusionConfig(Config):
     channels: int = Field(64, ge=8, le=256, multiple_of=4, description="Channels of X_E and of the decoder.")
 
 
+MemoryFeature = Literal["gated+x_d2", "gated+x_d1", "gated+x_d1+x_d2", "x_e1+x_d2", "x_d1", "x_d2", "x_d1+x_d2"]
+
+
 class MemoryConfig(Config):
     """The memory's architecture (docs/model.md#memory). What is stored when is StreamConfig's business."""
 
     enabled: bool = Field(True, description="Off: the final mask is the decoder's coarse mask.")
-    feature: Literal["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"] = Field(
-        "gated+x_d2", description="What the memory sees: gated multi-level fusion with X_D^2, or plain decoder levels."
+    feature: MemoryFeature = Field(
+        "gated+x_d2",
+        description="What the memory sees, side by side: gated multi-level fusion, encoder and decoder levels.",
     )
     key_dim: int = Field(64, ge=8, le=256, description="Channels of keys and queries.")
     value_dim: int = Field(
@@ -143,6 +147,10 @@ class ModelConfig(Config):
     )
     rgb_norm: Literal["minmax", "imagenet"] = Field(
         "minmax", description="minmax per frame (release) or ImageNet mean and deviation."
+    )
+    depth: Literal["encoded", "rgb_features"] = Field(
+        "encoded",
+        description="rgb_features: no depth pass, the depth features are those of rgb (the paper's ablation).",
     )
     adapter: AdapterConfig = AdapterConfig()
     fusion: FusionConfig = FusionConfig()

@@ -35,12 +35,12 @@ def find_recipe(name: Path) -> Path:
     """A YAML file of training settings: a path, or the name of one that comes with the package, e.g. rdvs.
 
     Raises:
-        ConfigError: neither; the text lists the names.
+        ConfigError: a plain name that is neither; the text lists the names.
     """
-    if name.is_file():
+    if name.is_file() or name.name != str(name):
         return name
     folder = shared_folder() / RECIPES
-    if name.name == str(name) and (folder / f"{name.stem}.yaml").is_file():
+    if (folder / f"{name.stem}.yaml").is_file():
         return folder / f"{name.stem}.yaml"
     known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
     raise ConfigError(f"{name}: expected a YAML file or one of {known}, found neither; check --config")

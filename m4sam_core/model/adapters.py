@@ -38,9 +38,9 @@ class LowRankAdapter(nn.Module):
     Args:
         outputs: name of each update -> its number of channels, e.g. {"q": 144, "v": 144}.
         dim_in: channels of the layer's input.
-        shared: one set of weights whose expert group follows the modality (modality-aware MoE-LoRA), or one set per
-            modality (LoRA, Conv-LoRA).
-        experts: whether D(a) exists; without it the adapter is plain LoRA.
+        shared: one set of weights for both modalities, or one each (LoRA).
+        groups: the expert groups of D(a); modality groups are used by their own modality alone, the others by both.
+            Without any the adapter is plain LoRA.
         combine: how expert outputs are combined.
         rank, alpha, top_k, bn_momentum, gate_noise: see `MoELoRA`.
     """
@@ -51,7 +51,7 @@ class LowRankAdapter(nn.Module):
         dim_in: int,
         *,
         shared: bool,
-        experts: bool,
+        groups: Sequence[str],
         combine: Mode,
         rank: int,
         alpha: float,
@@ -62,14 +62,14 @@ class LowRankAdapter(nn.Module):
         super().__init__()
         self.combine: Mode = combine
         self.shared = shared
-        self.experts = experts
+        self.experts = tuple(groups)
+        self.foldable = "scaled" not in groups
         self.names = tuple(outputs)
-        groups = ("rgb", "depth", "fusion") if shared else ("conv",)
         options: dict[str, Any] = {
             "rank": rank,
             "alpha": alpha,
             "top_k": top_k,
-            "groups": groups if experts else (),
+            "groups": self.experts,
             "bn_momentum": bn_momentum,
             "gate_noise": gate_noise,
         }
@@ -127,7 +127,7 @@ class LowRankAdapter(nn.Module):
         """alpha/r * (a + D(a)) for a (windows, n*r, h, w)."""
         if not self.experts:
             return adapters[0].scale * a, a.new_zeros(())
-        if not self.training:
+        if not self.training and self.foldable:
             folded = self._folded.get(modality) or fold_experts(adapters, self._groups(modality))
             return folded.mix(a, len(adapters), adapters[0].top_k, self.combine)
         chunks = a.chunk(len(adapters), dim=1)
@@ -136,11 +136,11 @@ class LowRankAdapter(nn.Module):
         return torch.cat([part[0] for part in mixed], dim=1), torch.stack([part[1] for part in mixed]).sum()
 
     def _groups(self, modality: Modality) -> tuple[str, ...]:
-        return GROUPS[modality] if self.shared else ("conv",)
+        return GROUPS[modality] if "fusion" in self.experts else self.experts
 
     def fold(self) -> None:
         """Precompute the folded experts until the weights are touched again through the module's methods."""
-        if not self.experts:
+        if not (self.experts and self.foldable):
             return
         with torch.no_grad():
             self._folded = {
@@ -171,7 +171,7 @@ def _side_by_side(parts: Sequence[LowRankUpdate]) -> LowRankUpdate:
 
 
 class BottleneckAdapter(nn.Module):
-    """x + up(gelu(down(x))), one pair of linear layers per modality; starts as the identity.
+    """x + gelu(up(gelu(down(x)))), one pair of linear layers per modality; weights from a normal cut at two deviations.
 
     Args:
         dim: channels.
@@ -182,10 +182,11 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         self.down = nn.ModuleDict({m.value: nn.Linear(dim, hidden) for m in Modality})
         self.up = nn.ModuleDict({m.value: nn.Linear(hidden, dim) for m in Modality})
-        for parameter in self.up.parameters():
-            nn.init.zeros_(parameter)
+        for layer in (*self.down.values(), *self.up.values()):
+            nn.init.trunc_normal_(cast("nn.Linear", layer).weight, std=0.02)
+            nn.init.zeros_(cast("nn.Linear", layer).bias)
 
     def forward(self, x: Tensor, modalities: Sequence[Modality]) -> Tensor:
         """Adapt S equal parts of x (S*N, h, w, dim), each with its modality's weights."""
         parts = zip(x.chunk(len(modalities)), modalities, strict=True)
-        return x + torch.cat([self.up[m.value](F.gelu(self.down[m.value](part))) for part, m in parts])
+        return x + torch.cat([F.gelu(self.up[m.value](F.gelu(self.down[m.value](part)))) for part, m in parts])

@@ -92,6 +92,34 @@ def fusion_experts(rank: int, momentum: float) -> nn.ModuleList:
     )
 
 
+class Zoom(nn.Module):
+    """Bicubic resize of (N, C, h, w) by a factor.
+
+    Args:
+        factor: above 1 enlarges.
+    """
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C, factor*h, factor*w)."""
+        size = [round(side * self.factor) for side in x.shape[-2:]]
+        return F.interpolate(x, size, mode="bicubic", align_corners=False)
+
+
+def scaled_experts(rank: int, momentum: float) -> nn.ModuleList:  # noqa: ARG001 (the builders' signature)
+    """Conv-LoRA's experts: a 3x3 convolution at one, two and three times the resolution; no normalisation."""
+    return nn.ModuleList(
+        [
+            nn.Sequential(*_conv_gelu(rank, 3)),
+            nn.Sequential(Zoom(2), *_conv_gelu(rank, 3), Zoom(1 / 2)),
+            nn.Sequential(Zoom(3), *_conv_gelu(rank, 3), Zoom(1 / 3)),
+        ]
+    )
+
+
 def run_expert(expert: nn.Module, a: Tensor, active: Tensor) -> Tensor:
     """One expert on a (N, r, h, w), with batch statistics over the `active` (N,) windows when training."""
     for layer in expert.children():

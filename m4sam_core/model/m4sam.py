@@ -24,7 +24,7 @@ from m4sam_core.model.memory import (
     read,
 )
 from m4sam_core.model.trunk import BOTH, Trunk
-from m4sam_core.types import FrameFeatures, MemoryFeatures
+from m4sam_core.types import FrameFeatures, MemoryFeatures, Modality
 
 if TYPE_CHECKING:
     from m4sam_core.config import ModelConfig
@@ -59,7 +59,8 @@ class M4SAM(nn.Module):
         input_size_px: see `ModelConfig.input_size_px`.
         rgb_norm: see `ModelConfig.rgb_norm`.
         prior_norm: see `MemoryConfig.prior_norm`.
-        feature: see `MemoryConfig.feature`.
+        feature: parts of X_F, in order; see `MemoryConfig.feature`.
+        encodes_depth: off: the depth features are the rgb features, and depth is not looked at.
     """
 
     def __init__(
@@ -74,14 +75,16 @@ class M4SAM(nn.Module):
         input_size_px: int,
         rgb_norm: Literal["minmax", "imagenet"],
         prior_norm: Literal["batch", "sample"],
-        feature: Literal["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"],
+        feature: Sequence[str],
+        encodes_depth: bool,
     ) -> None:
         super().__init__()
         self.cfg = cfg
         self.input_size_px = input_size_px
         self.rgb_norm = rgb_norm
         self.prior_norm = prior_norm
-        self.feature = feature
+        self.feature = tuple(feature)
+        self.encodes_depth = encodes_depth
         self.trunk = trunk
         self.fusions = nn.ModuleList(fusions)
         self.receptive = nn.ModuleList(receptive)
@@ -111,11 +114,10 @@ class M4SAM(nn.Module):
             features of the N frames.
         """
         size = (rgb.shape[-2], rgb.shape[-1])
-        pair = torch.cat([self._normalise(rgb), depth.expand(-1, 3, -1, -1)])
-        levels, moe_loss = self.trunk(pair, BOTH)
+        pairs, moe_loss = self._encode_pairs(rgb, depth)
         fused = [
-            receptive(fusion(*level.chunk(2)))
-            for level, fusion, receptive in zip(levels, self.fusions, self.receptive, strict=True)
+            receptive(fusion(*pair))
+            for pair, fusion, receptive in zip(pairs, self.fusions, self.receptive, strict=True)
         ]
         decoded = self.decoder(fused)
         coarse = self.decoder.coarse(decoded, size) if aux else self.decoder.finest(decoded, size)
@@ -133,6 +135,15 @@ class M4SAM(nn.Module):
         )
         return FrameFeatures(coarse, edges, moe_loss, memory)
 
+    def _encode_pairs(self, rgb: Tensor, depth: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Rgb and depth features of every level, and the load-balancing loss."""
+        rgb = self._normalise(rgb)
+        if not self.encodes_depth:
+            levels, moe_loss = self.trunk(rgb, (Modality.RGB,))
+            return [(level, level) for level in levels], moe_loss
+        levels, moe_loss = self.trunk(torch.cat([rgb, depth.expand(-1, 3, -1, -1)]), BOTH)
+        return [(level[: len(rgb)], level[len(rgb) :]) for level in levels], moe_loss
+
     def _normalise(self, rgb: Tensor) -> Tensor:
         if self.rgb_norm == "imagenet":
             mean, std = (rgb.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
@@ -141,15 +152,10 @@ class M4SAM(nn.Module):
 
     def _memory_feature(self, fused: list[Tensor], decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """X_F (N, C, h, w): what the memory sees (docs/model.md#gated-fusion)."""
-        _, d2, d1 = decoded
-        parts = []
+        levels = {"x_e1": fused[0], "x_d2": decoded[1], "x_d1": decoded[2]}
         if self.gated_fusion is not None:
-            parts.append(self.gated_fusion(fused))
-        if self.feature in ("x_d1", "x_d1+x_d2"):
-            parts.append(d1)
-        if self.feature != "x_d1":
-            parts.append(d2)
-        return torch.cat([resize(part, size, align_corners=True) for part in parts], dim=1)
+            levels["gated"] = self.gated_fusion(fused)
+        return torch.cat([resize(levels[name], size, align_corners=True) for name in self.feature], dim=1)
 
     # --------------------------------------------------------------------------------------- memory
 

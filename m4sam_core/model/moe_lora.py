@@ -26,10 +26,12 @@ from m4sam_core.model.experts import (
     modality_experts,
     route,
     run_expert,
+    scaled_experts,
 )
 from m4sam_core.types import Modality
 
 GROUPS = {Modality.RGB: ("rgb", "fusion"), Modality.DEPTH: ("depth", "fusion")}
+_BUILDERS = {"fusion": fusion_experts, "scaled": scaled_experts}
 
 
 class MoELoRA(nn.Module):
@@ -41,7 +43,7 @@ class MoELoRA(nn.Module):
         rank: r.
         alpha: scale; the update is multiplied by alpha / rank.
         top_k: experts selected per window and group.
-        groups: names of the expert groups; "fusion" builds the fusion experts, any other name a modality group.
+        groups: names of the expert groups: rgb, depth, fusion, or scaled (Conv-LoRA).
         bn_momentum: momentum of the experts' batch normalisation.
         gate_noise: scale of the gates' exploration noise in training.
     """
@@ -66,10 +68,7 @@ class MoELoRA(nn.Module):
         self.lora_b = nn.Parameter(torch.zeros(dim_out, rank))
         nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
         self.experts = nn.ModuleDict(
-            {
-                name: fusion_experts(rank, bn_momentum) if name == "fusion" else modality_experts(rank, bn_momentum)
-                for name in groups
-            }
+            {name: _BUILDERS.get(name, modality_experts)(rank, bn_momentum) for name in groups}
         )
         self.gates = nn.ModuleDict({name: NoisyTopKGate(rank, top_k, gate_noise) for name in groups})
 

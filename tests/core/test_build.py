@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
 from m4sam_core.build import build_model
-from m4sam_core.config import MODEL_PRESETS, ModelConfig
+from m4sam_core.config import MODEL_PRESETS, MemoryFeature, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
@@ -28,7 +30,7 @@ def run(model: M4SAM, size_px: int = 64) -> torch.Tensor:
     return unroll_clip(model, rgb, depth).mask_prob
 
 
-@pytest.mark.parametrize("kind", ["moe_lora", "conv_lora", "lora", "bottleneck", "none"])
+@pytest.mark.parametrize("kind", ["moe_lora", "conv_lora", "lora", "none"])
 def test_a_fresh_adapter_changes_nothing(kind: str) -> None:
     torch.manual_seed(0)
     plain = build_model(nano(adapter={"kind": "none"})).eval()
@@ -51,7 +53,7 @@ def test_training_reaches_the_adapters_and_never_the_trunk(kind: str) -> None:
     assert touched
 
 
-@pytest.mark.parametrize("feature", ["gated+x_d2", "x_d1", "x_d2", "x_d1+x_d2"])
+@pytest.mark.parametrize("feature", get_args(MemoryFeature))
 def test_memory_features(feature: str) -> None:
     assert run(build_model(nano(memory={"feature": feature}))).shape == (1, 2, 1, 64, 64)
 

@@ -9,9 +9,12 @@ import math
 import pytest
 import torch
 
+from m4sam_core.build import build_model
 from m4sam_core.types import ClipOutput
 from m4sam_training.train import losses
 from m4sam_training.train.config import LossConfig, TrainConfig
+from m4sam_training.train.step import ClipModule
+from tests.training.discs import Discs, settings
 
 
 @pytest.fixture
@@ -138,7 +141,18 @@ def test_paper_total_is_structure_everywhere_plus_moe():
     assert set(terms) == {"coarse1", "coarse2", "coarse3", "edge1", "edge2", "edge3", "structure", "moe", "total"}
     assert terms["total"].item() == pytest.approx(sum(v.item() for k, v in terms.items() if k != "total"), rel=1e-6)
     logits, target = output.mask_logits.flatten(0, 1), mask.flatten(0, 1)
-    assert torch.equal(terms["structure"], losses.structure_loss(logits, target, "weighted"))
+    assert torch.equal(terms["structure"], losses.structure_loss(logits, target, "weighted", mae_weight=0.0))
+
+
+def test_without_memory_the_finest_coarse_mask_is_counted_once():
+    cfg = settings(model={"preset": "nano", "memory": {"enabled": False}})
+    module = ClipModule(build_model(cfg.model), cfg)
+    clip = Discs()[0]
+    terms, _ = module({key: clip[key][None] for key in ("rgb", "depth", "mask")}, 0, torch.Generator())
+    assert not {"structure", "focal", "dice", "mae"} & set(terms)
+    weights = dict(zip(("coarse1", "coarse2", "coarse3"), cfg.loss.coarse_weights, strict=True))
+    weights |= {f"edge{n}": cfg.loss.edge.start for n in (1, 2, 3)} | {"moe": cfg.loss.moe_weight}
+    assert terms["total"].item() == pytest.approx(sum(w * terms[name].item() for name, w in weights.items()), rel=1e-6)
 
 
 def test_losses_are_finite_and_give_gradients_at_extremes():

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from m4sam_core.checkpoint import read_header
@@ -82,6 +84,6 @@ def test_a_dataset_without_validation_trains_and_says_so(tmp_path, caplog):
 def test_recipes_are_found_by_name_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("rdvs", "rdvs.yaml"):
-        assert find_recipe(type(tmp_path)(name)).name == "rdvs.yaml"
+        assert find_recipe(Path(name)).name == "rdvs.yaml"
     with pytest.raises(ConfigError, match=r"expected a YAML file or one of dvisal, edge, edge_finetune"):
-        find_recipe(tmp_path / "rdvs.yaml")
+        find_recipe(Path("nothing"))

@@ -56,26 +56,26 @@ class Variant:
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("adapter", "none", ("model.adapter.kind=none",)),
+    Variant("adapter", "none", ("model.adapter.kind=none",), "none"),
     Variant("adapter", "bottleneck", ("model.adapter.kind=bottleneck",), paper_memory_gb=14.66),
-    Variant("adapter", "LoRA", ("model.adapter.kind=lora",), "LoRA", 14.25),
-    Variant("adapter", "Conv-LoRA", ("model.adapter.kind=conv_lora",)),
+    Variant("adapter", "LoRA", ("model.adapter.kind=lora", "model.adapter.alpha=4"), "LoRA", 14.25),
+    Variant("adapter", "Conv-LoRA", ("model.adapter.kind=conv_lora", "model.adapter.top_k=1"), "Conv-LoRA"),
     Variant("adapter", "MoE-LoRA", (), FULL, 11.62),
-    Variant("top-k", "1", ("model.adapter.top_k=1",)),
+    Variant("top-k", "1", ("model.adapter.top_k=1",), "top-k 1"),
     Variant("top-k", "2", (), FULL),
-    Variant("top-k", "3", ("model.adapter.top_k=3",)),
+    Variant("top-k", "3", ("model.adapter.top_k=3",), "top-k 3"),
     Variant("memory", "off", ("model.memory.enabled=false",), "no memory"),
-    Variant("memory", "on, no gated fusion", ("model.memory.feature=x_d2",), "memory, no gated fusion"),
+    Variant("memory", "on, no gated fusion", ("model.memory.feature=x_e1+x_d2",), "memory, no gated fusion"),
     Variant("memory", "on, gated fusion", (), FULL),
-    Variant("feature", "X_D^1", ("model.memory.feature=x_d1",)),
-    Variant("feature", "X_D^2", ("model.memory.feature=x_d2",)),
-    Variant("feature", "X_D^1 and X_D^2", ("model.memory.feature=x_d1+x_d2",)),
+    Variant("feature", "X_D^1", ("model.memory.feature=gated+x_d1",), "feature X_D^1"),
+    Variant("feature", "X_D^2", (), FULL),
+    Variant("feature", "X_D^1 and X_D^2", ("model.memory.feature=gated+x_d1+x_d2",), "feature X_D^1 and X_D^2"),
     Variant("depth", "real", (), FULL),
     Variant("depth", "black", ("data.depth_kind=black",), "depth = black"),
-    Variant("depth", "copy of rgb", ("data.depth_kind=copy_rgb",), "depth = copy of rgb"),
-    Variant("clip", "2 frames", ("data.clip_length=2",)),
+    Variant("depth", "copy of rgb", ("model.depth=rgb_features",), "depth = copy of rgb"),
+    Variant("clip", "2 frames", ("data.clip_length=2",), "clip 2"),
     Variant("clip", "4 frames", (), FULL),
-    Variant("clip", "6 frames", ("data.clip_length=6",)),
+    Variant("clip", "6 frames", ("data.clip_length=6",), "clip 6"),
     Variant("clip", "8 frames", ("data.clip_length=8",)),
 )
 GROUPS = tuple(dict.fromkeys(variant.group for variant in VARIANTS))
@@ -170,7 +170,7 @@ def _score(job: AblationJob, cfg: TrainConfig, folder: Path) -> dict[str, Any]:
 
 
 def _cost(folder: Path) -> dict[str, float | None]:
-    entries = read_metrics(folder)
+    entries = [entry for entry in read_metrics(folder) if "clips_per_s" in entry]
     if not entries:
         return {"peak_memory_gb": None, "clips_per_s": None}
     rates = sorted(entry["clips_per_s"] for entry in entries)

@@ -97,6 +97,9 @@ class LossConfig(Config):
     bce: Literal["scalar", "weighted"] = Field(
         "scalar", description="Structure loss's cross entropy: one mean (release) or weighted per pixel (F3Net)."
     )
+    structure_mae: float = Field(
+        0.3, ge=0, le=100, description="Weight of the absolute error in the structure loss; F3Net's original has none."
+    )
     final_input: Literal["prob_as_logit", "logit"] = Field(
         "prob_as_logit",
         description="What the final mask's losses take for a logit: the probability (release) or the logit.",
@@ -248,9 +251,10 @@ class TrainConfig(Config):
 TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "release": {"model": {"preset": "release"}},
     "paper": {
-        "model": {"preset": "large", "adapter": {"combine": "paper", "full_qv": True}},
+        "model": {"preset": "large", "adapter": {"combine": "paper", "full_qv": True, "alpha": 4.0}},
         "loss": {
             "bce": "weighted",
+            "structure_mae": 0.0,
             "final_input": "logit",
             "coarse_weights": (1.0, 1.0, 1.0),
             "edge": {"start": 1.0, "gain": 0.0, "ramp_epochs": 0, "final": 1.0},

@@ -29,8 +29,10 @@ def border_weight(target: Tensor) -> Tensor:
     return 1 + 5 * (_window_mean(target) - target).abs()
 
 
-def structure_loss(logits: Tensor, target: Tensor, bce: BceKind, weight: Tensor | None = None) -> Tensor:
-    """Binary cross entropy + weighted IoU + 0.3 * mean absolute error.
+def structure_loss(
+    logits: Tensor, target: Tensor, bce: BceKind, weight: Tensor | None = None, mae_weight: float = 0.3
+) -> Tensor:
+    """Binary cross entropy + weighted IoU + `mae_weight` * mean absolute error.
 
     Args:
         logits (N, 1, H, W): prediction before the sigmoid.
@@ -38,6 +40,7 @@ def structure_loss(logits: Tensor, target: Tensor, bce: BceKind, weight: Tensor 
         bce: `scalar` takes the plain mean, so the border weights act in the IoU alone (release);
             `weighted` weights each pixel (F3Net's original).
         weight (N, 1, H, W): `border_weight(target)`, where several predictions share a target; None computes it.
+        mae_weight: 0.3 in the release; F3Net's original has no such term.
 
     Returns:
         Scalar, mean over the samples.
@@ -52,7 +55,7 @@ def structure_loss(logits: Tensor, target: Tensor, bce: BceKind, weight: Tensor 
     overlap = (prob * target * weight).sum((2, 3))
     total = ((prob + target) * weight).sum((2, 3))
     iou = 1 - (overlap + 1) / (total - overlap + 1)
-    return cross_entropy + iou.mean() + 0.3 * (prob - target).abs().mean()
+    return cross_entropy + iou.mean() + mae_weight * (prob - target).abs().mean()
 
 
 def _window_mean(x: Tensor) -> Tensor:
@@ -129,7 +132,7 @@ def final_loss(
     """
     fed = mask_prob if cfg.final_input == "prob_as_logit" else mask_logits
     terms: dict[str, Callable[[], Tensor]] = {
-        "structure": lambda: structure_loss(fed, target, cfg.bce, weight),
+        "structure": lambda: structure_loss(fed, target, cfg.bce, weight, cfg.structure_mae),
         "focal": lambda: focal_loss(fed, target),
         "dice": lambda: dice_loss(fed, target),
         "mae": lambda: (mask_prob - target).abs().mean(),
@@ -171,10 +174,10 @@ def clip_losses(
     terms: dict[str, Tensor] = {}
     total = target.new_zeros(())
     for index, (logits, weight) in enumerate(zip(output.coarse_logits, cfg.coarse_weights, strict=True), start=1):
-        terms[f"coarse{index}"] = structure_loss(frames(logits), seen, cfg.bce, seen_weight)
+        terms[f"coarse{index}"] = structure_loss(frames(logits), seen, cfg.bce, seen_weight, cfg.structure_mae)
         total = total + weight * terms[f"coarse{index}"]
     for index, logits in enumerate(output.edge_logits, start=1):
-        terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce, edges_weight)
+        terms[f"edge{index}"] = structure_loss(frames(logits), edges, cfg.bce, edges_weight, cfg.structure_mae)
         total = total + outline_weight(cfg, epoch) * terms[f"edge{index}"]
     final = final_loss(frames(output.mask_prob), frames(output.mask_logits), target, cfg, mask_weight)
     for name, term in final.items():

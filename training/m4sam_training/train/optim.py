@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from m4sam_core.model.adapters import BottleneckAdapter
 from m4sam_training.train.schedule import place
 
 if TYPE_CHECKING:
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(model: M4SAM, cfg: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with the groups `rest` and `adapter` (the trainable parameters inside the trunk).
+    """AdamW with the groups `rest` and `adapter` (what is trained inside the trunk, bottlenecks apart).
 
     Each is split in two where parameters of one axis, such as biases and scales, are not to decay. The learning rates
     are the base ones; call `set_learning_rates` per step.
     """
     inside = {id(parameter) for parameter in model.trunk.parameters()}
+    for module in model.trunk.modules():
+        if isinstance(module, BottleneckAdapter):  # the release trains them at the rate of the rest
+            inside -= {id(parameter) for parameter in module.parameters()}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = []
     for name, rate, in_trunk in (("rest", cfg.lr, False), ("adapter", cfg.lr_adapter, True)):

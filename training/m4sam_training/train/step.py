@@ -17,7 +17,7 @@ from m4sam_core.errors import M4SamError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_core.types import ClipOutput
-from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.config import FinalWeightConfig, TrainConfig
 from m4sam_training.train.distributed import World
 from m4sam_training.train.loading import coin_seed, noise_seed
 from m4sam_training.train.losses import clip_losses
@@ -45,6 +45,9 @@ class ClipModule(nn.Module):
         super().__init__()
         self.model = model
         self.cfg = cfg
+        # Without memory there is no final mask: its losses would count the finest coarse mask twice.
+        absent = dict.fromkeys(FinalWeightConfig.model_fields, 0.0)
+        self.loss = cfg.loss if model.has_memory else cfg.loss.model_copy(update={"final": FinalWeightConfig(**absent)})
 
     def forward(
         self, batch: dict[str, Tensor], epoch: int, coin: torch.Generator
@@ -69,7 +72,7 @@ class ClipModule(nn.Module):
                 generator=coin,
                 remembered=remembered,
             )
-        return clip_losses(output, mask, self.cfg.loss, epoch, batch.get("picture_mask")), output
+        return clip_losses(output, mask, self.loss, epoch, batch.get("picture_mask")), output
 
 
 def _teacher(taught: Tensor, teach: Tensor) -> Callable[[int, Tensor], Tensor]:
