@@ -55,7 +55,7 @@ def dataset(tmp_path_factory) -> Path:
 def test_every_variant_builds_and_takes_a_step(tmp_path):
     job = AblationJob(SMOKE, ("run.device=cpu",), tmp_path, tmp_path)
     configs = {variant.folder: job.train_config(variant) for variant in VARIANTS}
-    assert len({cfg.model_dump_json() for cfg in configs.values()}) == len(configs) == 15
+    assert len({cfg.model_dump_json() for cfg in configs.values()}) == len(configs) == 16
     for folder, cfg in configs.items():
         step = TrainStep(starting_model(cfg), cfg, World(rank=0, size=1, device=torch.device("cpu")))
         shape = (2, cfg.data.clip_length if cfg.data.clip_length < 4 else 2)
@@ -84,7 +84,7 @@ def test_a_row_is_trained_scored_kept_and_not_mixed_up(dataset, tmp_path):
     assert f"{result['S']:.3f} (0.864)" in shown.getvalue()
     assert f"{result['peak_memory_gb']:.2f} (14.25)" in shown.getvalue()
     assert "(0.864)" not in _printed(ablation_table([(variant, result)], "dvisal")), "the paper has it for RDVS only"
-    assert as_list([(variant, result)])[0]["settings"] == ("model.adapter.kind=lora",)
+    assert as_list([(variant, result)])[0]["settings"] == ("model.adapter.kind=lora", "model.adapter.alpha=4")
 
 
 def _printed(table: object) -> str:
@@ -94,7 +94,7 @@ def _printed(table: object) -> str:
 
 
 def test_a_failing_row_stops_with_its_name(dataset, tmp_path):
-    job = AblationJob(SMOKE, (*QUICK, "init.checkpoint=/none.safetensors"), dataset, tmp_path)
+    job = AblationJob(SMOKE, (*QUICK, "init.trunk=/none.pt"), dataset, tmp_path)
     with pytest.raises(M4SamError, match="ablation adapter none: training ended with code 2"):
         run_variant(job, VARIANTS[0])
     assert not (tmp_path / "kind-none" / "result.json").exists()
