@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
 """The paper's ablations as they are wired: channels, weights and forward passes written out."""
 
 from __future__ import annotations
