@@ -175,8 +175,8 @@ def _adapted_qkv(model: M4SAM, block: int, modality: Modality, x: Tensor) -> tup
     plain = qkv(x)
     y = plain.clone()
     rows = y.view(-1, y.shape[-1])
-    q.add_to(rows[:, : q.dim])
-    v.add_to(rows[:, -v.dim :])
+    for update, place in ((q, rows[:, : q.dim]), (v, rows[:, -v.dim :])):
+        place.addmm_(update.low.flatten(0, -2), update.up.t())
     return y, plain, loss
 
 
