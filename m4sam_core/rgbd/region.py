@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from m4sam_core.config import RoiConfig
 from m4sam_core.errors import InputError
-from m4sam_core.vision.images import LEAST_SIDE_PX
+
+LEAST_SIDE_PX = 8  # of a picture in which anything can be found
 
 Pixels = TypeVar("Pixels", bound=np.generic)
 
