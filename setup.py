@@ -113,6 +113,8 @@ setup(
         # Faster on a CPU, with the same masks (docs/deploy.md). `onnx` writes the graphs they run.
         "openvino": ["openvino>=2024.4", "onnx>=1.16"],
         "onnxruntime": ["onnxruntime>=1.18", "onnx>=1.16"],
+        # Writing graphs for other engines: m4sam export.
+        "export": ["onnx>=1.16"],
         # Reading and writing rosbags without a ROS installation.
         "bags": ["rosbags>=0.10"],
         # Watching the node in Rerun.
@@ -121,6 +123,8 @@ setup(
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
         # Rendering the packaged model's training clips.
         "synth": ["trimesh>=4.4", "embreex>=2.17"],
+        # People in the packaged model's training clips; see the Makefile for the way that leaves your torch alone.
+        "edge": ["anny>=0.6.2"],
         # A folder of bags on a Ray cluster: m4sam bag to-dataset --engine ray.
         "cluster": ["ray>=2.9"],
         "train": ["tensorboard"],

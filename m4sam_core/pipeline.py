@@ -30,11 +30,11 @@ from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import resolve_model
 from m4sam_core.release import load_model
 from m4sam_core.rgbd.image_files import read_grey
-from m4sam_core.rgbd.region import Region
 from m4sam_core.stream.recurrence import Network
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import resize_prob
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
+from m4sam_core.vision.region import Region
 
 _LOG = logging.getLogger(__name__)
 _FIXED = ("device", "backend", "dtype", "threads")  # settings that cannot change on a live pipeline

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.region import LEAST_SIDE_PX
+from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
 _HOLE_SHARE = 0.5  # a resized depth pixel is a hole when less than this share of what it covers is valid

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from m4sam_core.config import PipelineConfig
-from m4sam_core.rgbd.region import Region, region_of
 from m4sam_core.vision.alignment import DepthAlignment
 from m4sam_core.vision.cues import FrameCues, describe_frame
 from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import check_rgb, resize_depth, resize_rgb, to_unit
+from m4sam_core.vision.region import Region, region_of
 
 
 @dataclass(frozen=True, eq=False)

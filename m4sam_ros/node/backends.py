@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from m4sam_core.config import PipelineConfig, RoiConfig
-from m4sam_core.rgbd.region import Region, region_of
+from m4sam_core.vision.region import Region, region_of
 
 IDENTITY = "identity"
 _SAMPLING_STEP_PX = 8

@@ -146,5 +146,6 @@ def still(scene: Scene) -> Scene:
     def stopped(motion: Wobble) -> Wobble:
         return replace(motion, amplitude=motion.amplitude * 0)
 
-    things = [replace(thing, path=stopped(thing.path), swing=stopped(thing.swing)) for thing in scene.things]
+    rest = Wobble(np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3)))
+    things = [replace(thing, path=rest, swing=stopped(thing.swing)) for thing in scene.things]
     return replace(scene, things=things, camera_path=stopped(scene.camera_path), camera_turn=stopped(scene.camera_turn))

@@ -12,7 +12,7 @@ from m4sam_core.config import ModelConfig, PipelineConfig, RoiConfig
 from m4sam_core.errors import InputError
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.rgbd.image_files import write_png
-from m4sam_core.rgbd.region import region_of
+from m4sam_core.vision.region import region_of
 
 HEIGHT, WIDTH = 120, 160
 
