@@ -265,13 +265,14 @@ class Bench:
         return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
 
     def close(self) -> None:
+        # Leaves the graph while the others are still in it: Fast DDS may crash on what a killed neighbour held.
+        self._executor.shutdown()
+        self.ros.destroy_node()
+        self._context.try_shutdown()
         for process in self.processes:
             if process.alive:
                 process.send(signal.SIGKILL)
             process.popen.wait(TIMEOUT_S)
-        self._executor.shutdown()
-        self.ros.destroy_node()
-        self._context.try_shutdown()
 
 
 def header(stamp: float, frame_id: str) -> Any:
