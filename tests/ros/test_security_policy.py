@@ -32,15 +32,18 @@ def test_a_running_node_has_no_more_than_the_policy_allows(bench):
     node = bench.start()
     bench.until(lambda: "active:" in node.log, "the node")
     bench.masks()
+    bench.until(lambda: (NODE, NAMESPACE) in bench.ros.get_node_names_and_namespaces(), "the node's name in the graph")
 
     def names(query):
         return {name for name, _ in query(NODE, NAMESPACE)}
 
+    def serves_reset():
+        return f"{NAMESPACE}/{NODE}/reset" in names(bench.ros.get_service_names_and_types_by_node)
+
+    bench.until(serves_reset, "the node's services in the graph")
     assert names(bench.ros.get_publisher_names_and_types_by_node) <= allowed("topic", "publish")
     assert names(bench.ros.get_subscriber_names_and_types_by_node) <= allowed("topic", "subscribe")
-    services = names(bench.ros.get_service_names_and_types_by_node)
-    assert services <= allowed("service", "reply")
-    assert f"{NAMESPACE}/{NODE}/reset" in services
+    assert names(bench.ros.get_service_names_and_types_by_node) <= allowed("service", "reply")
 
 
 def test_every_name_of_the_node_is_in_the_policy():
