@@ -87,4 +87,15 @@ def sole_writer(folder: Path) -> Iterator[None]:
             ) from None
         except OSError:  # a file system without locks
             pass
-        yield
+        try:
+            yield
+        except BaseException:
+            _leave_if_empty(folder)
+            raise
+
+
+def _leave_if_empty(folder: Path) -> None:
+    """A run that fails before it has written anything leaves no folder that looks like one."""
+    if [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        folder.rmdir()

@@ -50,6 +50,6 @@ def test_command_writes_figures_for_each_adapter(tmp_path):
 
 
 def test_a_failing_measurement_is_named():
-    cfg = load_train_config(SMOKE, ["init.checkpoint=/none.safetensors"])
+    cfg = load_train_config(SMOKE, ["init.trunk=/none.pt"])
     with pytest.raises(M4SamError, match="bench of moe_lora: expected figures, got exit code 1"):
         bench_step_apart(cfg, 1)
