@@ -129,7 +129,7 @@ def commit_for_ever(out):
 
 def test_a_commit(tmp_path):
     unfinished = 0
-    for trial in range(20):
+    for trial in range(40):
         out = tmp_path / str(trial)
         assert kill(commit_for_ever, out, begun=lambda out=out: any((out / ".bags").glob("*.journal")), within_s=0.004)
         numbers = sorted({int(path.name[1:6]) for path in (out / ".bags").glob("b*")})
