@@ -39,14 +39,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     with _own_draft(lambda name: path.with_name(f".{path.stem}.{name}{path.suffix}"), _open_file) as draft:
         try:
             yield draft
-            _sync(draft)
+            sync(draft)
             os.replace(draft, path)
         except BaseException as error:
             if isinstance(error, OSError) and error.filename is None:
                 error.filename = str(path)  # a full disk does not say where
             draft.unlink(missing_ok=True)
             raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -162,8 +162,12 @@ def _emptied(handle: int, draft: Path) -> None:
             left.unlink()
 
 
-def _sync(path: Path) -> None:
-    """Have the disk hold what has been written to a file, or the names in a folder."""
+def sync(path: Path) -> None:
+    """Have the disk hold what has been written to a file, or the names in a folder.
+
+    Raises:
+        OSError: it cannot be opened or synced.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.errors import CheckpointError
-from m4sam_core.host.files import whole_file, write_bytes
+from m4sam_core.host.files import sync, whole_file, write_bytes
 from m4sam_core.model.m4sam import M4SAM
 
 STATE_VERSION = 1
@@ -87,7 +87,7 @@ def save_training_checkpoint(
     if final.exists():  # the run was taken back to an older checkpoint and comes past here again
         os.rename(final, root / f"{final.name}{_REPLACED}")
     os.rename(draft, final)
-    _sync_folder(root)
+    sync(root)
     replace_link(final / "weights.safetensors", out / "last.safetensors")
     _tidy(root)
     past = [path for path in list_checkpoints(out) if path.name <= final.name]
@@ -210,11 +210,3 @@ def _discard(checkpoint: Path) -> None:
     doomed = checkpoint.with_name(f".unfinished_{checkpoint.name}")
     os.rename(checkpoint, doomed)
     shutil.rmtree(doomed)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
