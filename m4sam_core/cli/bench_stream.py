@@ -16,13 +16,17 @@ def command(
     height: Annotated[int, typer.Option(min=64, help="Rows of the camera image. Pixels.")] = 480,
     width: Annotated[int, typer.Option(min=64, help="Columns of the camera image. Pixels.")] = 640,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch, openvino, onnxruntime or tensorrt.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="End after this time; 0: when all frames are done.")] = 0.0,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write every figure to this file.")] = None,
 ) -> None:
-    """Memory and time per frame of an endless stream: frames 100-200 against the last hundred.
+    """Memory and time per frame of an endless stream: frames 100-200 against the last hundred, and what became of each.
 
-    Example: m4sam bench stream --model nano --frames 10000
+    Example: m4sam bench stream --model default --backend openvino --frames 30000
     """
+    import os
+
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
@@ -34,15 +38,16 @@ def command(
     from m4sam_core.host.files import write_json
     from m4sam_core.pipeline import SaliencyPipeline
 
-    cfg = PipelineConfig(device=device, threads=threads)
+    cfg = PipelineConfig.parse({"device": device, "threads": threads, "backend": backend})
     if model in MODEL_PRESETS and not Path(model).exists():
         pipeline = SaliencyPipeline(build_model(ModelConfig.preset(model)), cfg)
     else:
         pipeline = SaliencyPipeline.from_name(model, cfg)
     console = Console(markup=False)
     ticks = iter(track(range(frames), description="frames", console=console, transient=True))
-    figures = bench_stream(pipeline, frames, height, width, on_frame=lambda: next(ticks, None))
-    table = Table(title=f"{model}, {width}x{height}, {figures.scenes} scenes")
+    longest_s = 60 * minutes or float("inf")
+    figures = bench_stream(pipeline, frames, height, width, lambda: next(ticks, None), longest_s)
+    table = Table(title=f"{model}, {pipeline.backend}, {width}x{height}, {figures.scenes} scenes")
     for heading in ("frames", "ms per frame (p50)", "ms (mean)", "CPU ms (p50)", "resident MB", "memory bank MB"):
         table.add_column(heading, justify="right")
     for window in (figures.early, figures.late):
@@ -53,6 +58,13 @@ def command(
         f"growth: memory {figures.rss_growth:+.2%} (limit 1%), time {figures.time_growth:+.2%} (limit 5%), "
         f"processor time {figures.cpu_growth:+.2%}"
     )
+    console.print(f"{figures.masks} masks of {figures.frames} frames, {figures.unexplained} unexplained")
     if json_file:
-        result = {**figures.as_dict(), "model": model, "frames": frames, "machine": machine(str(pipeline.device))}
+        result = {
+            **figures.as_dict(),
+            "model": model,
+            "backend": pipeline.backend,
+            "image": [height, width],
+            "machine": {**machine(str(pipeline.device)), "cores": os.cpu_count(), "load_average": os.getloadavg()},
+        }
         write_json(json_file, result)
