@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from m4sam_training.edge.data import ClipStore, TrainingClips
+from m4sam_training.edge.data import ClipStore, Faults, TrainingClips
 from m4sam_training.edge.teaching import BAD_PRIORS, is_story, lesson, spoiled
 from m4sam_training.train.config import AugmentConfig, load_train_config
 from m4sam_training.train.schedule import StageConfig
@@ -100,3 +100,13 @@ def test_a_run_can_start_from_exported_weights_and_let_masks_in() -> None:
     torch.testing.assert_close(started[head] * 4, shipped[head])
     torch.testing.assert_close(started[first][:, -1], shipped[first][:, -1] * 8)
     torch.testing.assert_close(started[first][:, :-1], shipped[first][:, :-1])
+
+
+def test_a_single_frame_may_be_any_of_its_clip(tmp_path) -> None:
+    depth = np.tile(np.arange(4, dtype=np.uint16)[:, None, None] * 10_000, (1, 32, 32))
+    mask = np.zeros((4, 32, 32), np.uint8)
+    np.savez(tmp_path / "000000.npz", rgb=np.zeros((4, 32, 32, 3), np.uint8), depth=depth, mask=mask, label=mask)
+    store, sound = ClipStore(tmp_path), Faults(depth=False, frames=False)
+    drawn = {store.clip(0, 1, 32, np.random.default_rng(seed), sound).depth[0, 0, 0].item() for seed in range(30)}
+    assert len(drawn) == 4
+    assert store.clip(0, 1, 32, None).depth[0, 0, 0] == 0, "without augmentation it is the first"

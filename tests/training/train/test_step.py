@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from m4sam_core.build import build_model
+from m4sam_core.errors import ConfigError
 from m4sam_training.train.loading import ClipSampler
 from m4sam_training.train.optim import learning_rates, make_optimizer
 from m4sam_training.train.step import TrainStep
+from m4sam_training.train.weights.parts import MEMORY_PARTS
 from m4sam_training.train.weights.starting_model import starting_model
 from tests.training.discs import ALONE, Discs, equal, settings
 
@@ -63,6 +65,26 @@ def test_recomputing_the_trunk_changes_no_number(kind):
             step.run([batch], epoch=0, step=number)
         results.append(step.model.state_dict())
     assert equal(*results), "weights, running statistics and their counters"
+
+
+@pytest.mark.parametrize("parts", ["picture", "memory"])
+def test_a_half_is_trained_and_the_other_stays_as_it_is(parts):
+    batch = {key: torch.stack([Discs()[i][key] for i in range(2)]) for key in ("rgb", "depth", "mask")}
+    cfg = settings(optim={"parts": parts})
+    step = TrainStep(starting_model(cfg), cfg, ALONE)
+    before = {name: value.clone() for name, value in step.model.state_dict().items()}
+    report = step.run([batch], epoch=0, step=0)
+    changed = {name for name, value in step.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed, "weights move"
+    assert all(name.startswith(MEMORY_PARTS) == (parts == "memory") for name in changed), "and statistics too"
+    expected = {"structure", "focal", "dice", "mae"} if parts == "memory" else {"coarse1", "coarse2", "coarse3"}
+    assert expected <= set(report.losses)
+    assert not {"coarse1", "structure"} <= set(report.losses), "only its own losses"
+
+
+def test_a_network_without_memory_has_no_such_half():
+    with pytest.raises(ConfigError, match=r"optim\.parts: expected all or picture"):
+        settings(optim={"parts": "memory"}, model={"preset": "nano", "memory": {"enabled": False}})
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():

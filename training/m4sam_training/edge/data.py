@@ -133,7 +133,7 @@ class ClipStore:
 
         Args:
             index: which one.
-            frames: how many of its frames, from its start.
+            frames: how many of its frames, from its start; a single one, with `rng`, is any of them.
             size_px: side of the square.
             rng: source of the augmentation; None loads it as it is.
             faults: which faults the augmentation may add.
@@ -196,8 +196,10 @@ class TrainingClips:
 
 def _load(path: Path, frames: int, size_px: int, rng: np.random.Generator | None) -> Clip:
     with np.load(path) as archive:
-        rgb, depth, mask = (archive[name][:frames] for name in ("rgb", "depth", "mask"))
-        label = archive["label"][:frames] if "label" in archive else (mask > 127).astype(np.uint8)
+        begin = int(rng.integers(len(archive["mask"]))) if rng is not None and frames == 1 else 0
+        shown = slice(begin, begin + frames)
+        rgb, depth, mask = (archive[name][shown] for name in ("rgb", "depth", "mask"))
+        label = archive["label"][shown] if "label" in archive else (mask > 127).astype(np.uint8)
     window = _window(rgb.shape[1], rng)
     return Clip(
         _unit([_resize(frame[window], size_px, cv2.INTER_AREA) for frame in rgb], 255),

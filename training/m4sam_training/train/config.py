@@ -19,6 +19,7 @@ from m4sam_core.release import architecture
 from m4sam_core.rgbd.depth_files import DepthCoding
 from m4sam_training.train.schedule import ScheduleConfig
 from m4sam_training.train.weights.export import ExportConfig
+from m4sam_training.train.weights.parts import Parts
 
 RENDERED = "rendered"
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -124,6 +125,11 @@ class OptimConfig(Config):
     weight_decay: float = Field(5e-4, ge=0, le=1, description="Decoupled weight decay.")
     decay_scalars: bool = Field(True, description="Decay also biases, scales and other parameters of one axis.")
     fused: bool = Field(False, description="AdamW in one kernel: faster, other rounding.")
+    parts: Parts = Field(
+        "all",
+        description="What is trained: all, picture (what single pictures say, by its losses alone), or memory (the "
+        "rest; coarse masks stay as they are).",
+    )
     train_trunk: bool = Field(False, description="Train the trunk as well, at `lr_adapter`.")
     channels_last: bool = Field(False, description="Weights in NHWC order: faster on a CPU, other rounding.")
     average: float = Field(
@@ -237,6 +243,12 @@ class TrainConfig(Config):
         if isinstance(model, Mapping) and "preset" in model:
             merged["model"] = _expand_model(model)
         return merged
+
+    @model_validator(mode="after")
+    def _a_memory_to_train(self) -> TrainConfig:
+        if self.optim.parts == "memory" and not self.model.memory.enabled:
+            raise ValueError("optim.parts: expected all or picture with model.memory.enabled=false, got memory")
+        return self
 
     @model_validator(mode="after")
     def _stages_are_for_rendered_clips(self) -> TrainConfig:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from m4sam_training.train.optim import gradient_norm, learning_rates, make_optim
 from m4sam_training.train.schedule import place
 from m4sam_training.train.sync_bn import synchronise_batch_norm
 from m4sam_training.train.weights.average import WeightAverage
+from m4sam_training.train.weights.parts import freeze_other_half, train_half
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,9 +46,13 @@ class ClipModule(nn.Module):
         super().__init__()
         self.model = model
         self.cfg = cfg
-        # Without memory there is no final mask: its losses would count the finest coarse mask twice.
-        absent = dict.fromkeys(FinalWeightConfig.model_fields, 0.0)
-        self.loss = cfg.loss if model.has_memory else cfg.loss.model_copy(update={"final": FinalWeightConfig(**absent)})
+        self.loss = cfg.loss
+        if not model.has_memory or cfg.optim.parts == "picture":
+            # Without memory there is no final mask: its losses would count the finest coarse mask twice.
+            absent = dict.fromkeys(FinalWeightConfig.model_fields, 0.0)
+            self.loss = cfg.loss.model_copy(update={"final": FinalWeightConfig(**absent)})
+        elif cfg.optim.parts == "memory":
+            self.loss = cfg.loss.model_copy(update={"coarse_weights": ()})
 
     def forward(
         self, batch: dict[str, Tensor], epoch: int, coin: torch.Generator
@@ -60,19 +65,32 @@ class ClipModule(nn.Module):
         Returns:
             the terms of `clip_losses`, and the model's output.
         """
-        rgb, depth, mask = batch["rgb"], batch["depth"], batch["mask"]
-        remembered = _teacher(batch["taught"], batch["teach"]) if "taught" in batch else None
-        dtype = AMP_DTYPES.get(self.cfg.optim.amp)
-        with torch.autocast(rgb.device.type, dtype=dtype) if dtype else nullcontext():
-            output = unroll_clip(
-                self.model,
-                rgb,
-                depth,
-                deep_update=self.cfg.optim.deep_update,
-                generator=coin,
-                remembered=remembered,
-            )
+        mask, dtype = batch["mask"], AMP_DTYPES.get(self.cfg.optim.amp)
+        with torch.autocast(mask.device.type, dtype=dtype) if dtype else nullcontext():
+            output = self._picture(batch) if self.cfg.optim.parts == "picture" else self._clip(batch, coin)
         return clip_losses(output, mask, self.loss, epoch, batch.get("picture_mask")), output
+
+    def _clip(self, batch: dict[str, Tensor], coin: torch.Generator) -> ClipOutput:
+        remembered = _teacher(batch["taught"], batch["teach"]) if "taught" in batch else None
+        memory_alone = self.cfg.optim.parts == "memory"
+        output = unroll_clip(
+            self.model,
+            batch["rgb"],
+            batch["depth"],
+            deep_update=self.cfg.optim.deep_update,
+            generator=coin,
+            aux=not memory_alone,
+            remembered=remembered,
+        )
+        return replace(output, coarse_logits=()) if memory_alone else output
+
+    def _picture(self, batch: dict[str, Tensor]) -> ClipOutput:
+        """Every frame by itself; its mask is the finest coarse one."""
+        rgb, depth = batch["rgb"], batch["depth"]
+        features = self.model.encode(rgb.flatten(0, 1), depth.flatten(0, 1))
+        coarse = tuple(logits.unflatten(0, rgb.shape[:2]) for logits in features.coarse_logits)
+        edges = tuple(logits.unflatten(0, rgb.shape[:2]) for logits in features.edge_logits)
+        return ClipOutput(torch.sigmoid(coarse[-1]), coarse[-1], coarse, edges, features.moe_loss)
 
 
 def _teacher(taught: Tensor, teach: Tensor) -> Callable[[int, Tensor], Tensor]:
@@ -113,7 +131,9 @@ class TrainStep:
     def __init__(self, model: M4SAM, cfg: TrainConfig, world: World) -> None:
         self.cfg = cfg
         self.world = world
-        self.model = model.to(world.device).train()
+        self.model = model.to(world.device)
+        freeze_other_half(self.model, cfg.optim.parts)
+        self.training_mode()
         if cfg.optim.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         if world.size > 1:
@@ -130,6 +150,10 @@ class TrainStep:
                 find_unused_parameters=True,
                 gradient_as_bucket_view=True,
             )
+
+    def training_mode(self) -> None:
+        """What is trained in training mode, the rest as in use."""
+        train_half(self.model, self.cfg.optim.parts)
 
     def run(self, batches: Sequence[dict[str, Any]], epoch: int, step: int) -> StepReport:
         """Average the gradients of several batches and update the weights once.

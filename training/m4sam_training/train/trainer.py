@@ -111,7 +111,7 @@ class Trainer:
         check_same(self.cfg, TrainConfig.parse(json.loads(state["config"])))
         self.step.model.load_state_dict(load_checkpoint(folder / "weights.safetensors").state_dict())
         self.step.load_state(state)
-        self.step.model.train()
+        self.step.training_mode()
         if state["processes"] != self.world.size and self.world.is_first:
             LOGGER.warning(
                 "resuming with %d processes a run of %d: batches change, losses will not repeat exactly",
@@ -162,7 +162,7 @@ class Trainer:
             return
         model = self.step.model.eval()
         scores = self._validate(model)
-        model.train()
+        self.step.training_mode()
         log.step(self.progress.step, self.progress.epoch - 1, {f"val/{k}": v for k, v in scores.items()}, write=True)
         best = self.out / "best.safetensors"
         if not best.is_file() or scores["S"] > float(read_header(best)["val_S"]):

@@ -20,13 +20,13 @@ from m4sam_training.synth.texture import FloatImage
 
 _AWAY = np.array([0.0, 0.0, -60.0])  # behind the camera: not in the picture
 STORIES = {
-    "joined": 0.26,
-    "retreats": 0.12,
-    "equals": 0.26,
-    "vivid": 0.1,
-    "hidden": 0.12,
-    "leaves": 0.08,
-    "outshone": 0.06,
+    "joined": 0.22,
+    "retreats": 0.08,
+    "equals": 0.22,
+    "vivid": 0.08,
+    "hidden": 0.1,
+    "leaves": 0.16,
+    "outshone": 0.14,
 }
 
 
@@ -78,7 +78,7 @@ class StoryBuilder(SituationBuilder):
         if kind == "hidden":
             stage.scene.things.append(self._board(things[0], stamps, intro))
         if kind == "leaves":
-            until_s = self._between(stamps, max(intro + 1, len(stamps) - int(rng.integers(1, 3))))
+            until_s = self._between(stamps, max(intro + 1, len(stamps) - int(rng.integers(1, max(3, len(stamps) - 3)))))
             things[0] = self._leaving(things[0], until_s)
         if kind == "outshone":
             until_s = turn_s

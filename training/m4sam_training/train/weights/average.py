@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from m4sam_training.train.weights.parts import MEMORY_PARTS
+
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -46,9 +48,6 @@ class WeightAverage:
         copied = copy.deepcopy(model)
         copied.load_state_dict(self.state)
         return copied
-
-
-MEMORY_PARTS = ("key_path", "value_path", "fuser", "sensory_update", "mask_decoder")
 
 
 def mixed(model: AnyModule, start: Mapping[str, Tensor], keep: float, memory_keeps: float) -> AnyModule:
