@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from m4sam_core.backends.cache import Source, source_of
-from m4sam_core.backends.choice import TORCH, open_backend
-from m4sam_core.backends.compiled import CompiledNetwork
-from m4sam_core.checkpoint import BFLOAT16_IOU, read_header
 from m4sam_core.config import PipelineConfig
-from m4sam_core.devices import Stopwatch, check_dtype, device_errors, resolve_device
-from m4sam_core.errors import ConfigError, InputError, StreamError
-from m4sam_core.model.inference import specialise
+from m4sam_core.devices import Stopwatch, device_errors
+from m4sam_core.errors import InputError, StreamError
+from m4sam_core.loaded import LoadedModel, load_for_inference, take_model
 from m4sam_core.model.m4sam import M4SAM
-from m4sam_core.model_files import resolve_model
-from m4sam_core.release import load_model
 from m4sam_core.rgbd.image_files import read_grey
-from m4sam_core.stream.recurrence import Network
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import resize_prob
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
 from m4sam_core.vision.region import Region
-
-_LOG = logging.getLogger(__name__)
-_FIXED = ("device", "backend", "dtype", "threads")  # settings that cannot change on a live pipeline
 
 
 @dataclass
@@ -92,6 +81,12 @@ class SaliencyPipeline:
     One thread processes frames (a lock makes a second one wait); `reset`, `configure` and `close` may be called from
     any thread at any time and do not wait for the frame in work: they take effect before the next one.
 
+    Several cameras may share one set of weights: `SaliencyPipeline(first.loaded, cfg)` is another stream with a memory
+    of its own. Pipelines that share take turns, see `LoadedModel.turn`.
+
+    Attributes:
+        loaded: the weights on their device.
+
     Example:
         >>> pipeline = SaliencyPipeline.from_name("default")
         >>> result = pipeline.process(rgb, depth_mm, stamp=0.0)
@@ -99,43 +94,28 @@ class SaliencyPipeline:
         True
     """
 
-    def __init__(self, model: M4SAM, cfg: PipelineConfig | None = None) -> None:
-        """Take a model into service: it is moved to the device, set to evaluation and prepared for inference.
+    def __init__(self, model: M4SAM | LoadedModel, cfg: PipelineConfig | None = None) -> None:
+        """Take a model into service.
 
         Args:
-            model: the network. Backend `auto` leaves it to torch; `from_name` chooses among all.
-            cfg: everything else.
+            model: the network, see `loaded.take_model`; or one that is loaded, which other pipelines may use, too.
+            cfg: everything else; for a loaded model what it was loaded for, when absent.
 
         Raises:
-            ConfigError: the device's name is not understood, or a backend asked for by name is not installed.
+            ConfigError: the device's name is not understood, a backend asked for by name is not installed, or a loaded
+                model was loaded for other settings.
             DeviceError: the device is not there or cannot do `cfg.dtype` or `cfg.backend`.
         """
-        cfg = cfg or PipelineConfig()
-        device = resolve_device(cfg.device)
-        compiled = None
-        if cfg.backend not in ("auto", TORCH):
-            compiled = open_backend(source_of(model.eval()), cfg, device, _LOG.info)
-        self._serve(compiled or model, cfg, device, bfloat16_iou=0.0)
-
-    def _serve(
-        self, network: M4SAM | CompiledNetwork, cfg: PipelineConfig, device: torch.device, bfloat16_iou: float
-    ) -> None:
-        self._cfg = cfg
-        self.model: Network
-        if isinstance(network, M4SAM):
-            self.backend = TORCH
-            self.device = device
-            self._dtype = check_dtype(cfg.dtype, device, bfloat16_iou)
-            if cfg.threads:
-                torch.set_num_threads(cfg.threads)
-            with device_errors(device):
-                network.to(device).eval().fold()
-            self.model = network
+        if isinstance(model, LoadedModel):
+            cfg = cfg or model.cfg
+            model.check(cfg)
+            self.loaded = model
         else:
-            self.backend = network.backend
-            self.device = torch.device("cpu")  # where the engine takes and leaves tensors, wherever it computes
-            self._dtype = torch.float32  # of what torch still does
-            self.model = network
+            cfg = cfg or PipelineConfig()
+            self.loaded = take_model(model, cfg)
+        self._cfg = cfg
+        self.model = self.loaded.network
+        self.backend, self.device = self.loaded.backend, self.loaded.device
         self._ignored = _read_ignore_mask(cfg.ignore_mask)
         self._session = StreamSession(self.model, self._cfg.stream)
         self._preparation = FramePreparation(self.model.input_size_px, self.device)
@@ -152,33 +132,14 @@ class SaliencyPipeline:
         cfg: PipelineConfig | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> SaliencyPipeline:
-        """Load a model by name or path and take it into service, for inference alone.
-
-        Args:
-            name_or_path: see `model_files.resolve_model`; `.pth` and `.pt` files are read as the published release.
-            cfg: everything else.
-            progress: told what takes time when a backend meets this model for the first time; the log by default.
+        """Load a model by name or path and take it into service, for inference alone; see `loaded.load_for_inference`.
 
         Raises:
             CheckpointError: not found, damaged or made for another model.
             ConfigError: see `__init__`.
             DeviceError: see `__init__`.
         """
-        cfg = cfg or PipelineConfig()
-        path = resolve_model(name_or_path)
-        device = resolve_device(cfg.device)  # before the seconds that loading takes
-        pipeline = cls.__new__(cls)
-        source = Source(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), partial(load_model, path))
-        compiled = open_backend(source, cfg, device, progress or _LOG.info)
-        if compiled is not None:
-            pipeline._serve(compiled, cfg, device, bfloat16_iou=0.0)
-            return pipeline
-        model = source.load()
-        kept = float(read_header(path).get(BFLOAT16_IOU, 0.0)) if path.suffix == ".safetensors" else 0.0
-        pipeline._serve(model, cfg, device, kept)
-        with device_errors(device):
-            specialise(model, pipeline._dtype)  # nobody else holds this model
-        return pipeline
+        return cls(load_for_inference(name_or_path, cfg or PipelineConfig(), progress))
 
     @property
     def cfg(self) -> PipelineConfig:
@@ -190,6 +151,13 @@ class SaliencyPipeline:
     def memory_bytes(self) -> int:
         """Bytes that the stream's memory holds."""
         return self._session.memory_bytes
+
+    def turn(self) -> AbstractContextManager[None]:
+        """This stream's turn among those that share its weights; `process` takes it by itself.
+
+        Whoever waits for a newer frame takes it before, and looks for the newest when it is there.
+        """
+        return self.loaded.turn
 
     def warm_up(self, height: int = 480, width: int = 640) -> dict[str, float]:
         """Process two made-up frames, so that the first real one is not slow; leaves no trace in the stream.
@@ -207,7 +175,7 @@ class SaliencyPipeline:
         """
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         depth = np.linspace(1.0, 3.0, height * width, dtype=np.float32).reshape(height, width)
-        with self._work:
+        with self.turn(), self._work:
             self._check_open()
             preparation = FramePreparation(self.model.input_size_px, self.device)
             session = StreamSession(self.model, self._cfg.stream)
@@ -241,7 +209,7 @@ class SaliencyPipeline:
         """
         if not np.isfinite(stamp):
             raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
-        with self._work:
+        with self.turn(), self._work:
             self._take_mail()
             return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera, ignored)
 
@@ -258,12 +226,7 @@ class SaliencyPipeline:
         """
         mask = _read_ignore_mask(cfg.ignore_mask)
         with self._mail:
-            for name in _FIXED:
-                if getattr(cfg, name) != getattr(self._cfg, name):
-                    raise ConfigError(
-                        f"{name}: expected {getattr(self._cfg, name)!r} as when the pipeline was made, "
-                        f"got {getattr(cfg, name)!r}; make a new pipeline to change it"
-                    )
+            self.loaded.check(cfg)
             self._wanted_cfg = cfg, mask
 
     def close(self) -> None:
@@ -298,7 +261,8 @@ class SaliencyPipeline:
         ignored: NDArray[Any] | None,
     ) -> SaliencyResult:
         watch = Stopwatch(self.device)
-        with device_errors(self.device), torch.autocast(self.device.type, self._dtype, self._dtype != torch.float32):
+        half = self.loaded.dtype != torch.float32
+        with device_errors(self.device), torch.autocast(self.device.type, self.loaded.dtype, half):
             prepared = preparation.prepare(rgb, depth, self._cfg, (self._ignored, ignored))
             watch.mark("prepare")
             camera = (prepared.region.place, camera)
