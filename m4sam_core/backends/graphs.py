@@ -104,8 +104,8 @@ class _Recall(nn.Module):
         held = dict(zip(self.held, inputs, strict=False))
         embed, query = held["embed"], held["query"]
         key, value, sensory = inputs[len(self.held) :]
-        # Plain products: engines know them, and need neither keys nor values widened to each other's width.
-        affinity = (query @ key[..., : query.shape[-1]].transpose(1, 2)).softmax(dim=-1)
+        # Plain products: engines know them.
+        affinity = (query @ key.transpose(1, 2)).softmax(dim=-1)
         readout = (affinity @ value).transpose(1, 2).unflatten(2, embed.shape[-2:])
         memory = MemoryFeatures(fused=embed, embed=embed, query=query, key=key, detail=held.get("detail", embed))
         return self.model.segment(memory, readout, sensory)

@@ -130,7 +130,7 @@ class M4SAM(nn.Module):
             fused=feature,
             embed=embed,
             query=memory_query(key, selection),
-            key=memory_key(key, shrinkage, width=self.value_dim),
+            key=memory_key(key, shrinkage),
             detail=decoded[-1],
         )
         return FrameFeatures(coarse, edges, moe_loss, memory)

@@ -117,6 +117,20 @@ def test_read_is_xmems_anisotropic_similarity() -> None:
     torch.testing.assert_close(ours, affinity.transpose(1, 2) @ value, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [12, 40])  # values narrower and wider than keys
+def test_read_is_the_same_with_and_without_gradients(channels: int) -> None:
+    """Inference reads tile by tile, training by fused attention: 1100 queries and 1300 keys are more than one tile."""
+    torch.manual_seed(0)
+    key, shrinkage = torch.randn(2, 8, 26, 50), 1 + 20 * torch.rand(2, 1, 26, 50)
+    query, selection = torch.randn(2, 8, 22, 50), torch.rand(2, 8, 22, 50)
+    inputs = memory_query(query, selection), memory_key(key, shrinkage), torch.randn(2, 1300, channels)
+    similarity = inputs[0].double() @ inputs[1].double().transpose(1, 2)
+    expected = (similarity.softmax(dim=-1) @ inputs[2].double()).float()
+    torch.testing.assert_close(read(*inputs), expected, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(read(*inputs), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("rgb", "depth", "message"),
     [
