@@ -121,6 +121,10 @@ setup(
         "viewer": ["rerun-sdk>=0.41"],
         # Scores and plots.
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
+        # Damage inside JPEG files: m4sam dataset check.
+        "check": ["simplejpeg>=1.6"],
+        # COCO files: m4sam label.
+        "label": ["pycocotools>=2.0.6"],
         # Rendering the packaged model's training clips.
         "synth": ["trimesh>=4.4", "embreex>=2.17"],
         # People in the packaged model's training clips; see the Makefile for the way that leaves your torch alone.

@@ -31,6 +31,8 @@ class VideoInfo:
         frame_id: coordinate frame of its images; None when it does not say.
         intrinsics: width, height, k, d, distortion_model of the rgb camera; empty when it does not say.
         stamped: the names of its frames are their stamps in nanoseconds, however few digits they have.
+        recording: what it was cut from; videos of one recording show the same place. "" when it does not say.
+        labels: where its masks come from, e.g. "annotation", "pseudo: edge"; empty when it does not say.
     """
 
     fps: float | None = None
@@ -39,6 +41,8 @@ class VideoInfo:
     frame_id: str | None = None
     intrinsics: Mapping[str, Any] | None = None
     stamped: bool = False
+    recording: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def read_video_yaml(path: Path, note: Callable[[str], None] | None = None) -> VideoInfo:
@@ -62,6 +66,8 @@ def read_video_yaml(path: Path, note: Callable[[str], None] | None = None) -> Vi
         return VideoInfo()
     fps, unit_m = (_number(path, values, key, note) for key in ("fps", "depth_unit_m"))
     intrinsics, frame_id = values.get("intrinsics"), values.get("frame_id")
+    labels = values.get("labels")
+    labels = labels if isinstance(labels, list) else [labels] if labels else []
     return VideoInfo(
         fps=fps,
         depth_unit_m=unit_m or DEFAULT_UNIT_M,
@@ -69,7 +75,14 @@ def read_video_yaml(path: Path, note: Callable[[str], None] | None = None) -> Vi
         frame_id=str(frame_id) if frame_id else None,
         intrinsics=intrinsics if isinstance(intrinsics, dict) else None,
         stamped=values.get("stems") == "stamp_ns",
+        recording=str(values.get("recording") or _recording_of(path, values)),
+        labels=tuple(map(str, labels)),
     )
+
+
+def _recording_of(path: Path, values: dict[str, Any]) -> str:
+    """Of a video that was converted before it said so: its name without the number."""
+    return path.parent.name.rpartition("_")[0] if "begins_with" in values else ""
 
 
 def write_video_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ def test_a_missing_topic_is_named_and_the_other_bags_go_on(data, tmp_path):
 def test_the_command_says_when_no_video_is_left_for_validation(data, tmp_path, capsys):
     words = ["bag", "to-dataset", str(data / "mcap"), "--out", str(tmp_path / "o")]
     assert main([*words, "--val-share", "0", "--test-share", "0"]) == 0
-    assert "videos: train 1, val 0, test 0\nnone for validation" in capsys.readouterr().out
+    assert "o: train 1, val 0, test 0\nnone for validation" in capsys.readouterr().out
     assert main([*words[:-1], str(tmp_path / "o2"), "--val-share", "1", "--test-share", "0"]) == 0
     assert "none for validation" not in capsys.readouterr().out
 
@@ -229,6 +229,6 @@ def test_masks_drawn_later_reach_the_dataset_and_win_over_predictions(data, pred
 
 
 def test_a_conversion_that_leaves_training_empty_says_so(data, tmp_path, capsys):
-    shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag1g")  # hashed into val
-    assert main(["bag", "to-dataset", str(tmp_path / "bag1g"), "--out", str(tmp_path / "D")]) == 0
+    shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag2")  # hashed into val
+    assert main(["bag", "to-dataset", str(tmp_path / "bag2"), "--out", str(tmp_path / "D")]) == 0
     assert "none for training" in capsys.readouterr().out

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import uuid
@@ -29,6 +28,7 @@ from m4sam_training.bags.labels import Label, find_annotations, make_labeller
 from m4sam_training.bags.late_masks import add_late_masks
 from m4sam_training.bags.scene_cuts import SceneCutter
 from m4sam_training.data.names import safe_name
+from m4sam_training.data.predicted_masks import PSEUDO, PredictedMask, write_predicted
 
 Cut = Literal["scene", "time", "none"]
 Split = Literal["auto", "train", "val", "test"]
@@ -57,8 +57,9 @@ class ConvertConfig:
         min_frames: shorter videos are left out.
         every: keep each n-th paired frame.
         tolerance_s: largest stamp difference of rgb and depth; None adapts to the frame rate.
-        split: all videos into this split; "auto": by a hash of the name, in the two shares below.
-        val_share, test_share: of the videos, with split "auto".
+        split: all videos into this split; "auto": by a hash of the recording's name, in the two shares below. Videos of
+            one recording show the same place and stay together.
+        val_share, test_share: of the recordings, with split "auto".
     """
 
     rgb_topic: str | None = None
@@ -170,11 +171,11 @@ def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagRep
     return report
 
 
-def split_of(video: str, cfg: ConvertConfig) -> str:
-    """The split a video belongs to; the same name always lands in the same split."""
+def split_of(recording: str, cfg: ConvertConfig) -> str:
+    """The split a recording's videos belong to; the same name always lands in the same split."""
     if cfg.split != "auto":
         return cfg.split
-    place = zlib.crc32(video.encode()) / 2**32
+    place = zlib.crc32(recording.encode()) / 2**32
     if place < cfg.test_share:
         return "test"
     return "val" if place < cfg.test_share + cfg.val_share else "train"
@@ -203,7 +204,7 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
                         writer.close(report, drops)
                     number += 1
                     labeller.new_scene(reason or "begin")
-                    writer = _VideoWriter(scratch, f"{name}_{number:03d}", cfg, topics, intrinsics, reason or "begin")
+                    writer = _VideoWriter(scratch, name, number, cfg, topics, intrinsics, reason or "begin")
                 label = labeller.label(frame, writer.video, drops)
                 if index % cfg.every == 0:
                     writer.add(frame, label)
@@ -224,11 +225,19 @@ class _VideoWriter:
     """One video in the scratch folder."""
 
     def __init__(
-        self, scratch: Path, video: str, cfg: ConvertConfig, topics: TopicChoice, intrinsics: Any, begins: str
+        self,
+        scratch: Path,
+        recording: str,
+        number: int,
+        cfg: ConvertConfig,
+        topics: TopicChoice,
+        intrinsics: Any,
+        begins: str,
     ) -> None:
-        self.video = video
-        self._split = split_of(video, cfg)
-        self._folder = scratch / self._split / video
+        self.video = f"{recording}_{number:03d}"
+        self._recording = recording
+        self._split = split_of(recording, cfg)
+        self._folder = scratch / self._split / self.video
         self._cfg, self._topics, self._intrinsics, self._begins = cfg, topics, intrinsics, begins
         self._stamps: list[int] = []
         self._labels: dict[int, Label] = {}
@@ -261,24 +270,17 @@ class _VideoWriter:
             "depth_types": sorted(self._encodings),
             "frame_id": self._frame_id,
             "source": Path(report.bag).name,
+            "recording": self._recording,
             "topics": asdict(self._topics),
             "begins_with": self._begins,
             "labels": sorted({label.source for label in self._labels.values()}),
             "intrinsics": self._intrinsics,
         }
         write_video_yaml(self._folder / VIDEO_YAML, values)
-        self._write_confidences()
+        predicted = {str(stamp): label for stamp, label in self._labels.items() if label.source.startswith(PSEUDO)}
+        write_predicted(self._folder, {stem: PredictedMask(it.source, it.confidence) for stem, it in predicted.items()})
         report.videos[f"{self._split}/{self.video}"] = len(self._stamps)
         report.labelled += len(self._labels)
-
-    def _write_confidences(self) -> None:
-        rated = {stamp: label for stamp, label in self._labels.items() if label.confidence is not None}
-        if not rated:
-            return
-        with (self._folder / "pseudo_labels.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["stem", "confidence", "source"])
-            writer.writerows([stamp, f"{label.confidence:.4f}", label.source] for stamp, label in sorted(rated.items()))
 
 
 def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:

@@ -32,7 +32,8 @@ from m4sam_training.data.frames import read_frame_depth
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.videos import Scan, Video
 
-RGB_TOPIC, DEPTH_TOPIC, TRUTH_TOPIC = "/rgb/image", "/depth/image", "/ground_truth/mask"
+RGB_TOPIC, DEPTH_TOPIC = "/rgb/image", "/depth/image"
+TRUTH_TOPIC, PREDICTED_TOPIC = "/ground_truth/mask", "/saliency/mask"
 INFO_TOPIC = "/rgb/camera_info"
 _START_NS = 1_700_000_000_000_000_000
 _FALLBACK_FPS = 25.0
@@ -44,8 +45,9 @@ def export_videos(
     """Write every video of a split as a bag `<out>/<video>` with rgb, depth and mask topics.
 
     Metric depth is written as 16UC1 millimetres, or as 32FC1 metres where its files are float (bit for bit, but for
-    counts of another length); the relative depth of 8-bit datasets is spread over 0.5 to 5 m. Bags that exist already
-    are left alone, so a stopped run can be repeated.
+    counts of another length); the relative depth of 8-bit datasets is spread over 0.5 to 5 m. Masks that a model made
+    have a topic of their own, as the node's have. Bags that exist already are left alone, so a stopped run can be
+    repeated.
 
     Args:
         scan: the split.
@@ -88,7 +90,8 @@ def _write_video(writer: ImageBagWriter, video: Video) -> None:
         encoding = "16UC1" if depth.dtype == np.uint16 else "32FC1"
         writer.write_image(DEPTH_TOPIC, depth, encoding, stamp_ns, frame_id)
         if frame.mask is not None:
-            writer.write_image(TRUTH_TOPIC, read_mask(frame.mask, video.masks), "mono8", stamp_ns, frame_id)
+            topic = PREDICTED_TOPIC if frame.predicted else TRUTH_TOPIC
+            writer.write_image(topic, read_mask(frame.mask, video.masks), "mono8", stamp_ns, frame_id)
         if video.info.intrinsics is not None:
             writer.write_camera_info(INFO_TOPIC, video.info.intrinsics, stamp_ns, frame_id)
 

@@ -18,11 +18,11 @@ from m4sam_core.rgbd.bags.topics import is_prediction
 from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_pixels
 from m4sam_core.rgbd.masks import AUTO, MaskRule, mixed_values, read_mask
+from m4sam_training.data.predicted_masks import ANNOTATION, PSEUDO
 
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline
 
-ANNOTATION, PSEUDO = "annotation", "pseudo: "
 _LOOK_AT = 8  # annotations that tell whether the folder holds class ids
 
 

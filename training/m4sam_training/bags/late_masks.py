@@ -4,21 +4,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import write_text
-from m4sam_core.host.plain_yaml import load_yaml
 from m4sam_core.rgbd.bags.frames import Drops
 from m4sam_core.rgbd.image_files import image_size, write_png
 from m4sam_core.rgbd.masks import MaskRule, read_mask
-from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
-from m4sam_training.bags.labels import ANNOTATION, annotation_of
+from m4sam_training.bags.labels import annotation_of
+from m4sam_training.data.predicted_masks import note_drawn
 
 
 def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, drops: Drops) -> int:
@@ -51,19 +46,5 @@ def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, dr
             write_png(target, mask)
             changed.append(rgb.stem)
     if changed:
-        _note(video, set(changed))
+        note_drawn(video, changed)
     return len(changed)
-
-
-def _note(video: Path, drawn: set[str]) -> None:
-    """Name the new source of masks in video.yaml, and strike predictions that were drawn over."""
-    values: dict[str, Any] = load_yaml(video / VIDEO_YAML)
-    values["labels"] = sorted({*values.get("labels", ()), ANNOTATION})
-    ratings = video / "pseudo_labels.csv"
-    if ratings.is_file():
-        with ratings.open(newline="", encoding="utf-8") as file:
-            head, *rows = csv.reader(file)
-        text = io.StringIO()
-        csv.writer(text).writerows([head, *(row for row in rows if row[0] not in drawn)])
-        write_text(ratings, text.getvalue())
-    write_video_yaml(video / VIDEO_YAML, values)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -19,6 +18,10 @@ app = typer.Typer(help="Rosbags (rosbag2 sqlite3 and mcap, ROS 1): look, convert
 _RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image topic.")
 _UNIT = typer.Option(
     None, "--depth-unit", min=1e-6, max=10, help="Metres per unit of depth; default: 0.001 in integers, 1 in floats."
+)
+_EMPTY_SPLIT = (
+    "none for {what}: a recording is in one split as a whole, and there are few; add recordings, "
+    "or convert another one with --split {name} into the same folder"
 )
 _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) depth topic.")
 
@@ -78,9 +81,11 @@ def to_dataset(
     min_frames: int = typer.Option(2, min=1, help="Leave out shorter videos."),
     every: int = typer.Option(1, min=1, help="Keep each n-th frame."),
     tolerance_s: Optional[float] = typer.Option(None, min=0.0001, help="Largest stamp difference of a pair."),
-    split: str = typer.Option("auto", help="train, val, test; auto: by the name's hash in the shares below."),
-    val_share: float = typer.Option(0.1, min=0, max=1, help="Share of the videos, with --split auto."),
-    test_share: float = typer.Option(0.1, min=0, max=1, help="Share of the videos, with --split auto."),
+    split: str = typer.Option(
+        "auto", help="train, val, test; auto: a recording's videos together, by its name's hash in the shares below."
+    ),
+    val_share: float = typer.Option(0.1, min=0, max=1, help="Share of the recordings, with --split auto."),
+    test_share: float = typer.Option(0.1, min=0, max=1, help="Share of the recordings, with --split auto."),
     engine: str = typer.Option("local", help="local, or ray: a task per bag."),
     address: Optional[str] = typer.Option(None, help="Of a running Ray cluster; default: one on this machine."),
     workers: Optional[int] = typer.Option(None, min=1, help="Tasks at a time, when Ray is started here."),
@@ -134,16 +139,20 @@ def to_dataset(
         numbers = (len(report.videos), sum(report.videos.values()), report.labelled)
         table.add_row(report.name, *map(str, numbers), dropped or "-", note or "-")
     console.print(table)
-    tally = Counter(video.split("/")[0] for report in reports for video in report.videos)
-    console.print(f"videos: {', '.join(f'{name} {tally[name]}' for name in ('train', 'val', 'test'))}")
-    if split == "auto" and tally and not tally["train"]:
-        console.print("none for training: all fell into other splits; convert one with --split train into a new --out")
-    if split == "auto" and tally and not tally["val"]:
-        console.print("none for validation: with few recordings raise --val-share, or convert one with --split val")
+    told = {name: _videos_in(out / name) for name in ("train", "val", "test")}
+    console.print(f"videos in {out}: {', '.join(f'{name} {count}' for name, count in told.items())}")
+    if split == "auto" and any(told.values()):
+        for name, what in (("train", "training"), ("val", "validation"), ("test", "testing")):
+            if not told[name]:
+                console.print(_EMPTY_SPLIT.format(what=what, name=name))
     if json_path:
         write_json(json_path, [vars(report) for report in reports])
     if any(report.error for report in reports):
         raise typer.Exit(1)
+
+
+def _videos_in(split: Path) -> int:
+    return sum(path.is_dir() for path in split.iterdir()) if split.is_dir() else 0
 
 
 @app.command()

@@ -55,6 +55,7 @@ def check(
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.check import check_dataset
+    from m4sam_training.data.jpeg import why_blind
     from m4sam_training.data.layouts import DEPTH_KINDS
 
     console = Console(markup=False, soft_wrap=True)
@@ -75,6 +76,8 @@ def check(
             console.print(f"{'used' if item.used else 'left out'}: {item.path}: {item.reason}")
         if limit and len(report.irregular) > limit:
             console.print(f"... and {len(report.irregular) - limit} more in {report.scan.split} (--limit 0 or --json)")
+    if unsearched := sum(report.unsearched for report in reports):
+        console.print(f"{unsearched} JPEG files were not searched for damage inside: {why_blind()}")
     if json_path:
         write_json(json_path, [report.as_dict() for report in reports])
     if strict and any(report.skipped for report in reports):

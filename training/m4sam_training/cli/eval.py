@@ -28,6 +28,9 @@ def command(
         "auto", help="Salient values of the ground truth: auto, bright, nonzero, alpha, or 1,3-5."
     ),
     depth_coding: str = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md."),
+    predicted_masks: str = typer.Option(
+        "score", help="Ground truth that a model made (pseudo labels): score it with a warning, or skip it."
+    ),
     device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
     out: Optional[Path] = typer.Option(None, help="Folder for per_video.csv, curves.png, worst.png and masks."),
     save_masks: bool = typer.Option(False, help="Also write the masks that were scored to OUT/masks."),
@@ -58,6 +61,8 @@ def command(
     scan = scan_split(data, dataset, split, kind, MaskRule.parse(mask_values), coding)
     for line in scan.flaws():
         typer.echo(line, err=True)
+    if one_of("predicted_masks", predicted_masks, ("score", "skip")) == "skip":
+        scan = scan.drawn()
     resized: list[Path] = []
     dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
     if checkpoint is not None:
@@ -72,11 +77,22 @@ def command(
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
     if resized:
         console.print(f"{len(resized)} masks of another size were resized to the ground truth's, e.g. {resized[0]}")
+    warning = scan.warning()
+    if warning:
+        console.print(warning)
     if result.dropped:
         console.print(f"{len(result.dropped)} irregular items were left out; `m4sam dataset check` lists them.")
     if json_path:
         source = {"dataset": dataset, "split": split, "source": str(checkpoint or masks)}
         settings = {"mode": mode, "clip_length": clip_length, "depth_kind": depth_kind}
-        write_json(json_path, {**result.as_dict(), **source, **(settings if checkpoint else {"resized": len(resized)})})
+        write_json(
+            json_path,
+            {
+                **result.as_dict(),
+                "predicted_masks": scan.predicted_count,
+                **source,
+                **(settings if checkpoint else {"resized": len(resized)}),
+            },
+        )
     for note in result.write(out) if out else ():
         console.print(note, markup=False)

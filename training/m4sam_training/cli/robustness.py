@@ -49,6 +49,8 @@ def command(
 
     check_outputs(folders=(out,), files=(json_path,))
     scan = scan_split(data, dataset, split)
+    for line in scan.flaws():
+        typer.echo(line, err=True)
     steps = plan(corruption or (), severity or ())
     weights = resolve_model(checkpoint)
     model = load_for_evaluation(weights, device)
@@ -67,6 +69,8 @@ def command(
     Console(markup=False, soft_wrap=True).print(
         robustness_table(result, f"{scan.layout.title} {split}, {scan.frame_count} frames")
     )
+    if (warning := scan.warning()) is not None:
+        typer.echo(warning)
     if json_path:
         source = {
             "dataset": dataset,

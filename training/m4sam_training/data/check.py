@@ -16,6 +16,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
 from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
 from m4sam_core.rgbd.masks import AUTO, MaskRule, understand_file
+from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
 from m4sam_training.data.scan_checks import EXIF_NOTE
@@ -35,12 +36,14 @@ class SplitReport:
         depth_types: frames per pixel type of the depth file, e.g. {"uint8": 6}.
         sizes: frames per "WIDTHxHEIGHT".
         irregular: everything, the reader's items first.
+        unsearched: JPEG files that could not be searched for damage inside, for want of a package.
     """
 
     scan: Scan
     depth_types: Counter[str] = field(default_factory=Counter)
     sizes: Counter[str] = field(default_factory=Counter)
     irregular: list[Irregularity] = field(default_factory=list)
+    unsearched: int = 0
 
     @property
     def skipped(self) -> int:
@@ -55,6 +58,7 @@ class SplitReport:
             "frames": self.scan.frame_count,
             "depth_types": dict(self.depth_types),
             "sizes": dict(self.sizes),
+            "jpeg_files_unsearched": self.unsearched,
             "irregular": [{"path": str(i.path), "reason": i.reason, "used": i.used} for i in self.irregular],
         }
 
@@ -88,7 +92,24 @@ def check_dataset(
             for video in report.scan.videos:
                 _check_video(video, report)
         reports.append(report)
+    _compare_recordings(reports)
     return reports
+
+
+def _compare_recordings(reports: list[SplitReport]) -> None:
+    """Note recordings of which some videos are trained on and others judged by: they show the same place."""
+    splits: dict[str, set[str]] = {}
+    for report in reports:
+        for video in report.scan.videos:
+            if video.info.recording:
+                splits.setdefault(video.info.recording, set()).add(report.scan.split)
+    for report in reports:
+        for video in report.scan.videos:
+            places = splits.get(video.info.recording, set())
+            if len(places) > 1:
+                where = f"{video.info.recording} in {', '.join(sorted(places))}"
+                folder = video.frames[0].rgb.parent.parent
+                report.irregular.append(Irregularity(folder, f"recording is in several splits: {where}", used=True))
 
 
 def _check_video(video: Video, report: SplitReport) -> None:
@@ -138,6 +159,13 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
             note(path, f"{problem}: {error}", False)
             continue
         decoded[role] = image
+        if is_jpeg(path):
+            if why_blind() is None:
+                damage = jpeg_damage(path)
+                if damage is not None:
+                    note(path, f"jpeg is damaged inside, its decoder makes up the rest: {damage}", True)
+            else:
+                report.unsearched += 1
         if flaw is not None:
             note(path, flaw, True)
     return decoded.get("depth"), decoded.get("mask")

@@ -7,9 +7,10 @@ Nothing irregular is ever used silently: what is skipped and what is used in spi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from m4sam_core.errors import ConfigError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.clip_folder import find_folder, images_by_stem, match_names
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
@@ -18,6 +19,7 @@ from m4sam_core.rgbd.order import natural_order
 from m4sam_core.rgbd.video_yaml import VideoInfo, read_video_yaml
 from m4sam_training.data.layouts import DepthKind, Layout, get_layout
 from m4sam_training.data.names import safe_name
+from m4sam_training.data.predicted_masks import PREDICTED_FILE, PSEUDO, predicted_stems
 from m4sam_training.data.scan_checks import files_agree, sample_values
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
@@ -29,6 +31,8 @@ def scan_split(
     depth_kind: DepthKind = "real",
     masks: MaskRule = AUTO,
     coding: DepthCoding = "plain",
+    *,
+    unlabelled: bool = False,
 ) -> Scan:
     """Find the usable videos of one split.
 
@@ -39,6 +43,7 @@ def scan_split(
         depth_kind: which depth maps to pair with the rgb frames.
         masks: which values of the ground truth are salient.
         coding: how distance stands in the depth files.
+        unlabelled: also hand out videos of which no frame has a mask, to have them labelled.
 
     Raises:
         ConfigError: unknown layout or split, or the root does not hold this layout.
@@ -47,7 +52,7 @@ def scan_split(
     if split not in table.splits:
         raise ConfigError(f"split: expected one of {', '.join(table.splits)} for {table.title}, got {split!r}")
     scan = Scan(table, Path(root), split)
-    _SplitReader(scan, table.depth_folders(depth_kind), masks, coding).read()
+    _SplitReader(scan, table.depth_folders(depth_kind), masks, coding, unlabelled=unlabelled).read()
     return scan
 
 
@@ -94,8 +99,10 @@ def _locate(root: Path, table: Layout, split: str) -> Path | None:
 class _SplitReader:
     """Reads one split into a Scan."""
 
-    def __init__(self, scan: Scan, depth_folders: tuple[str, ...], masks: MaskRule, coding: DepthCoding) -> None:
-        self._scan, self._masks, self._coding = scan, masks, coding
+    def __init__(
+        self, scan: Scan, depth_folders: tuple[str, ...], masks: MaskRule, coding: DepthCoding, *, unlabelled: bool
+    ) -> None:
+        self._scan, self._masks, self._coding, self._unlabelled = scan, masks, coding, unlabelled
         self._table = scan.layout
         self._depth_folders = depth_folders
 
@@ -201,14 +208,29 @@ class _SplitReader:
         return frame if files_agree(frame, self._note) else None
 
     def _add_video(self, folder: Path, frames: list[Frame]) -> None:
-        if not any(frame.mask for frame in frames):
+        if not frames or not (self._unlabelled or any(frame.mask for frame in frames)):
             self._note(folder, "video without a usable frame")
             return
         info = self._metadata(folder / self._table.metadata) if self._table.metadata else VideoInfo()
         unit_m = info.depth_unit_m if self._table.metadata else None
+        frames = self._with_predictions(folder, frames, info) if self._table.metadata else frames
         video = Video(folder.name, tuple(frames), unit_m, info.fps, info, self._masks, self._coding)
         if sample_values(video, folder, self._note):
             self._scan.videos.append(video)
+
+    def _with_predictions(self, folder: Path, frames: list[Frame], info: VideoInfo) -> list[Frame]:
+        """The frames, told apart by whether somebody drew their mask."""
+        masked = {frame.mask.stem: frame for frame in frames if frame.mask is not None}
+        try:
+            predicted = predicted_stems(folder, info.labels, masked)
+        except InputError as error:
+            self._note(folder / PREDICTED_FILE, f"masks may be predictions: {error}", used=True)
+            return frames
+        if predicted:
+            sources = ", ".join(label for label in info.labels if label.startswith(PSEUDO)) or "by " + PREDICTED_FILE
+            count = f"{len(predicted)} of {len(masked)}"
+            self._note(folder, f"masks are predictions, not ground truth: {count}, {sources}", used=True)
+        return [replace(frame, predicted=frame.mask is not None and frame.mask.stem in predicted) for frame in frames]
 
     def _metadata(self, path: Path) -> VideoInfo:
         if not path.is_file():

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from m4sam_core.rgbd.depth_files import DepthCoding
@@ -31,12 +31,19 @@ class Irregularity:
 
 @dataclass(frozen=True)
 class Frame:
-    """Files of one frame; `depth` is None for depth kinds without files, `mask` for frames without ground truth."""
+    """Files of one frame.
+
+    Attributes:
+        depth: None for depth kinds without files.
+        mask: None for frames without ground truth.
+        predicted: the mask was made by a model.
+    """
 
     stem: str
     rgb: Path
     depth: Path | None
     mask: Path | None
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,33 @@ class Scan:
     def frame_count(self) -> int:
         """Frames with ground truth."""
         return sum(len(video.annotated) for video in self.videos)
+
+    @property
+    def predicted_count(self) -> int:
+        """Of these, how many masks a model made."""
+        return sum(frame.predicted for video in self.videos for frame in video.annotated)
+
+    def warning(self) -> str | None:
+        """What to say beside scores when part of the ground truth was made by a model."""
+        if not self.predicted_count:
+            return None
+        return (
+            f"WARNING: {self.predicted_count} of {self.frame_count} masks are a model's predictions, not ground truth: "
+            "the scores say how alike two models are; see docs/labelling.md"
+        )
+
+    def drawn(self) -> Scan:
+        """The same without the masks that a model made; videos that had no others are left out."""
+        videos = [
+            replace(
+                video,
+                frames=tuple(
+                    replace(frame, mask=None, predicted=False) if frame.predicted else frame for frame in video.frames
+                ),
+            )
+            for video in self.videos
+        ]
+        return replace(self, videos=[video for video in videos if video.annotated])
 
     def flaws(self) -> list[str]:
         """What is irregular, one line for each reason, with the first place; for the commands that use the data."""

@@ -15,8 +15,10 @@ import torch
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.clip_folder import frame_offsets
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, image_size
 from m4sam_core.rgbd.masks import read_soft_mask
+from m4sam_core.rgbd.order import are_stamps
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
@@ -58,7 +60,8 @@ class PredictConfig:
 
     Attributes:
         mode: "clip": clips of `clip_length`, the memory restarted at each (the published protocol); "stream": the
-            robot's pipeline over the whole video, depth as the robot prepares it.
+            robot's pipeline over every frame of the video at its stamp, depth as the robot prepares it; only annotated
+            frames are handed out.
         clip_length: frames per clip.
         depth_kind: real, synthetic, black or copy_rgb.
         double_sigmoid: pass the probability through a second sigmoid, as the published test does (hidden but for
@@ -89,14 +92,17 @@ def predict_scan(
     for video in scan.videos:
         change = cfg.fault(video) if cfg.fault else None
         runner = _ClipRunner(model) if cfg.mode == "clip" else _StreamRunner(model, video)
+        seen = video.annotated if cfg.mode == "clip" else video.frames
         try:
-            for start in range(0, len(video.annotated), cfg.clip_length):
-                wanted = video.annotated[start : start + cfg.clip_length]
+            for start in range(0, len(seen), cfg.clip_length):
+                wanted = seen[start : start + cfg.clip_length]
                 frames, clip = _read_sound(video, wanted, cfg, dropped if dropped is not None else [])
                 if not frames:
                     continue
-                results = runner.run(change(clip) if change else clip)
+                results = runner.run(frames, change(clip) if change else clip)
                 for frame, rgb, truth, mask_prob in zip(frames, clip.rgb, clip.mask, results, strict=True):
+                    if mask_prob is None:
+                        continue
                     final = 1 / (1 + np.exp(-mask_prob)) if cfg.double_sigmoid else mask_prob
                     yield Prediction(video.name, frame, final, truth, rgb)
         finally:
@@ -168,7 +174,7 @@ class _ClipRunner:
         self._model = model
         self._device = next(model.parameters()).device
 
-    def run(self, clip: Clip) -> list[np.ndarray]:
+    def run(self, _frames: Sequence[Frame], clip: Clip) -> list[np.ndarray | None]:
         from m4sam_core.stream.recurrence import unroll_clip
 
         rgb, depth, _ = clip_tensors(clip, self._model.input_size_px)
@@ -191,20 +197,21 @@ class _StreamRunner:
         device = str(next(model.parameters()).device)
         settings = PipelineConfig(device=device, depth=DepthConfig(unit_m=video.depth_unit_m or 0.001))
         self._pipeline = SaliencyPipeline(model, settings)
-        self._period_s = 1 / (video.fps or _FALLBACK_FPS)
-        self._index = 0
+        stems = [frame.stem for frame in video.frames]
+        offsets = frame_offsets(stems, None if _stamped(video) else video.fps or _FALLBACK_FPS, video.info.stamped)
+        self._stamps_s = {stem: offset * 1e-9 for stem, offset in zip(stems, offsets, strict=True)}
 
-    def run(self, clip: Clip) -> list[np.ndarray]:
-        results = []
-        for rgb, depth in zip(clip.rgb, clip.depth, strict=True):
-            results.append(self._pipeline.process(rgb, depth, self._index * self._period_s).probability)
-            self._index += 1
+    def run(self, frames: Sequence[Frame], clip: Clip) -> list[np.ndarray | None]:
+        results: list[np.ndarray | None] = []
+        for frame, rgb, depth in zip(frames, clip.rgb, clip.depth, strict=True):
+            result = self._pipeline.process(rgb, depth, self._stamps_s[frame.stem])
+            results.append(None if frame.mask is None else result.probability)
         return results
 
     def close(self) -> None:
         self._pipeline.close()
 
 
-def count_frames(scans: Sequence[Scan]) -> int:
-    """Annotated frames of some splits, for progress bars."""
-    return sum(scan.frame_count for scan in scans)
+def _stamped(video: Video) -> bool:
+    """Whether the names of its frames say when they were taken."""
+    return video.info.stamped or are_stamps(frame.stem for frame in video.frames)
