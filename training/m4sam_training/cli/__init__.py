@@ -10,6 +10,7 @@ COMMANDS: Table = {
     "clip": Entry("m4sam_training.cli.clip", "Write a generated RGB-D clip."),
     "dataset": Entry("m4sam_training.cli.dataset", "List, check and generate datasets."),
     "bag": Entry("m4sam_training.cli.bag", "Convert between rosbags and dataset folders; run a model on a bag."),
+    "label": Entry("m4sam_training.cli.label", "Masks to COCO, CVAT and Label Studio, and corrected ones back."),
     "eval": Entry("m4sam_training.cli.eval", "Score predicted masks against ground truth."),
     "robustness": Entry("m4sam_training.cli.robustness", "Score a model under sensor faults."),
     "train": Entry("m4sam_training.cli.train", "Train or fine-tune a model."),

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A folder for a labelling tool out of a dataset, and a tool's file back into it (docs/labelling.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.host.files import whole_folder, write_json, write_text
+from m4sam_core.rgbd.image_files import image_size, write_png
+from m4sam_training.data.names import safe_name
+from m4sam_training.data.predicted_masks import note_drawn, read_predicted
+from m4sam_training.labelling.coco import coco_file, read_coco
+from m4sam_training.labelling.cvat import cvat_file, read_cvat
+from m4sam_training.labelling.frames import (
+    FRAMES_FILE,
+    IMAGES_FOLDER,
+    LABEL,
+    LabelFrame,
+    read_frames,
+    write_frames,
+)
+from m4sam_training.labelling.label_studio import CONFIG, label_studio_file, read_label_studio
+from m4sam_training.labelling.returned import Parsed, Returned
+
+Format = Literal["coco", "cvat", "label-studio"]
+FORMATS: tuple[Format, ...] = ("coco", "cvat", "label-studio")
+FILES: dict[Format, str] = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label_studio.json"}
+CONFIG_FILE = "label_studio_config.xml"
+Accept = Literal["changed", "all"]
+ACCEPTS: tuple[Accept, ...] = ("changed", "all")
+_NAMED = 5
+_LARGEST_BYTES = 1 << 31
+
+
+@dataclass
+class ImportReport:
+    """What became of a tool's file.
+
+    Attributes:
+        drawn: masks that are ground truth now.
+        unchanged: predictions that came back as they were and stay predictions.
+        untouched: frames without a mask that came back without one.
+        absent: exported frames that the file does not mention.
+        left_out: what could not be used, one line each.
+    """
+
+    drawn: int = 0
+    unchanged: int = 0
+    untouched: int = 0
+    absent: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+
+def export_frames(
+    frames: Sequence[tuple[LabelFrame, Path]], data: Path, out: Path, formats: Sequence[Format], address: str = ""
+) -> None:
+    """Write images, the table of frames and a file for each tool; the folder appears when it is complete.
+
+    Args:
+        frames: from `choose_frames`, with the files of their images.
+        data: the dataset.
+        out: new or empty folder.
+        formats: which files to write.
+        address: of the images for Label Studio; "": as it serves local files beside the folder.
+
+    Raises:
+        ConfigError: the folder is not empty, or a package is missing.
+        InputError: a mask cannot be read.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
+    chosen = [frame for frame, _ in frames]
+    with whole_folder(out) as draft:
+        (draft / IMAGES_FOLDER).mkdir()
+        for frame, image in frames:
+            _link(image, draft / IMAGES_FOLDER / frame.name)
+        write_frames(draft / FRAMES_FILE, chosen)
+        if "coco" in formats:
+            write_json(draft / FILES["coco"], coco_file(chosen, data))
+        if "cvat" in formats:
+            write_text(draft / FILES["cvat"], cvat_file(chosen, data))
+        if "label-studio" in formats:
+            where = address or f"/data/local-files/?d={out.resolve().name}/{IMAGES_FOLDER}/"
+            write_json(draft / FILES["label-studio"], label_studio_file(chosen, data, where))
+            write_text(draft / CONFIG_FILE, CONFIG)
+
+
+def import_labels(
+    file: Path,
+    table: Path,
+    data: Path,
+    accept: Accept = "changed",
+    salient: Collection[str] = (LABEL,),
+    *,
+    skip: bool = False,
+) -> ImportReport:
+    """Bring the masks of a tool's file into the dataset, as ground truth.
+
+    Nothing is written before the whole file was looked at.
+
+    Args:
+        file: COCO JSON, Label Studio JSON, CVAT XML, or a zip archive that holds one of them.
+        table: the exported folder, or its frames.csv.
+        data: the dataset, in the m4sam layout.
+        accept: "changed": masks that differ from the dataset's, and those that the tool says a person made; "all":
+            somebody looked at every image of the file, also where nothing was changed or nothing is salient.
+        salient: names of the labels that are salient.
+        skip: leave out what cannot be used instead of refusing the file.
+
+    Raises:
+        InputError: the file or the table cannot be read; without `skip`, an image of an unknown name, of another size
+            than its frame, or of a frame that the dataset does not have.
+        ConfigError: a package is missing.
+    """
+    frames, parsed = read_frames(table), read_file(file, salient)
+    report = ImportReport(left_out=list(parsed.flaws))
+    usable: list[tuple[LabelFrame, Returned]] = []
+    for name, returned in parsed.images.items():
+        frame = frames.get(name)
+        flaw = "expected an exported image, got a name that is not in the table" if frame is None else None
+        if frame is not None:
+            flaw = _misfit(frame, returned, data)
+        if frame is None or flaw is not None:
+            report.left_out.append(f"{name}: {flaw}")
+        else:
+            usable.append((frame, returned))
+    if report.left_out and not skip:
+        more = f"; and {len(report.left_out) - _NAMED} more" if len(report.left_out) > _NAMED else ""
+        raise InputError(
+            f"{file}: {'; '.join(report.left_out[:_NAMED])}{more}. Nothing was written; --skip-flawed takes the rest"
+        )
+    report.absent = len(frames.keys() - parsed.images.keys())
+    drawn: dict[Path, list[str]] = {}
+    folders = {frame.folder(data) for frame, _ in usable}
+    predicted = {folder: read_predicted(folder).keys() for folder in folders}
+    for frame, returned in usable:
+        if _take(frame, returned, data, accept, report):
+            drawn.setdefault(frame.folder(data), []).append(frame.stem)
+        elif frame.stem in predicted[frame.folder(data)]:
+            report.unchanged += 1
+        elif not frame.mask_path(data).is_file():
+            report.untouched += 1
+    for folder, stems in drawn.items():
+        note_drawn(folder, stems)
+    return report
+
+
+def read_file(file: Path, salient: Collection[str]) -> Parsed:
+    """A tool's file, whichever of the formats it is in.
+
+    Raises:
+        InputError: it is in none, or damaged.
+    """
+    try:
+        text = _text_of(file)
+    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, RuntimeError) as error:
+        raise InputError(f"{file}: expected a tool's file, got {error}; export it anew") from None
+    try:
+        if text.lstrip("\ufeff \n\r\t").startswith("<"):
+            return read_cvat(text.lstrip("\ufeff \n\r\t"), salient)
+        values: Any = json.loads(text)
+        if isinstance(values, list):
+            return read_label_studio(values, salient)
+        if isinstance(values, dict):
+            return read_coco(values, salient)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{file}: expected JSON or XML, got {error}; export it anew") from None
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    raise InputError(f"{file}: expected COCO, Label Studio or CVAT, got {type(values).__name__}; export it anew")
+
+
+def _text_of(file: Path) -> str:
+    if not zipfile.is_zipfile(file):
+        return file.read_text(encoding="utf-8")
+    with zipfile.ZipFile(file) as archive:
+        inside = [info for info in archive.infolist() if info.filename.lower().endswith((".xml", ".json"))]
+        if len(inside) != 1 or inside[0].file_size > _LARGEST_BYTES:
+            names = ", ".join(info.filename for info in inside[:_NAMED]) or "none"
+            raise RuntimeError(f"an archive with {names} where one .xml or .json was expected")
+        return archive.read(inside[0]).decode("utf-8")
+
+
+def _misfit(frame: LabelFrame, returned: Returned, data: Path) -> str | None:
+    """Why a mask cannot go to its frame; None when it can."""
+    parts = (frame.split, frame.video, frame.stem)
+    images = (
+        [p for p in (frame.folder(data) / "rgb").glob("*") if p.stem == frame.stem]
+        if all(map(safe_name, parts))
+        else []
+    )
+    if not images:
+        return f"expected the frame {'/'.join(parts)} in {data}, got none; give the dataset it came from"
+    size = image_size(images[0])
+    if returned.mask.size and returned.mask.shape != size:
+        height, width = returned.mask.shape
+        return f"expected a mask of {size[1]}x{size[0]} px, got {width}x{height}"
+    return None
+
+
+def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, report: ImportReport) -> bool:
+    """Write one mask if it is a person's; whether it was."""
+    mask = returned.mask if returned.mask.size else np.zeros((frame.height, frame.width), np.uint8)
+    before = frame.mask(data)
+    same = bool(np.array_equal(before, mask)) if before is not None else not mask.any()
+    if same and accept == "changed" and not returned.confirmed:
+        return False
+    if before is None or not same:
+        write_png(frame.mask_path(data), mask)
+    report.drawn += 1
+    return True
+
+
+def _link(image: Path, target: Path) -> None:
+    """The image under another name, without a copy where the file system can do so."""
+    try:
+        os.link(image.resolve(), target)
+    except OSError:
+        shutil.copyfile(image, target)

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What came back from a labelling tool, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from m4sam_core.errors import InputError
+from m4sam_core.host.optional import require
+
+
+@dataclass
+class Returned:
+    """One image of a tool's file.
+
+    Attributes:
+        mask (H, W): uint8, 0 or 255; the union of everything salient in it.
+        confirmed: the tool says that a person made or submitted it.
+    """
+
+    mask: np.ndarray
+    confirmed: bool = False
+
+
+@dataclass
+class Parsed:
+    """A tool's file.
+
+    Attributes:
+        images: by the name of the image, without folders.
+        flaws: what could not be used, one line each; the image is then not in `images`.
+    """
+
+    images: dict[str, Returned] = field(default_factory=dict)
+    flaws: list[str] = field(default_factory=list)
+
+    def empty(self, name: str, height: int, width: int) -> Returned:
+        """The image of that name, begun as one in which nothing is salient."""
+        return self.images.setdefault(name, Returned(np.zeros((height, width), np.uint8)))
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Leave an image out."""
+        self.flaws.append(f"{name}: {reason}")
+        self.images.pop(name, None)
+
+
+def base_name(path: str) -> str:
+    """An image's name without folders, of a path or of an address with a query."""
+    return PurePosixPath(path.replace("\\", "/").rpartition("=")[2]).name
+
+
+def check_label(label: str, salient: Collection[str]) -> None:
+    """Refuse a label that the user did not name.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if label not in salient:
+        raise InputError(f"expected the label {' or '.join(sorted(salient))}, got {label!r}; say which with --label")
+
+
+def polygon_mask(points: list[list[float]], height: int, width: int) -> np.ndarray:
+    """Mask (H, W), uint8, 0 or 255, of polygons given as x, y, x, y, ... in pixels, by COCO's own rules.
+
+    Raises:
+        ConfigError: pycocotools is not installed.
+        InputError: fewer than three corners.
+    """
+    coco = coco_masks()
+    if any(len(polygon) < 6 or len(polygon) % 2 for polygon in points):
+        raise InputError("expected polygons of at least three corners, got fewer")
+    codes = coco.frPyObjects(points, height, width)
+    return np.asarray(coco.decode(coco.merge(codes)) * 255, np.uint8)
+
+
+def coco_masks() -> Any:
+    """The module pycocotools.mask.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    require("pycocotools", "label")
+    from pycocotools import mask
+
+    return mask
