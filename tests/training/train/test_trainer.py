@@ -52,6 +52,18 @@ def test_resumed_equals_uninterrupted(whole_run, tmp_path, steps):
     assert equal(weights(tmp_path), weights(whole_run))
 
 
+@pytest.mark.parametrize("parts", ["picture", "memory"])
+def test_a_run_of_a_half_is_resumed_like_any_other(tmp_path, parts):
+    cfg = settings(optim={"parts": parts})
+    Trainer(cfg, Discs(), tmp_path / "whole", ALONE).run()
+    Trainer(settings(optim={"parts": parts}, run={"max_steps": 2}), Discs(), tmp_path / "parted", ALONE).run()
+    again = Trainer(cfg, Discs(), tmp_path / "parted", ALONE)
+    again.resume(list_checkpoints(tmp_path / "parted")[-1])
+    again.run()
+    assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
+    assert equal(weights(tmp_path / "parted"), weights(tmp_path / "whole"))
+
+
 def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(whole_run, tmp_path):
     Trainer(settings(run={"max_steps": 1}), Discs(), tmp_path / "same", ALONE).run()
     assert losses(tmp_path / "same") == losses(whole_run)[:1]

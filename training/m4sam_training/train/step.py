@@ -68,21 +68,20 @@ class ClipModule(nn.Module):
         mask, dtype = batch["mask"], AMP_DTYPES.get(self.cfg.optim.amp)
         with torch.autocast(mask.device.type, dtype=dtype) if dtype else nullcontext():
             output = self._picture(batch) if self.cfg.optim.parts == "picture" else self._clip(batch, coin)
-        return clip_losses(output, mask, self.loss, epoch, batch.get("picture_mask")), output
+        scored = replace(output, coarse_logits=()) if self.cfg.optim.parts == "memory" else output
+        return clip_losses(scored, mask, self.loss, epoch, batch.get("picture_mask")), output
 
     def _clip(self, batch: dict[str, Tensor], coin: torch.Generator) -> ClipOutput:
         remembered = _teacher(batch["taught"], batch["teach"]) if "taught" in batch else None
-        memory_alone = self.cfg.optim.parts == "memory"
-        output = unroll_clip(
+        return unroll_clip(
             self.model,
             batch["rgb"],
             batch["depth"],
             deep_update=self.cfg.optim.deep_update,
             generator=coin,
-            aux=not memory_alone,
+            aux=self.cfg.optim.parts != "memory",
             remembered=remembered,
         )
-        return replace(output, coarse_logits=()) if memory_alone else output
 
     def _picture(self, batch: dict[str, Tensor]) -> ClipOutput:
         """Every frame by itself; its mask is the finest coarse one."""
