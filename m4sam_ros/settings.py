@@ -74,6 +74,13 @@ class OutputsConfig(Config):
     background_margin_px: int = Field(
         8, ge=0, le=200, description="How far around the mask depth_background is cleared too. Pixels."
     )
+    background_mask_age_s: float = Field(
+        0.5,
+        ge=0,
+        le=60,
+        description="depth_background comes at the camera's rate, cleared by the newest mask, whose colour image may "
+        "be this much older; 0 waits for the frame's own mask. Seconds.",
+    )
     bundle: bool = Field(True, description="Publish bundle/image, depth, mask and camera_info.")
     bundle_mask: Literal["all", "main"] = Field(
         "all", description="What bundle/mask shows: all that is salient, or the main object alone."

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.objects.camera import FloatArray
+from m4sam_core.objects.camera import CameraModel, FloatArray
 from m4sam_core.objects.seen import FrameView
 from m4sam_core.objects.types import SceneObject, SceneObjects
 
@@ -50,15 +51,27 @@ def _points_of(
         return None
     left, top, width, height = item.box_px
     window = (slice(top, top + height), slice(left, left + width))
-    depth_m, rays = view.depth.sample(window, 1), view.camera.rays(window)
+    z = view.depth.sample(window, 1)
+    x, y = _slopes(view.camera, window)
     near, far = item.depth_range_m
-    inside = (labels[window] == item.id) & (depth_m >= near) & (depth_m <= far) & np.isfinite(rays[..., 0])
-    z = depth_m[inside]
-    points = np.empty((len(z), _WORDS), np.float32)
-    points[:, :2], points[:, 2] = rays[inside] * z[:, None], z
+    inside = (labels[window] == item.id) & (z >= near) & (z <= far) & np.isfinite(x)
+    # Whole images are multiplied, and then picked from by one list of places: indexing each by `inside` takes longer.
+    places = np.flatnonzero(inside)
+    points = np.empty((len(places), _WORDS), np.float32)
+    points[:, 0], points[:, 1], points[:, 2] = (np.take(plane, places) for plane in (x * z, y * z, z))
     numbers = points.view(np.uint32)
     numbers[:, 3], numbers[:, 4] = 0, item.id
     if view.rgb is not None:
-        red, green, blue = view.rgb[window][inside].astype(np.uint32).T
-        numbers[:, 3] = red << 16 | green << 8 | blue
+        bgra = cv2.cvtColor(np.ascontiguousarray(view.rgb[window]), cv2.COLOR_RGB2BGRA)
+        numbers[:, 3] = np.take(bgra.view("<u4"), places) & 0x00FFFFFF
     return window, inside, points
+
+
+def _slopes(camera: CameraModel, window: tuple[slice, slice]) -> tuple[FloatArray, FloatArray]:
+    """x/z and y/z of a window's rays, (h, w) each; of a pinhole (1, w) and (h, 1), for they depend on one axis each."""
+    rows, columns = window
+    if camera.distortion:
+        rays = camera.rays(window)
+        return rays[..., 0], rays[..., 1]
+    x = camera.rays((slice(rows.start, rows.start + 1), columns))[..., 0]
+    return x, camera.rays((rows, slice(columns.start, columns.start + 1)))[..., 1]

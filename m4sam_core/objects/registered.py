@@ -99,36 +99,44 @@ def _pixel_map(camera: CameraModel, depth_camera: CameraModel) -> tuple[NDArray[
     return np.ascontiguousarray(places[..., 1]), np.ascontiguousarray(places[..., 0])
 
 
+def grown(mask: NDArray[np.uint8], margin_px: int) -> NDArray[np.uint8]:
+    """A mask (H, W) of 0 and 255 with `margin_px` pixels around it, in the shape of a square."""
+    if not margin_px:
+        return mask
+    # Two one-dimensional passes of a square, which costs a tenth of a disc.
+    side = 2 * margin_px + 1
+    wide = cv2.dilate(cv2.dilate(mask, np.ones((1, side), np.uint8)), np.ones((side, 1), np.uint8))
+    return np.asarray(wide, np.uint8)
+
+
 def depth_background(
     depth: NDArray[Any],
-    mask: NDArray[Any],
-    margin_px: int,
+    area: NDArray[np.uint8],
     camera: CameraModel | None,
     depth_camera: CameraModel | None,
 ) -> NDArray[Any] | None:
-    """Depth without readings on the mask and around it; holes stay holes.
+    """Depth without readings in an area; holes stay holes.
 
     For maps and odometry that must not see what moves.
 
     Args:
         depth: (h, w) uint16 or float32.
-        mask: (H, W) uint8 0/255.
-        margin_px: how far around, in pixels of the mask.
-        camera: of the mask's image, where calibrated.
+        area: (H, W) uint8, not 0 where depth goes: a mask, `grown`.
+        camera: of the area's image, where calibrated.
         depth_camera: of `depth`, when it has intrinsics of its own.
 
     Returns:
         (h, w) of depth's type: no reading is 0, or NaN for metres (REP 118). None when nothing tells which pixel of
         one image belongs to which of the other.
     """
-    if margin_px:
-        # Two one-dimensional passes of a square, which costs a tenth of a disc.
-        side = 2 * margin_px + 1
-        mask = cv2.dilate(cv2.dilate(mask, np.ones((1, side), np.uint8)), np.ones((side, 1), np.uint8))
-    if mask.shape != depth.shape:
-        # The mask is looked up at the pixels of the depth image, as depth is at those of the colour image elsewhere.
-        turned, _ = RegisteredDepth.of(mask.astype(np.float32), 1.0, depth.shape, depth_camera, camera)
+    if area.shape == depth.shape:
+        gone = area > 0
+    else:
+        # The area is looked up at the pixels of the depth image, as depth is at those of the colour image elsewhere.
+        turned, _ = RegisteredDepth.of(area.astype(np.float32), 1.0, depth.shape, depth_camera, camera)
         if turned is None:
             return None
-        mask = turned.sample((slice(0, depth.shape[0]), slice(0, depth.shape[1])), 1)
-    return np.where(mask > 0, np.asarray(np.nan if depth.dtype == np.float32 else 0, depth.dtype), depth)
+        gone = turned.sample((slice(0, depth.shape[0]), slice(0, depth.shape[1])), 1) > 0
+    cleared = depth.copy()
+    np.copyto(cleared, np.nan if depth.dtype == np.float32 else 0, where=gone)
+    return cleared

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import struct
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,7 @@ from m4sam_core.rgbd.encodings import (
     image_to_numpy,
     image_to_rgb,
 )
+from m4sam_ros.messages.cdr import BIG_ENDIAN_HOST, CDR_HEAD, aligned, cdr_header, cdr_string
 
 __all__ = [
     "DEPTH_ENCODINGS",
@@ -39,10 +39,6 @@ __all__ = [
     "numpy_to_image",
     "to_ros_bytes",
 ]
-
-_BIG_ENDIAN_HOST = sys.byteorder == "big"
-# What every serialised message begins with: plain CDR in this machine's byte order, no options.
-_CDR_HEAD = b"\x00\x00\x00\x00" if _BIG_ENDIAN_HOST else b"\x00\x01\x00\x00"
 
 
 def _bad(field: str, expected: str, got: object, remedy: str) -> InputError:
@@ -68,7 +64,7 @@ def numpy_to_image(pixels: np.ndarray, encoding: str, header: Any = None) -> Any
         msg.header = header
     msg.height, msg.width = int(pixels.shape[0]), int(pixels.shape[1])
     msg.encoding = encoding
-    msg.is_bigendian = int(_BIG_ENDIAN_HOST)
+    msg.is_bigendian = int(BIG_ENDIAN_HOST)
     msg.step = step
     msg.data = to_ros_bytes(pixels)
     return msg
@@ -89,10 +85,9 @@ def numpy_to_cdr(pixels: np.ndarray, encoding: str, header: Any) -> bytes:
         InputError: array and encoding disagree.
     """
     step = _checked_step(pixels, encoding)
-    head = struct.pack("=iI", header.stamp.sec, header.stamp.nanosec) + _cdr_string(header.frame_id)
-    head = _aligned(head) + struct.pack("=II", pixels.shape[0], pixels.shape[1]) + _cdr_string(encoding)
-    head = _aligned(head + bytes((_BIG_ENDIAN_HOST,))) + struct.pack("=II", step, pixels.nbytes)
-    return b"".join((_CDR_HEAD, head, np.ascontiguousarray(pixels).data))
+    head = aligned(cdr_header(header)) + struct.pack("=II", pixels.shape[0], pixels.shape[1]) + cdr_string(encoding)
+    head = aligned(head + bytes((BIG_ENDIAN_HOST,))) + struct.pack("=II", step, pixels.nbytes)
+    return b"".join((CDR_HEAD, head, np.ascontiguousarray(pixels).data))
 
 
 def image_writer() -> Callable[[np.ndarray, str, Any], Any]:
@@ -104,16 +99,6 @@ def image_writer() -> Callable[[np.ndarray, str, Any], Any]:
     sample, header, encoding = np.arange(15, dtype=np.uint16).reshape(5, 3), Header(frame_id="eye"), "mono16"
     theirs = bytes(serialize_message(numpy_to_image(sample, encoding, header)))
     return numpy_to_cdr if theirs == numpy_to_cdr(sample, encoding, header) else numpy_to_image
-
-
-def _cdr_string(text: str) -> bytes:
-    encoded = text.encode() + b"\0"
-    return struct.pack("=I", len(encoded)) + encoded
-
-
-def _aligned(head: bytes) -> bytes:
-    """Padded for the 4-byte number that follows."""
-    return head + bytes(-len(head) % 4)
 
 
 def _checked_step(pixels: np.ndarray, encoding: str) -> int:

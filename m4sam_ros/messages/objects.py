@@ -8,15 +8,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform, TransformStamped, Vector3
-from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from m4sam_core.objects import OrientedBox, SceneObject
-from m4sam_core.objects.cloud import POINT
-from m4sam_ros.messages.convert import to_ros_bytes
 
 SALIENT_CLASS = "salient"
 BACKGROUND_CLASS = "background"
@@ -161,26 +157,4 @@ def _facing(x: float, y: float, z: float) -> Quaternion:
         x=ow * bx + ox * bw + oy * bz - oz * by,
         y=ow * by - ox * bz + oy * bw + oz * bx,
         z=ow * bz + ox * by - oy * bx + oz * bw,
-    )
-
-
-def point_cloud(header: Any, points: np.ndarray) -> PointCloud2:
-    """A PointCloud2 of `POINT`s, (N,) or (H, W); organised ones have NaN where there is no point."""
-    kinds = {"x": PointField.FLOAT32, "y": PointField.FLOAT32, "z": PointField.FLOAT32}
-    kinds |= {"rgb": PointField.FLOAT32, "id": PointField.UINT32}
-    fields = [
-        PointField(name=name, offset=offset, datatype=kind, count=1)
-        for offset, (name, kind) in zip(range(0, POINT.itemsize, 4), kinds.items(), strict=True)
-    ]
-    height, width = points.shape if points.ndim == 2 else (1, points.size)
-    return PointCloud2(
-        header=header,
-        height=height,
-        width=width,
-        fields=fields,
-        is_bigendian=False,
-        point_step=POINT.itemsize,
-        row_step=POINT.itemsize * width,
-        data=to_ros_bytes(points.view(np.uint8)),
-        is_dense=points.ndim == 1,
     )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node counts and measures; written by the executor's thread and the worker's."""
+"""What the node counts and measures; written by all of its threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Metrics:
     Attributes:
         drops: frames that came to nothing in the node, by cause: disabled, busy (a newer frame displaced it), too_old,
             bad_rgb, model_error, inactive.
-        counts: rgb, depth, bad_rgb, bad_depth, depth_unusable, masks, resets, model_errors.
+        counts: rgb, depth, bad_rgb, bad_depth, depth_unusable, masks, resets, model_errors, output_errors.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class Metrics:
         self._times: dict[str, deque[float]] = {}
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._model_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._outputs_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._last_errors: dict[str, str] = {}
         self._last_logged: dict[str, float] = {}
         self.drops: Counter[str] = Counter()
@@ -84,6 +85,11 @@ class Metrics:
             self._model_ms.append(model_ms)
         self.count("masks")
 
+    def published(self, outputs_ms: float) -> None:
+        """The rest of a frame went out, that long after its mask."""
+        with self._lock:
+            self._outputs_ms.append(outputs_ms)
+
     def rate_hz(self, what: str) -> float:
         """Events per second over the last few seconds."""
         now = time.monotonic()
@@ -100,6 +106,10 @@ class Metrics:
     def model_ms(self, percentile: float) -> float:
         """Percentile of the model's times; NaN before the first."""
         return self._percentile(self._model_ms, percentile)
+
+    def outputs_ms(self, percentile: float) -> float:
+        """Percentile of the times from a frame's mask to the last of its outputs; NaN before the first."""
+        return self._percentile(self._outputs_ms, percentile)
 
     def totals(self) -> tuple[Counter[str], Counter[str]]:
         """Copies of `counts` and `drops`."""

@@ -68,10 +68,20 @@ class Outputs:
     def cfg(self, cfg: NodeConfig) -> None:
         self._cfg = self.objects.cfg = cfg
 
+    def publish_mask(self, frame: Any, result: Any) -> None:
+        """Send out a frame's mask, before anything else of it is computed.
+
+        Args:
+            frame: `rgb_msg`, whose header is copied, and its `stamp`.
+            result: `SaliencyResult`.
+        """
+        self._publishers[MASK].publish(self._written(result.mask, "mono8", frame.rgb_msg.header))
+        self.objects.background.take_mask(result.mask, frame.stamp)
+
     def publish(
         self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any, *, everything: bool = False
-    ) -> list[str]:
-        """Send out one frame's results.
+    ) -> None:
+        """Send out the rest of one frame's results, in another thread than the masks.
 
         Args:
             frame: `rgb_msg` and `depth_msg`, whose headers are copied.
@@ -79,24 +89,17 @@ class Outputs:
             depth: (h, w) uint16 or float32, None without.
             result: `SaliencyResult`.
             everything: whether anybody subscribes or not.
-
-        Returns:
-            The outputs published.
         """
         header = frame.rgb_msg.header
         outputs, self._everything = self.cfg.outputs, everything
-        self._publishers[MASK].publish(self._written(result.mask, "mono8", header))
-        sent = [MASK]
+        self.objects.publish(frame, rgb, depth, result, everything=everything)
         if self._wanted(PROBABILITY, outputs.probability):
             probability = np.ascontiguousarray(result.probability, np.float32)
             self._publishers[PROBABILITY].publish(self._written(probability, "32FC1", header))
-            sent.append(PROBABILITY)
-        sent += self._publish_overlay(header, rgb, result)
+        self._publish_overlay(header, rgb, result)
         if depth is not None and self._wanted(DEPTH_MASKED, outputs.depth_masked):
             pixels, encoding = masked_depth(depth, result.mask, getattr(frame.depth_msg, "encoding", ""))
             self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
-            sent.append(DEPTH_MASKED)
-        return sent + self.objects.publish(frame, rgb, depth, result, everything=everything)
 
     def destroy(self) -> None:
         """Take the topics out of the graph."""
@@ -105,17 +108,16 @@ class Outputs:
             self._node.destroy_publisher(publisher)
         self._publishers = {}
 
-    def _publish_overlay(self, header: Any, rgb: np.ndarray, result: Any) -> list[str]:
+    def _publish_overlay(self, header: Any, rgb: np.ndarray, result: Any) -> None:
         enabled = self.cfg.outputs.overlay
         wanted = [name for name in (OVERLAY, OVERLAY_COMPRESSED) if self._wanted(name, enabled)]
         if not wanted:
-            return []
+            return
         overlay = draw_overlay(rgb, result.mask, self.cfg.outputs.overlay_alpha, left_out=result.region.left_out)
         if OVERLAY in wanted:
             self._publishers[OVERLAY].publish(self._written(overlay, "rgb8", header))
         if OVERLAY_COMPRESSED in wanted:
             self._publishers[OVERLAY_COMPRESSED].publish(rgb_to_compressed(overlay, header))
-        return wanted
 
     def _wanted(self, name: str, enabled: bool) -> bool:
         return self._everything or (enabled and self._publishers[name].get_subscription_count() > 0)

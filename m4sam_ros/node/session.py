@@ -3,8 +3,9 @@
 """One activation of the node: frames flow from the inputs through the pairing and the worker to the outputs.
 
 The executor's thread runs the callbacks here and never waits for the model; the worker's thread decodes, infers and
-publishes. Both take messages from DDS and pair them, under a lock that is never held while inferring: on a busy machine
-the executor's thread may be late, so the worker looks for newer frames itself before it begins one.
+publishes the mask. Both take messages from DDS and pair them, under a lock that is never held while inferring: on a
+busy machine the executor's thread may be late, so the worker looks for newer frames itself before it begins one. What
+else there is to publish has threads of its own (publishing.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from m4sam_ros.node.inputs import Arrived, ImageInput
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
+from m4sam_ros.node.publishing import Publishing
 from m4sam_ros.node.scenes import SceneLog
 from m4sam_ros.node.sync import make_synchronizer
 from m4sam_ros.node.worker import Worker
@@ -94,6 +97,7 @@ class ActiveSession:
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
         self.worker = Worker(self._process, self._on_worker_error)
+        self._publishing = Publishing(outputs, metrics, self._log, partial(self._decode_depth, warn=_say_nothing))
         self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
         self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
         self._ignored: np.ndarray | None = None
@@ -146,7 +150,7 @@ class ActiveSession:
                 self._log.info(f"{image.topic}: its publishers changed; now subscribed {changed.name.lower()}")
 
     def close(self, timeout_s: float) -> bool:
-        """Unsubscribe and end the worker; returns whether it ended in time."""
+        """Unsubscribe and end the threads, the frames in work finished; returns whether they ended in time."""
         self._closing = True
         self.rgb.subscription.destroy()
         self.depth.subscription.destroy()
@@ -155,7 +159,9 @@ class ActiveSession:
         self._node.destroy_subscription(self._ignore)
         with self._pairing:
             self._retire_synchronizer()
-        return self.worker.stop(timeout_s)
+        until = time.monotonic() + timeout_s
+        ended = self.worker.stop(timeout_s)
+        return self._publishing.stop(max(0.0, until - time.monotonic())) and ended
 
     def _retire_synchronizer(self) -> None:
         """Its counters end with it; the drops go on counting in the metrics."""
@@ -185,10 +191,12 @@ class ActiveSession:
         pairs: list[Pair[Arrived, Arrived]] = []
         for arrived in sorted(batch, key=lambda arrived: arrived.order):
             pairs += self._take_rgb(arrived) if arrived.base == RGB else self._take_depth(arrived)
-        return [
+        frames = [
             Frame(pair.rgb.msg, pair.depth.msg if pair.depth is not None else None, pair.rgb_stamp, pair.rgb.at)
             for pair in pairs
         ]
+        self._publishing.clear_depth(frames)
+        return frames
 
     def _take_rgb(self, arrived: Arrived) -> list[Pair[Arrived, Arrived]]:
         self._metrics.count("rgb")
@@ -258,7 +266,7 @@ class ActiveSession:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
             return
-        depth = self._decode_depth(frame, rgb.shape[:2])
+        depth = self._decode_depth(frame, rgb.shape[:2], self._warn)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
         try:
@@ -276,11 +284,11 @@ class ActiveSession:
             return
         if depth is not None and result.rgb_only:
             self._warn("depth_unusable", f"{self.depth.topic}: {result.depth_note}; going on from rgb alone")
-        self._outputs.publish(frame, rgb, depth, result, everything=capture is not None)
+        self._outputs.publish_mask(frame, result)
+        self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
         if capture is not None:
             self._capture = None
-            capture.answer(frame.rgb_msg.header.stamp, self._outputs.objects.found)
-        self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
+        self._publishing.hand_over(frame, rgb, depth, result, capture)
         self._on_result(result)
 
     def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
@@ -298,7 +306,7 @@ class ActiveSession:
         if wrong is not None:
             self._warn("camera_info", f"{self._info.topic_name}: camera_info: {wrong}")
 
-    def _decode_depth(self, frame: Frame, rgb_size: tuple[int, int]) -> Any:
+    def _decode_depth(self, frame: Frame, rgb_size: tuple[int, int], warn: Callable[[str, str], None]) -> Any:
         """Depth at the size of rgb where it is registered; None, or of another shape, which is refused, where not."""
         msg = frame.depth_msg
         if msg is None:
@@ -306,7 +314,7 @@ class ActiveSession:
         try:
             depth = self.depth.decode(msg)
         except InputError as error:
-            self._warn("bad_depth", str(error))
+            warn("bad_depth", str(error))
             return None
         if depth.shape == rgb_size or not same_shape(depth.shape, rgb_size):
             return depth
@@ -314,9 +322,9 @@ class ActiveSession:
         theirs, ours = msg.header.frame_id, frame.rgb_msg.header.frame_id
         if not is_registered(depth, theirs, rgb_size, ours):
             text = f"{self.depth.topic}: depth of {theirs!r} is {sizes} of {ours!r}, not registered to each other"
-            self._warn("depth_unregistered", f"{text}; turn on the driver's alignment of depth to colour")
+            warn("depth_unregistered", f"{text}; turn on the driver's alignment of depth to colour")
             return None
-        self._warn("depth_resized", f"{self.depth.topic}: depth is {sizes}; it is resized, and has to be registered")
+        warn("depth_resized", f"{self.depth.topic}: depth is {sizes}; it is resized, and has to be registered")
         return fit_depth(depth, *rgb_size)
 
     def _on_worker_error(self, error: Exception) -> None:
@@ -335,6 +343,10 @@ class ActiveSession:
         throttled = self._metrics.problem(kind, text)
         if throttled is not None:
             self._log.warning(throttled)
+
+
+def _say_nothing(_kind: str, _text: str) -> None:
+    """The worker's thread says it of the same message, or of the next."""
 
 
 def _seconds(msg: Any) -> float:

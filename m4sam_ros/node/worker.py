@@ -1,64 +1,97 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that infers, behind a mailbox of one frame: the newest frame wins, and nobody waits."""
+"""A thread behind a small mailbox: one infers, one publishes what is heavier than a mask, one clears depth maps."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 
 class Worker:
-    """Hands frames to `handle` in a thread of its own, always the newest one there is.
+    """Hands items to `handle` in a thread of its own, oldest first.
 
     Args:
-        handle: called with each frame.
+        handle: called with each item.
         on_error: called with what `handle` raised; the thread goes on.
+        name: of the thread.
+        room: items that may wait. With one, `post` makes the newest win.
     """
 
-    def __init__(self, handle: Callable[[Any], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Any], None],
+        on_error: Callable[[Exception], None],
+        name: str = "inference",
+        room: int = 1,
+    ) -> None:
         self._handle = handle
         self._on_error = on_error
-        self._wake = threading.Condition()
-        self._frame: Any = None
+        self._changed = threading.Condition()
+        self._room = room
+        self._waiting: deque[Any] = deque()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def post(self, frame: Any) -> bool:
-        """Put a frame into the mailbox; returns whether it displaced one that nobody had looked at."""
-        with self._wake:
-            displaced = self._frame is not None
-            self._frame = frame
-            self._wake.notify()
+    def post(self, item: Any) -> bool:
+        """Put an item into the mailbox; returns whether it displaced one that nobody had looked at, the oldest."""
+        with self._changed:
+            if self._stopping:
+                return False
+            displaced = len(self._waiting) == self._room
+            if displaced:
+                self._waiting.popleft()
+            self._waiting.append(item)
+            self._changed.notify_all()
         return displaced
 
-    def withdraw(self) -> list[Any]:
-        """Take back the frame in the mailbox; none when it is empty."""
-        with self._wake:
-            frame, self._frame = self._frame, None
-        return [] if frame is None else [frame]
+    def hand_over(self, item: Any) -> bool:
+        """Put an item into the mailbox as soon as there is room; returns False when the thread is told to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or len(self._waiting) < self._room)
+            if self._stopping:
+                return False
+            self._waiting.append(item)
+            self._changed.notify_all()
+        return True
 
-    def stop(self, timeout_s: float) -> bool:
-        """Let the current frame finish and end the thread; returns whether it ended in time."""
-        with self._wake:
+    def withdraw(self) -> list[Any]:
+        """Take back what is in the mailbox, oldest first."""
+        with self._changed:
+            items = [*self._waiting]
+            self._waiting.clear()
+            self._changed.notify_all()
+        return items
+
+    def stop(self, timeout_s: float, *, drain: bool = False) -> bool:
+        """End the thread after the item in work; returns whether it ended in time.
+
+        Args:
+            timeout_s: how long to wait for it. Seconds.
+            drain: first handle what is in the mailbox; else it is forgotten.
+        """
+        with self._changed:
             self._stopping = True
-            self._frame = None
-            self._wake.notify()
+            if not drain:
+                self._waiting.clear()
+            self._changed.notify_all()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._frame is not None)
-                if self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting)
+                if not self._waiting:
                     return
-                frame, self._frame = self._frame, None
+                item = self._waiting.popleft()
+                self._changed.notify_all()
             try:
-                self._handle(frame)
+                self._handle(item)
             except Exception as error:  # noqa: BLE001 - whatever a model raises, the stream goes on; on_error reports it
                 self._on_error(error)
-            # The next frame may be long in coming; do not keep this one's images alive.
-            del frame
+            # The next item may be long in coming; do not keep this one's images alive.
+            del item

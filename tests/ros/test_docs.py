@@ -51,8 +51,13 @@ def test_topics_services_and_qos_are_as_documented(bench):
         lambda: graph(bench.ros.get_subscriber_names_and_types_by_node(NAME, NAMESPACE)) == inputs,
         f"the node to subscribe to {inputs} and nothing else",
     )
-    published = graph(bench.ros.get_publisher_names_and_types_by_node(NAME, NAMESPACE))
-    assert {name: kind for name, kind in published.items() if name not in OPTIONAL} == outputs
+    published: dict[str, str] = {}
+
+    def announced():
+        published.update(graph(bench.ros.get_publisher_names_and_types_by_node(NAME, NAMESPACE)))
+        return {name: kind for name, kind in published.items() if name not in OPTIONAL} == outputs
+
+    bench.until(announced, f"the node to announce {outputs} and nothing else")
     assert all(published[name] == OPTIONAL[name] for name in set(published) & set(OPTIONAL))
 
     for _, name, _, qos, _ in [row for row in documented if row[0] == "out"]:
@@ -63,10 +68,13 @@ def test_topics_services_and_qos_are_as_documented(bench):
             words.append("transient local")
         assert ", ".join(words) == qos, name
 
+    bench.until(
+        lambda: "/saliency/m4sam/change_state" in graph(bench.ros.get_service_names_and_types_by_node(NAME, NAMESPACE)),
+        "the services",
+    )
     services = graph(bench.ros.get_service_names_and_types_by_node(NAME, NAMESPACE))
     own = {name: kind for name, kind in services.items() if kind.startswith("std_srvs")}
     assert own == {name: kind for name, kind, _ in rows(3)}
-    assert "/saliency/m4sam/change_state" in services
 
 
 def test_parameters_are_as_documented(bench):

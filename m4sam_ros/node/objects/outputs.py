@@ -20,12 +20,13 @@ from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.objects import ObjectFinder, SceneObjects
 from m4sam_core.objects.cloud import object_points
-from m4sam_core.objects.registered import depth_background
 from m4sam_core.objects.seen import FrameView
 from m4sam_ros import names
 from m4sam_ros.messages import objects as messages
 from m4sam_ros.messages.camera_info import camera_info
+from m4sam_ros.messages.cloud import cloud_writer
 from m4sam_ros.messages.convert import image_writer, to_ros_bytes
+from m4sam_ros.node.objects.background import DepthBackground, fresh
 from m4sam_ros.node.objects.calibration import Calibration
 from m4sam_ros.qos import latched, make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
@@ -42,7 +43,6 @@ except ImportError:
 _OF_OBJECTS = (
     names.LABELS, names.OBJECTS, names.DETECTIONS, names.MARKERS, names.TARGET, names.POINTS,
 )  # fmt: skip
-_OLDEST_DEPTH_S = 0.1  # what `hold` keeps is good enough for a mask, not for where things are
 _IN_SPACE = (names.OBJECTS, names.MARKERS, names.TARGET, names.POINTS, *names.BUNDLE)
 # Lines of a mask are runs already: filtering them takes four times as long. OpenCV before 4.11 decides by itself.
 _PNG_FILTER = ("IMWRITE_PNG_FILTER", "IMWRITE_PNG_FILTER_NONE")
@@ -74,11 +74,18 @@ class ObjectOutputs:
     def __init__(self, node: Any, cfg: NodeConfig, on_incompatible: Callable[[str, str], None]) -> None:
         self._cfg = cfg
         self._node = node
-        self._written = image_writer()
+        self._written, self._cloud = image_writer(), cloud_writer()
         self._finder = ObjectFinder(cfg.objects)
         rectified = cfg.objects.image_is_rectified
         self.colour = Calibration(lambda: str(node.resolve_topic_name(names.RGB)), rectified)
         self.depth = Calibration(lambda: str(node.resolve_topic_name(names.DEPTH)), rectified)
+        self.background = DepthBackground(
+            cfg,
+            partial(self._wanted, names.DEPTH_BACKGROUND),
+            partial(self._image, names.DEPTH_BACKGROUND),
+            self.colour,
+            self.depth,
+        )
         self.note: str | None = None
         self.found: SceneObjects | None = None
         self._labelled: float | None = None
@@ -114,7 +121,7 @@ class ObjectOutputs:
 
     @cfg.setter
     def cfg(self, cfg: NodeConfig) -> None:
-        self._cfg = cfg
+        self._cfg = self.background.cfg = cfg
         self._finder.configure(cfg.objects)
         self.colour.rectified = self.depth.rectified = cfg.objects.image_is_rectified
 
@@ -125,7 +132,7 @@ class ObjectOutputs:
 
     def publish(
         self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any, *, everything: bool = False
-    ) -> list[str]:
+    ) -> None:
         """Send out one frame's objects.
 
         Args:
@@ -134,14 +141,13 @@ class ObjectOutputs:
             depth: (h, w) uint16 or float32, None without.
             result: `SaliencyResult`.
             everything: whether anybody subscribes or not.
-
-        Returns:
-            The outputs published.
         """
         wanted = {name for name in self._publishers if everything or self._wanted(name)}
+        if self.background.follows_camera and (not everything or self.background.was_sent(frame.rgb_msg.header)):
+            wanted.discard(names.DEPTH_BACKGROUND)
         if not wanted:
-            return []
-        depth, late = self._fresh(frame, depth)
+            return
+        depth, late = fresh(frame, depth, self._cfg.sync.depth_stamp_offset_s)
         view, note = FrameView.of(
             result.mask,
             result.probability if wanted & {*_OF_OBJECTS, names.TF} else None,
@@ -158,8 +164,7 @@ class ObjectOutputs:
             note = found.note
         self.found, self.note = found, note
         encoding = getattr(frame.depth_msg, "encoding", "")
-        shot = _Shot(frame.rgb_msg.header, rgb, depth, encoding, result, view, found)
-        return [name for name in self._send(shot, wanted) if name]
+        self._send(_Shot(frame.rgb_msg.header, rgb, depth, encoding, result, view, found), wanted)
 
     def report(self) -> dict[str, object]:
         """For the diagnostics: objects in the last frame, and why they have no position."""
@@ -170,23 +175,15 @@ class ObjectOutputs:
     @property
     def problem(self) -> str | None:
         """What keeps an output that somebody subscribes to from being published."""
-        return self.note if any(self._wanted(name) for name in _IN_SPACE if name in self._publishers) else None
+        if any(self._wanted(name) for name in _IN_SPACE if name in self._publishers) and self.note:
+            return self.note
+        return self.background.problem if self.background.follows_camera else None
 
     def destroy(self) -> None:
         """Take the topics out of the graph."""
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
-
-    def _fresh(self, frame: Any, depth: np.ndarray | None) -> tuple[np.ndarray | None, str | None]:
-        """Depth near enough in time to say where things are in this image, or None and why."""
-        if depth is None:
-            return None, None
-        rgb, other = frame.rgb_msg.header.stamp, frame.depth_msg.header.stamp
-        apart = (other.sec - rgb.sec) + (other.nanosec - rgb.nanosec) * 1e-9 + self._cfg.sync.depth_stamp_offset_s
-        if abs(apart) <= _OLDEST_DEPTH_S:
-            return depth, None
-        return None, f"depth: expected within {_OLDEST_DEPTH_S:g} s of colour for positions, got {apart:+.2f} s"
 
     def _wanted(self, name: str) -> bool:
         switch = names.SWITCHES.get(name, name)
@@ -196,103 +193,92 @@ class ObjectOutputs:
     def _mask_of_main(self, wanted: set[str]) -> bool:
         return self._cfg.outputs.bundle_mask == "main" and bool(wanted & set(names.BUNDLE))
 
-    def _send(self, shot: _Shot, wanted: set[str]) -> list[str]:
-        sent = []
+    def _send(self, shot: _Shot, wanted: set[str]) -> None:
+        """Small messages first: who steers by them should not wait for clouds."""
+        if wanted & {names.TARGET, names.TF}:
+            self._target(shot, wanted)
         for name, send in (
-            (names.LABELS, self._labels),
-            (names.CONFIDENCE, self._confidence),
-            (names.MASK_COMPRESSED, self._mask_compressed),
-            (names.DEPTH_BACKGROUND, self._depth_background),
             (names.OBJECTS, self._objects),
             (names.DETECTIONS, self._detections),
             (names.LABEL_INFO, self._label_info),
             (names.MARKERS, self._markers),
-            (names.POINTS, self._points),
+            (names.DEPTH_BACKGROUND, self._depth_background),
+            (names.LABELS, self._labels),
+            (names.CONFIDENCE, self._confidence),
+            (names.MASK_COMPRESSED, self._mask_compressed),
         ):
-            if name in wanted and send(shot):
-                sent.append(name)
-        if wanted & {names.TARGET, names.TF}:
-            sent += self._target(shot, wanted)
+            if name in wanted:
+                send(shot)
         if wanted & set(names.BUNDLE):
-            sent += self._bundle(shot)
-        return sent
+            self._bundle(shot)
+        if names.POINTS in wanted:
+            self._points(shot)
 
-    def _image(self, name: str, pixels: np.ndarray, encoding: str, header: Any) -> bool:
+    def _image(self, name: str, pixels: np.ndarray, encoding: str, header: Any) -> None:
         self._publishers[name].publish(self._written(pixels, encoding, header))
-        return True
 
-    def _labels(self, shot: _Shot) -> bool:
-        return shot.found is not None and self._image(names.LABELS, shot.found.labels, "mono16", shot.header)
+    def _labels(self, shot: _Shot) -> None:
+        if shot.found is not None:
+            self._image(names.LABELS, shot.found.labels, "mono16", shot.header)
 
-    def _confidence(self, shot: _Shot) -> bool:
+    def _confidence(self, shot: _Shot) -> None:
         """How sure each pixel's class is: the probability on the mask, its complement beside it."""
         scaled = cv2.convertScaleAbs(shot.result.probability, alpha=255)
-        return self._image(names.CONFIDENCE, scaled ^ ~shot.result.mask, "mono8", shot.header)
+        self._image(names.CONFIDENCE, scaled ^ ~shot.result.mask, "mono8", shot.header)
 
-    def _mask_compressed(self, shot: _Shot) -> bool:
+    def _mask_compressed(self, shot: _Shot) -> None:
         _, png = cv2.imencode(".png", shot.result.mask, _PNG_FAST)
         picture = CompressedImage(header=shot.header, format="mono8; png compressed mono8", data=to_ros_bytes(png))
-        self._publishers[names.MASK_COMPRESSED].publish(picture)
-        return True
+        self._message(names.MASK_COMPRESSED, picture)
 
-    def _depth_background(self, shot: _Shot) -> bool:
-        if shot.depth is None:
-            return False
-        margin = self._cfg.outputs.background_margin_px
-        cleared = depth_background(shot.depth, shot.result.mask, margin, self.colour.camera, self.depth.camera)
-        if cleared is None:
-            return False
-        encoding = "32FC1" if cleared.dtype == np.float32 else "mono16" if shot.depth_encoding == "mono16" else "16UC1"
-        return self._image(names.DEPTH_BACKGROUND, cleared, encoding, shot.header)
+    def _depth_background(self, shot: _Shot) -> None:
+        """By the frame's own mask."""
+        if shot.depth is not None:
+            own = self.background.by_own_mask(shot.result.mask, shot.result.stamp)
+            self.background.publish(shot.header, shot.depth, shot.depth_encoding, own)
 
-    def _objects(self, shot: _Shot) -> bool:
-        return shot.found is not None and self._message(
-            names.OBJECTS, messages.detections_3d(vision, shot.header, shot.found.objects)
-        )
+    def _objects(self, shot: _Shot) -> None:
+        if shot.found is not None:
+            self._message(names.OBJECTS, messages.detections_3d(vision, shot.header, shot.found.objects))
 
-    def _detections(self, shot: _Shot) -> bool:
-        if shot.found is None:
-            return False
-        least = self._cfg.outputs.detection_min_area * shot.result.mask.size
-        large = [item for item in shot.found.objects if item.area_px >= least]
-        return self._message(names.DETECTIONS, messages.detections_2d(vision, shot.header, large))
+    def _detections(self, shot: _Shot) -> None:
+        if shot.found is not None:
+            least = self._cfg.outputs.detection_min_area * shot.result.mask.size
+            large = [item for item in shot.found.objects if item.area_px >= least]
+            self._message(names.DETECTIONS, messages.detections_2d(vision, shot.header, large))
 
-    def _label_info(self, shot: _Shot) -> bool:
+    def _label_info(self, shot: _Shot) -> None:
         """Latched; again when the threshold changes."""
         threshold = self._cfg.threshold
-        if self._labelled == threshold:
-            return False
-        self._labelled = threshold
-        return self._message(names.LABEL_INFO, messages.label_info(vision, shot.header, threshold))
+        if self._labelled != threshold:
+            self._labelled = threshold
+            self._message(names.LABEL_INFO, messages.label_info(vision, shot.header, threshold))
 
-    def _markers(self, shot: _Shot) -> bool:
-        return shot.found is not None and self._message(
-            names.MARKERS, messages.markers(shot.header, shot.found.objects)
-        )
+    def _markers(self, shot: _Shot) -> None:
+        if shot.found is not None:
+            self._message(names.MARKERS, messages.markers(shot.header, shot.found.objects))
 
-    def _points(self, shot: _Shot) -> bool:
-        if shot.found is None or shot.view.depth is None or shot.view.camera is None:
-            return False
-        organised = self._cfg.outputs.points_layout == "organised"
-        points = object_points(shot.found, shot.view, organised=organised)
-        return self._message(names.POINTS, messages.point_cloud(shot.header, points))
+    def _points(self, shot: _Shot) -> None:
+        if shot.found is not None and shot.view.depth is not None and shot.view.camera is not None:
+            organised = self._cfg.outputs.points_layout == "organised"
+            points = object_points(shot.found, shot.view, organised=organised)
+            self._message(names.POINTS, self._cloud(shot.header, points))
 
-    def _target(self, shot: _Shot, wanted: set[str]) -> list[str]:
+    def _target(self, shot: _Shot, wanted: set[str]) -> None:
         main = None if shot.found is None else shot.found.main
         pose = None if main is None else messages.target(shot.header, main)
         if pose is None:
-            return []
+            return
         if names.TF in wanted:
             self._message(names.TF, messages.target_transform(tf2, pose, self._cfg.outputs.target_frame))
         if names.TARGET in wanted:
             self._message(names.TARGET, pose)
-        return sorted(wanted & {names.TARGET, names.TF})
 
-    def _bundle(self, shot: _Shot) -> list[str]:
+    def _bundle(self, shot: _Shot) -> None:
         """All four, or none: they are for consumers that join by exact stamps."""
         depth, camera = shot.view.depth, shot.view.camera
         if depth is None or camera is None:
-            return []
+            return
         height, width = shot.view.shape
         metres = depth.sample((slice(0, height), slice(0, width)), 1)
         mask, rgb = self._bundle_mask(shot), shot.rgb
@@ -304,7 +290,6 @@ class ObjectOutputs:
         self._image(names.BUNDLE_MASK, mask, "mono8", shot.header)
         self._image(names.BUNDLE_DEPTH, metres, "32FC1", shot.header)
         self._image(names.BUNDLE_IMAGE, rgb, "rgb8", shot.header)
-        return list(names.BUNDLE)
 
     def _bundle_mask(self, shot: _Shot) -> np.ndarray:
         if self._cfg.outputs.bundle_mask == "all" or shot.found is None:
@@ -312,6 +297,5 @@ class ObjectOutputs:
         main = shot.found.main
         return (shot.found.labels == (main.id if main is not None else -1)).view(np.uint8) * np.uint8(255)
 
-    def _message(self, name: str, message: Any) -> bool:
+    def _message(self, name: str, message: Any) -> None:
         self._publishers[name].publish(message)
-        return True

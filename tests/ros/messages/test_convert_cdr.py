@@ -60,3 +60,28 @@ def test_serialised_messages_of_strided_and_empty_arrays():
 
 def test_this_rmw_takes_serialised_messages():
     assert convert.image_writer() is convert.numpy_to_cdr
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (7,), (3, 5)])
+@pytest.mark.parametrize("frame_id", ["", "a", "ab", "abc", "camera_color_optical_frame", "kämera"])
+def test_serialised_clouds_are_those_of_rclpy(shape, frame_id):
+    from rclpy.serialization import deserialize_message, serialize_message
+    from sensor_msgs.msg import PointCloud2
+    from std_msgs.msg import Header
+
+    from m4sam_core.objects.cloud import POINT
+    from m4sam_ros.messages.cloud import point_cloud, point_cloud_to_cdr
+
+    points = np.random.default_rng(0).integers(0, 256, (*shape, POINT.itemsize), np.uint8).view(POINT)[..., 0]
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = -3, 999_999_999
+    theirs = point_cloud(header, points)
+    raw = point_cloud_to_cdr(header, points)
+    assert deserialize_message(raw, PointCloud2) == theirs
+    assert len(raw) == len(bytes(serialize_message(theirs)))
+
+
+def test_this_rmw_takes_serialised_clouds():
+    from m4sam_ros.messages import cloud
+
+    assert cloud.cloud_writer() is cloud.point_cloud_to_cdr

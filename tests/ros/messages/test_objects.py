@@ -139,7 +139,7 @@ def test_calibration_survives_the_way_there_and_back(stamped, rectified):
 def test_organised_points_are_pixels_and_dense_ones_are_not(found, stamped):
     from m4sam_core.objects.cloud import object_points
     from m4sam_core.objects.seen import FrameView
-    from m4sam_ros.messages.objects import point_cloud
+    from m4sam_ros.messages.cloud import point_cloud
 
     mask = (found.labels > 0).astype(np.uint8) * 255
     depth = np.where(mask > 0, np.float32(1.5), np.float32(3))
@@ -157,17 +157,19 @@ def test_organised_points_are_pixels_and_dense_ones_are_not(found, stamped):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_the_background_has_holes_where_objects_and_holes_were(dtype):
-    from m4sam_core.objects.registered import depth_background
+    from m4sam_core.objects.registered import depth_background, grown
 
     depth, mask = np.full((60, 80), 1500, dtype), np.zeros((60, 80), np.uint8)
     depth[0], mask[20:30, 30:40] = 0, 255
-    cleared = depth_background(depth, mask, 3, None, None)
+    before = depth.copy()
+    cleared = depth_background(depth, grown(mask, 3), None, None)
     gone = (cleared == 0) | np.isnan(cleared.astype(np.float64))
     expected = np.zeros_like(gone)
     expected[0] = expected[17:33, 27:43] = True
     np.testing.assert_array_equal(gone, expected)
     assert cleared.dtype == dtype
-    half = depth_background(depth[::2, ::2], mask, 0, None, None)
+    np.testing.assert_array_equal(depth, before)
+    half = depth_background(depth[::2, ::2], mask, None, None)
     assert half.shape == (30, 40)
     assert not np.nan_to_num(half[10:15, 15:20]).any()
-    assert depth_background(depth[:, :30], mask, 0, None, None) is None
+    assert depth_background(depth[:, :30], mask, None, None) is None

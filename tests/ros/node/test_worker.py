@@ -92,3 +92,46 @@ def test_a_waiting_frame_can_be_taken_back():
     gate.open.release()
     assert worker.stop(WAIT_S)
     assert gate.seen == ["first"]
+
+
+def test_a_larger_mailbox_keeps_the_order_and_gives_up_the_oldest():
+    gate = Gate()
+    worker = Worker(gate, lambda _error: None, room=2)
+    worker.post(0)
+    assert gate.entered.acquire(timeout=WAIT_S)
+    assert [worker.post(item) for item in (1, 2, 3)] == [False, False, True]
+    gate.open.release(3)
+    assert worker.stop(WAIT_S, drain=True)
+    assert gate.seen == [0, 2, 3]
+
+
+def test_handing_over_waits_for_room_and_loses_nothing():
+    gate = Gate()
+    worker = Worker(gate, lambda _error: None)
+    assert worker.hand_over(0)
+    assert gate.entered.acquire(timeout=WAIT_S)
+    assert worker.hand_over(1)
+    over = threading.Event()
+    giver = threading.Thread(target=lambda: (worker.hand_over(2), over.set()))
+    giver.start()
+    assert not over.wait(0.1), "one is in work and one waits"
+    gate.open.release()
+    assert over.wait(WAIT_S)
+    gate.open.release(2)
+    assert worker.stop(WAIT_S, drain=True)
+    assert gate.seen == [0, 1, 2]
+
+
+def test_nobody_waits_for_a_thread_that_is_told_to_stop():
+    gate = Gate()
+    worker = Worker(gate, lambda _error: None)
+    worker.hand_over(0)
+    assert gate.entered.acquire(timeout=WAIT_S)
+    worker.hand_over(1)
+    refused = []
+    giver = threading.Thread(target=lambda: refused.append(not worker.hand_over(2)))
+    giver.start()
+    assert not worker.stop(0.05)
+    giver.join(WAIT_S)
+    assert refused == [True]
+    gate.open.release(2)
