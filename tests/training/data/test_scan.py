@@ -40,15 +40,19 @@ def test_every_planted_irregularity_is_reported_by_path(irregular):
 
 def test_only_sound_frames_are_used(irregular):
     layout, root, _ = irregular
-    frames = {frame.stem: frame for frame in scan_split(root, layout, "train").videos[0].annotated}
+    videos = scan_split(root, layout, "train").videos
+    apart = get_layout(layout).pictures
+    frames = {frame.stem: frame for video in (videos if apart else videos[:1]) for frame in video.annotated}
     extra = {stem for stem in frames if stem.startswith("x_")}
     assert extra == {"x_small_9005", "x_name_9007"}  # both are reported as used
     assert frames["x_name_9007"].mask.name == "ground_truth_9007.png"
+    if apart:
+        assert len(videos) == len(frames) == 2 * 4 + len(extra)
+        return
     sparse = 2 if layout == "dvisal" else 4
     assert len(frames) == sparse + len(extra)
-    second = scan_split(root, layout, "train").videos[1]
-    assert len(second.frames) == 4
-    assert len(second.annotated) == sparse
+    assert len(videos[1].frames) == 4
+    assert len(videos[1].annotated) == sparse
 
 
 def test_a_clean_dataset_has_no_irregularities(tmp_path):
@@ -139,7 +143,9 @@ def test_vidsod_roots_seen_in_the_wild(tmp_path, nesting):
 
 
 def test_unknown_names_and_wrong_folders_say_what_was_expected(tmp_path):
-    with pytest.raises(ConfigError, match="layout: expected one of rdvs, vidsod100, dvisal, m4sam, got 'kitti'"):
+    with pytest.raises(
+        ConfigError, match="layout: expected one of rdvs, vidsod100, dvisal, m4sam, pictures, got 'kitti'"
+    ):
         get_layout("kitti")
     with pytest.raises(ConfigError, match=r"expected a DViSal dataset .*train\.txt"):
         available_splits(tmp_path, "dvisal")

@@ -14,7 +14,9 @@ from rich.table import Table
 app = typer.Typer(help="Check, describe, generate and convert RGB-D video datasets.", no_args_is_help=True)
 _MASK_VALUES = typer.Option("auto", help="Salient values of masks: auto, bright, nonzero, alpha, or 1,3-5.")
 _DEPTH_CODING = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md.")
-_LAYOUT = typer.Option(..., "--layout", "-l", help="rdvs, vidsod100, dvisal or m4sam; `m4sam dataset info` lists them.")
+_LAYOUT = typer.Option(
+    ..., "--layout", "-l", help="rdvs, vidsod100, dvisal, m4sam or pictures; `m4sam dataset info` lists them."
+)
 
 
 @app.command()

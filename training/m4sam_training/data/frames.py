@@ -60,15 +60,15 @@ def read_clip(video: Video, frames: Sequence[Frame], depth_kind: DepthKind) -> C
 
 
 def read_frame_depth(frame: Frame, rgb: np.ndarray, depth_kind: DepthKind, coding: DepthCoding = "plain") -> np.ndarray:
-    """Depth (H, W) of one frame at the rgb image's size: the file, all holes, or the frame's luminance.
+    """Depth (H, W) of one frame at the rgb image's size: the file, the frame's luminance, or holes if there is none.
 
     Raises:
         InputError: the file cannot be decoded.
     """
-    if depth_kind == "black":
-        return np.zeros(rgb.shape[:2], np.uint8)
-    if depth_kind == "copy_rgb" or frame.depth is None:
+    if depth_kind == "copy_rgb":
         return np.asarray(Image.fromarray(rgb).convert("L"))
+    if depth_kind == "black" or frame.depth is None:
+        return np.zeros(rgb.shape[:2], np.uint8)
     return fit_depth(read_depth(frame.depth, coding), *rgb.shape[:2])
 
 

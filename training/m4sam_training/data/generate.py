@@ -94,8 +94,8 @@ def _write_splits(
         for index in range(videos):
             name = f"{split}_{index + 1}"
             parent = base / table.video_folder if table.by_list else base / names[0]
-            clip = generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS)
-            made.append(_write_video(parent / name, table, list(clip)))
+            clip = list(generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS))
+            made.append(_write_video(parent if table.pictures else parent / name, table, clip, name))
         if table.by_list:
             (base / f"{names[0]}.txt").write_text("".join(f"{video.folder.name}\n" for video in made))
         if irregular and number == 0:
@@ -113,7 +113,7 @@ def relative_depth(depth_mm: np.ndarray) -> np.ndarray:
     return np.where(valid, np.clip(np.rint(scaled), 1, 255), 0).astype(np.uint8)
 
 
-def _write_video(folder: Path, table: Layout, clip: list[SynthFrame]) -> _VideoFiles:
+def _write_video(folder: Path, table: Layout, clip: list[SynthFrame], name: str) -> _VideoFiles:
     folders = {
         "rgb": folder / table.rgb[0],
         "depth": folder / table.depth[0],
@@ -121,8 +121,8 @@ def _write_video(folder: Path, table: Layout, clip: list[SynthFrame]) -> _VideoF
         **({"synthetic": folder / table.synthetic_depth[0]} if table.synthetic_depth else {}),
     }
     for path in folders.values():
-        path.mkdir(parents=True)
-    stems = tuple(_stem(table, folder.name, index, frame.stamp) for index, frame in enumerate(clip))
+        path.mkdir(parents=True, exist_ok=table.pictures)
+    stems = tuple(_stem(table, name, index, frame.stamp) for index, frame in enumerate(clip))
     for index, (stem, frame) in enumerate(zip(stems, clip, strict=True)):
         _write_rgb(folders["rgb"], stem, frame.rgb, lossless=table.name in ("m4sam", "vidsod100"))
         depth = frame.depth if table.metadata else relative_depth(frame.depth)
@@ -139,7 +139,7 @@ def _write_video(folder: Path, table: Layout, clip: list[SynthFrame]) -> _VideoF
 
 
 def _stem(table: Layout, video: str, index: int, stamp_s: float) -> str:
-    if table.name == "rdvs":
+    if table.name == "rdvs" or table.pictures:
         return f"{video}-{index + 1:05d}"
     if table.name == "m4sam":
         return str(_START_NS + round(stamp_s * 1e9))
@@ -165,7 +165,7 @@ def _plant(video: _VideoFiles, table: Layout, listing: Path) -> list[Planted]:
         planted.append(_rgb_without_mask(video))
     if table.by_list:
         planted += _hostile_list(listing)
-    else:
+    elif not table.pictures:
         empty = video.folder.parent / "empty_video"
         empty.mkdir()
         planted.append(Planted(empty, "video without folder"))

@@ -32,6 +32,8 @@ class Layout:
         frame_list: the alternative list form, one line per frame, columns in this order; () when there is none.
         published: videos and frames of the whole dataset as published, for `m4sam dataset check`; zeros when not fixed.
         metadata: file with fps, depth unit and source inside each video; "" when the layout has none.
+        pictures: the split's folder holds pictures that have nothing to do with each other, each a video of one frame;
+            a set without a depth folder is used without depth.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Layout:
     frame_list: tuple[str, ...] = ()
     published: tuple[int, int] = (0, 0)
     metadata: str = ""
+    pictures: bool = False
 
     def depth_folders(self, kind: DepthKind) -> tuple[str, ...]:
         """Folder names of the depth maps for `kind`; () when the kind needs no depth files.
@@ -109,6 +112,20 @@ LAYOUTS: dict[str, Layout] = {
         mask=("mask",),
         sparse_masks=True,
         metadata="video.yaml",
+    ),
+    "pictures": Layout(
+        name="pictures",
+        title="Picture set (DUTS, NJU2K, NLPR, ...)",
+        roots=(".",),
+        splits={
+            "train": ("train", "DUTS-TR", "TrainDataset", "train_data", "NJU2K_Traindataset", "NLPR_Traindataset", "."),
+            "val": ("val",),
+            "test": ("test", "DUTS-TE", "TestDataset", "test_data"),
+        },
+        rgb=("rgb", "images", "image", "imgs", "RGB_left", "DUTS-TR-Image", "DUTS-TE-Image"),
+        depth=("depth", "depths"),
+        mask=("gt", "masks", "mask", "groundtruth", "ground_truth", "DUTS-TR-Mask", "DUTS-TE-Mask"),
+        pictures=True,
     ),
 }
 

@@ -75,6 +75,8 @@ def _expected(table: Layout) -> str:
     names = [name for names in table.splits.values() for name in names]
     if table.by_list:
         return f"{'|'.join(f'{name}.txt' for name in names)} and {table.video_folder}/<video>/{table.rgb[0]}"
+    if table.pictures:
+        return f"{'|'.join(names)}, with folders {'|'.join(table.rgb)} and {'|'.join(table.mask)}"
     return f"{'|'.join(names)}/<video>/{table.rgb[0]}"
 
 
@@ -86,6 +88,10 @@ def _locate(root: Path, table: Layout, split: str) -> Path | None:
             if table.by_list:
                 if listing.is_file():
                     return listing
+                continue
+            if table.pictures:
+                if folder.is_dir() and find_folder(folder, table.rgb) is not None:
+                    return folder
                 continue
             if (folder / name).is_dir() and not any((folder / name / rgb).is_dir() for rgb in table.rgb):
                 return folder / name
@@ -113,7 +119,9 @@ class _SplitReader:
                 f"{self._scan.root}: expected the {self._scan.split} split of {self._table.title} "
                 f"({_expected(self._table)}), got no such folder or list; check the path and the layout"
             )
-        if place.is_dir():
+        if self._table.pictures:
+            self._read_video(place)
+        elif place.is_dir():
             for folder in sorted(place.iterdir(), key=lambda path: natural_order(path.name)):
                 if folder.name.startswith(".") or not folder.is_dir():
                     self._note(folder, "hidden file" if folder.name.startswith(".") else "stray file beside the videos")
@@ -151,6 +159,9 @@ class _SplitReader:
         if self._depth_folders:
             wanted["depth"] = self._depth_folders
         folders = {role: find_folder(folder, names) for role, names in wanted.items()}
+        if self._table.pictures and "depth" in folders and folders["depth"] is None:
+            del folders["depth"]
+            self._note(folder, f"no depth folder ({', '.join(wanted['depth'])}), used without depth", used=True)
         missing = [wanted[role][0] for role, found in folders.items() if found is None]
         if missing:
             self._note(folder, f"video without folder: {', '.join(missing)}")
@@ -216,7 +227,7 @@ class _SplitReader:
         frames = self._with_predictions(folder, frames, info) if self._table.metadata else frames
         video = Video(folder.name, tuple(frames), unit_m, info.fps, info, self._masks, self._coding)
         if sample_values(video, folder, self._note):
-            self._scan.videos.append(video)
+            self._scan.videos += _apart(video) if self._table.pictures else [video]
 
     def _with_predictions(self, folder: Path, frames: list[Frame], info: VideoInfo) -> list[Frame]:
         """The frames, told apart by whether somebody drew their mask."""
@@ -236,6 +247,11 @@ class _SplitReader:
         if not path.is_file():
             self._note(path, "metadata cannot be read, millimetres assumed: no such file", used=True)
         return read_video_yaml(path, lambda reason: self._note(path, reason, used=True))
+
+
+def _apart(pictures: Video) -> list[Video]:
+    """Each picture as a video of its own."""
+    return [replace(pictures, name=frame.stem, frames=(frame,)) for frame in pictures.frames]
 
 
 def _video_of(rgb: Path, table: Layout) -> str:
