@@ -48,6 +48,17 @@ def test_augmentation_is_seeded_and_changes_pictures(clips) -> None:
     assert not torch.equal(first.rgb, store.batch([0, 1], 2, 48, np.random.default_rng(5)).rgb)
 
 
+def test_how_often_depth_is_missing_can_be_chosen() -> None:
+    depth = np.full((1, 16, 16), 0.2, np.float32)
+    missing = {
+        chance: sum(not damage_depth(depth, np.random.default_rng(seed), chance).any() for seed in range(100))
+        for chance in (0.0, 0.5, 1.0)
+    }
+    assert missing[0.0] == 0
+    assert 35 < missing[0.5] < 65
+    assert missing[1.0] == 100
+
+
 def test_every_kind_of_damage_keeps_depth_in_range() -> None:
     depth = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
     results = [damage_depth(depth, np.random.default_rng(seed)) for seed in range(60)]

@@ -101,10 +101,12 @@ class Faults:
     Attributes:
         depth: holes, steps, shifts, clipped range, or no depth at all, for a whole clip.
         frames: one frame of a clip blurred, darkened, noisy or without depth.
+        no_depth: chance that a clip has no depth at all, where `depth` is set.
     """
 
     depth: bool = True
     frames: bool = True
+    no_depth: float = 0.18
 
 
 ALL_FAULTS = Faults()
@@ -171,7 +173,7 @@ class TrainingClips:
         self._store = store
         self._augment = cfg.enabled
         self._lessons = cfg.rendered_lessons
-        self._faults = Faults(depth=cfg.rendered_depth_faults, frames=cfg.rendered_frame_faults)
+        self._faults = Faults(cfg.rendered_depth_faults, cfg.rendered_frame_faults, cfg.rendered_no_depth)
 
     def __len__(self) -> int:
         return len(self._store.paths)
@@ -239,7 +241,7 @@ def _augment(clip: Clip, rng: np.random.Generator, faults: Faults) -> Clip:
     rgb = np.clip(grey + (rgb - grey) * np.float32(saturation), 0, 1)
     depth = np.ascontiguousarray(depth)
     if faults.depth:
-        depth = damage_depth(depth, rng)
+        depth = damage_depth(depth, rng, faults.no_depth)
     if faults.frames and len(rgb) > 1 and rng.random() < 0.35:
         rgb, depth = _bad_frame(rgb, depth, rng)
     return Clip(np.ascontiguousarray(rgb), depth, np.ascontiguousarray(mask), np.ascontiguousarray(label))
@@ -265,16 +267,20 @@ def _bad_frame(
     return rgb, depth
 
 
-def damage_depth(depth: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def damage_depth(
+    depth: npt.NDArray[np.float32], rng: np.random.Generator, no_depth: float = 0.18
+) -> npt.NDArray[np.float32]:
     """What depth cameras do to a clip beyond noise: nothing, no depth at all, blotches, steps, or a shift.
 
     Args:
         depth (T, S, S): unit depth.
         rng: source of randomness.
+        no_depth: chance of no depth at all; of the rest, more than half stay as they are.
     """
-    kind = rng.choice(
-        ["none", "absent", "blotches", "coarse", "shifted", "range"], p=[0.45, 0.18, 0.14, 0.07, 0.08, 0.08]
-    )
+    chances = np.array([0.45, 0.0, 0.14, 0.07, 0.08, 0.08])
+    chances *= (1 - no_depth) / chances.sum()
+    chances[1] = no_depth
+    kind = rng.choice(["none", "absent", "blotches", "coarse", "shifted", "range"], p=chances)
     if kind == "absent":
         return np.zeros_like(depth)
     if kind == "blotches":

@@ -65,6 +65,9 @@ class AugmentConfig(Config):
     rendered_depth_faults: bool = Field(
         True, description="Rendered clips: holes, steps, shifts, clipped range, or no depth at all, for a whole clip."
     )
+    rendered_no_depth: float = Field(
+        0.18, ge=0, le=1, description="Rendered clips with depth faults: chance of no depth at all."
+    )
     rendered_frame_faults: bool = Field(
         True, description="Rendered clips: one frame blurred, darkened, noisy or without depth."
     )

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from m4sam_training.synth.bodies import pale
 from m4sam_training.synth.builder import SceneBuilder, Stage
 from m4sam_training.synth.geometry import Pose, Surface, Vector, Wobble
 from m4sam_training.synth.people import dressed
 from m4sam_training.synth.robots import WHITE, lying_along, random_gripper
 from m4sam_training.synth.scene import Body, Scene, SceneStyle, Thing
+from m4sam_training.synth.scenes.paints import fence, painted
 from m4sam_training.synth.solids import Solid
 from m4sam_training.synth.sprites import SPRITE_PX, Sprite, shade
 
@@ -41,11 +41,11 @@ class SituationBuilder(SceneBuilder):
     def build(self) -> Scene:
         """Hands, sizes, a crowd, a workplace or something large and plain."""
         kinds: dict[Callable[[], Scene], float] = {
-            self.hands: 0.27,
-            self.sizes: 0.27,
-            self.crowd: 0.19,
-            self.workplace: 0.14,
-            self.plain: 0.13,
+            self.hands: 0.26,
+            self.sizes: 0.26,
+            self.crowd: 0.24,
+            self.workplace: 0.13,
+            self.plain: 0.11,
         }
         return list(kinds)[int(self.rng.choice(len(kinds), p=list(kinds.values())))]()
 
@@ -74,7 +74,7 @@ class SituationBuilder(SceneBuilder):
         return stage.scene
 
     def crowd(self) -> Scene:
-        """One or two people before others; some hold, push or ride something."""
+        """One or two people before others, a fence or a painted wall; some hold, push or ride something."""
         rng = self.rng
         if not self.style.people:
             return self.sizes()
@@ -86,12 +86,16 @@ class SituationBuilder(SceneBuilder):
         foot_row = min(stage.rest.height * rng.uniform(0.6, 0.95), stage.rest.height * 0.45 + height_px / 2)
         stage = stage._replace(ground_m=float(stage.rest.point_at(320, foot_row, subject_m)[1]))
         stage = self._furnished(stage)
+        if rng.random() < 0.3:
+            stage.scene.surfaces.append(self._painted_wall(stage, subject_m * rng.uniform(1.4, 2.8), height_m))
+        if rng.random() < 0.35:
+            stage.scene.things.append(self._fence(stage, subject_m * rng.uniform(1.15, 2.5)))
         column = rng.normal(320, 90)
         for _ in range(1 if rng.random() < 0.75 else 2):
             self._person(stage, column, subject_m * rng.uniform(0.95, 1.05), height_m, salient=True)
             column += rng.choice([-1, 1]) * height_px * rng.uniform(0.3, 0.6)
         if rng.random() < 0.35:
-            self._belonging(stage, stage.scene.things[0], height_m)
+            self._belonging(stage, next(thing for thing in stage.scene.things if thing.salient), height_m)
         for _ in range(int(rng.integers(0, 13))):
             depth_m = subject_m * rng.uniform(1.3, 2.6)
             self._person(stage, rng.uniform(0, 640), depth_m, height_m * rng.uniform(0.85, 1.1), salient=False)
@@ -114,7 +118,7 @@ class SituationBuilder(SceneBuilder):
         stage = self._furnished(self.stage())
         self._salient(stage, self._area(0.12, _MOST_AREA), 1)
         thing = stage.scene.things[0]
-        stage.scene.things[0] = replace(thing, body=_painted(thing.body, rng))
+        stage.scene.things[0] = replace(thing, body=painted(thing.body, rng))
         if rng.random() < 0.6:
             self._background(stage, 1.0)
         return stage.scene
@@ -260,6 +264,24 @@ class SituationBuilder(SceneBuilder):
         centre[1] = stage.ground_m - width_m * body.foot - (height_m * 0.3 if rng.random() < 0.3 else 0.0)
         stage.scene.things.append(Thing(body, centre, width_m, owner.path, _STILL, salient=True))
 
+    def _painted_wall(self, stage: Stage, depth_m: float, height_m: float) -> Surface:
+        """A wall across the picture, as vivid as any object."""
+        rng, rest = self.rng, stage.rest
+        half, tall_m = depth_m * 640 / rest.focal_px, height_m * rng.uniform(0.7, 2.5)
+        top = self._on_ground(stage, 320 + rng.normal(0, 100), depth_m, tall_m)
+        texture = self._decals(self.bodies.texture(rng.uniform(0.4, 1.0), rng.uniform(0.5, 1.0), 768))
+        across = np.array([2 * half, 0.0, rng.normal(0, 0.2) * half])
+        return Surface(top - across / 2, across, np.array([0.0, tall_m, 0.0]), texture, (rng.uniform(1, 3), 1.0))
+
+    def _fence(self, stage: Stage, depth_m: float) -> Thing:
+        """Bars or a mesh across the picture; what is behind shows through."""
+        rng = self.rng
+        width_m = rng.uniform(0.8, 1.5) * depth_m * 640 / stage.rest.focal_px
+        body = fence(rng)
+        centre = self._on_ground(stage, 320 + rng.normal(0, 80), depth_m, width_m * body.foot)
+        still = Wobble(np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3)))
+        return Thing(body, centre, width_m, still, _STILL, salient=False, grounded=False)
+
     def _near_furniture(self, stage: Stage) -> list[Surface]:
         """The corner of a desk, a cupboard or a chair beside the camera."""
         rng, rest = self.rng, stage.rest
@@ -277,17 +299,3 @@ class SituationBuilder(SceneBuilder):
             Surface(corner, across, back, texture),
             Surface(corner, back, down, texture * np.float32(0.6)),
         ]
-
-
-def _painted(body: Body, rng: np.random.Generator) -> Body:
-    """The same thing in one paint: white, dark or its own mean colour."""
-    if rng.random() < 0.35:
-        return pale(body, rng.uniform(0.1, 0.4))
-    dark = np.float32(rng.uniform(0.08, 0.45) if rng.random() < 0.55 else 1.0)
-    keep = np.float32(rng.uniform(0.05, 0.3))
-    if isinstance(body, Solid):
-        mean = body.texture.mean(axis=(0, 1))
-        texture = ((mean + (body.texture - mean) * keep) * dark).astype(np.float32)
-        return replace(body, texture=texture, mesh=replace(body.mesh, tints=1 - (1 - body.mesh.tints) * keep))
-    mean = body.rgb[body.alpha > 0.5].mean(axis=0) if (body.alpha > 0.5).any() else body.rgb.mean(axis=(0, 1))
-    return replace(body, rgb=((mean + (body.rgb - mean) * keep) * dark).astype(np.float32))
