@@ -90,7 +90,7 @@ edge-weights: $(STAMP)
 		--set init.checkpoint=$(EDGE_WORK)/run/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.004)
 	$(BIN)/m4sam train --config config/train/edge_memory.yaml --data $(EDGE_WORK)/clips3 --out $(EDGE_WORK)/run3 --resume auto \
 		--set init.checkpoint=$(EDGE_WORK)/run2/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.004)
-	$(BIN)/m4sam edge eval $(EDGE_WORK)/run3/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1) \
+	$(BIN)/m4sam edge eval $(EDGE_WORK)/run3/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \
 		$(if $(EDGE_TRIAL),--steps 1 --held-out 1 --frames 2) --json $(EDGE_SCORES)/edge_ablation.json

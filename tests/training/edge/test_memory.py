@@ -12,7 +12,7 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.config import ModelConfig
 from m4sam_core.model_files import resolve_model
-from m4sam_training.edge.memory import FIRST_STORY_SEED, held_out, memory_rows
+from m4sam_training.edge.memory import FIRST_STORY_SEED, held_out, memory_rows, situation_rows
 from m4sam_training.edge.teaching import BAD_PRIORS
 from m4sam_training.synth.clip import PLAIN_STYLE, draw_room
 from m4sam_training.synth.scenes.stories import draw_story
@@ -43,6 +43,12 @@ def test_held_out_stories_ask_for_less_than_the_picture_shows() -> None:
     assert sum(gap > 20 for gap in less) >= 4
     (room,) = held_out(PLAIN_STYLE, draw_room, 5, 1, 1, 64)
     assert abs((room["label"] > 0).mean() - (room["mask"] > 127).mean()) < 0.01
+
+
+def test_situations_are_scored_by_kind(blind) -> None:
+    rows = situation_rows(blind, PLAIN_STYLE, 1)
+    assert set(rows) == {"hands", "sizes", "crowd", "workplace", "plain"}
+    assert all(0 <= row["as shipped"] <= 1 and 0 <= row["memory off"] <= 1 for row in rows.values())
 
 
 def test_what_ships_carries_masks_and_forgets_bad_ones() -> None:

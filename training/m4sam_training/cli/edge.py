@@ -71,6 +71,7 @@ def evaluate(
     frames: int = typer.Option(16, min=1, help="Frames of each clip."),
     threads: int = THREADS,
     stories: int = typer.Option(24, min=1, help="Held-out clips in which only the past can tell."),
+    situations: int = typer.Option(20, min=1, help="Held-out situations of each kind."),
     real: Path | None = typer.Option(None, "--real", help="Also score this folder of NAME/rgb.png, gt.png, depth.png."),
     sheet: Path | None = typer.Option(None, "--sheet", help="Picture of the worst of --real."),
     json_file: Path | None = JSON_FILE,
@@ -80,7 +81,7 @@ def evaluate(
     from m4sam_core.host.files import write_json
     from m4sam_core.rgbd.image_files import write_png
     from m4sam_training.edge.eval import held_out_clips, score_variants
-    from m4sam_training.edge.memory import memory_rows
+    from m4sam_training.edge.memory import memory_rows, situation_rows
     from m4sam_training.edge.photos import photographs, score_pictures
     from m4sam_training.edge.real import judge, real_pictures, worst_sheet
     from m4sam_training.edge.real import rows as real_rows
@@ -88,6 +89,7 @@ def evaluate(
 
     model, style = load_checkpoint(checkpoint).eval(), load_style(folder, "held_out")
     memory = memory_rows(model, style, clips=stories, ordinary=max(1, stories // 2), shifts=max(1, stories // 4))
+    kinds = situation_rows(model, style, situations)
     verdicts = judge(model, real_pictures(real), threads) if real is not None else []
     if sheet is not None and verdicts:
         write_png(sheet, worst_sheet(verdicts))
@@ -100,12 +102,13 @@ def evaluate(
     typer.echo(f"{'photograph, no depth':28}{'IoU':>8}{'MAE':>16}")
     for name, row in pictures.items():
         typer.echo(f"{name:28}{row['IoU']:8.3f}{row['MAE']:16.3f}")
-    for what, row in memory.items():
+    for what, row in {**memory, **{f"situation, {kind}": row for kind, row in kinds.items()}}.items():
         typer.echo(f"{what} (IoU): " + ", ".join(f"{name} {iou:.3f}" for name, iou in row.items()))
     for name, row in real_rows(verdicts).items():
         typer.echo(f"real, {name:22}{row['IoU']:8.3f}{row['MAE']:16.3f}{row['pictures']:8}")
     if json_file is not None:
         report = {"clips": clips, "frames": frames, "scores": rows, "photographs": pictures, "memory": memory}
+        report["situations"] = kinds
         write_json(json_file, report | ({"real": real_rows(verdicts)} if verdicts else {}))
 
 
