@@ -22,6 +22,7 @@ _SPECKLE_PX = 3  # so many readings on their own are noise
 _SPECKLE_STEPS_PER_M = 100
 _FRAMES = 8
 _UNSTEADY = 0.04  # median surprise of the scene's scale between frames, relative
+_SPEED_M_S = 1.5  # of a robot's camera: what it changes the scale by before its speed is known is no surprise
 _ACCELERATION_M_S2 = 2.0  # of a robot's camera: what it may change in the scale between frames is no surprise
 _GRID = 24
 _LEAST_SHARED = 20
@@ -126,9 +127,11 @@ class DepthSteadiness:
             self._last_change = None
             return self._steady
         change = float(np.log(np.median(sample[shared] / last[shared])))
-        if self._last_change is not None:
-            moved = _ACCELERATION_M_S2 * longest_s**2 / float(np.median(sample[shared]))
-            self._surprises.append(abs(change - self._last_change) - moved)
+        if self._last_change is None:
+            moved, surprise = _SPEED_M_S * step_s, abs(change)
+        else:
+            moved, surprise = _ACCELERATION_M_S2 * longest_s**2, abs(change - self._last_change)
+        self._surprises.append(surprise - moved / float(np.median(sample[shared])))
         self._last_change = change
         return self._steady
 

@@ -14,10 +14,12 @@ from m4sam_core.objects.attention import Attention
 from m4sam_core.objects.camera import CameraModel
 from m4sam_core.objects.config import ObjectsConfig
 from m4sam_core.objects.depth import DepthSteadiness
+from m4sam_core.objects.identity.touching import Claim, Look, shared_out
+from m4sam_core.objects.identity.track import Track
+from m4sam_core.objects.identity.tracker import Tracker
 from m4sam_core.objects.regions import find_regions, grid_step
 from m4sam_core.objects.seen import FrameView, Seen
 from m4sam_core.objects.things import SALIENT_ABOVE, Thing, cut_things, whole
-from m4sam_core.objects.tracking import Track, Tracker
 from m4sam_core.objects.types import SceneObjects
 
 MOST_OBJECTS = 255
@@ -39,6 +41,7 @@ class ObjectFinder:
         self._tracker = Tracker(self._cfg.remember_s)
         self._attention = Attention(self._cfg.main_ratio, self._cfg.main_frames)
         self._steadiness = DepthSteadiness()
+        self._looks: dict[int, Look] = {}
         self._scene_id: int | None = None
         self._stamp_s = float("-inf")
 
@@ -92,7 +95,7 @@ class ObjectFinder:
             if not self._steadiness.update(depth_m, stamp_s):
                 view, note = replace(view, depth=None), note or DepthSteadiness.NOTE
         regions = find_regions(mask[::step, ::step] > SALIENT_ABOVE, depth_m, self._cfg.depth_gap_m)
-        things = cut_things(mask, regions, step, max(1.0, self._cfg.min_area * mask.size), MOST_OBJECTS)
+        things = cut_things(mask, regions, step, self._least_px(view), MOST_OBJECTS)
         found = [
             (item, track, view.score(item.thing))
             for item, track in self._tracked([view.see(thing) for thing in things], view, stamp_s)
@@ -106,22 +109,52 @@ class ObjectFinder:
 
     def _tracked(self, seen: list[Seen], view: FrameView, stamp_s: float) -> list[tuple[Seen, Track]]:
         """Whole things with their tracks; without those beyond the last id."""
-        parts: dict[int, list[Thing]] = {}
+
+        def connected(one: int, other: int) -> bool:
+            return view.connected(seen[one], seen[other], self._cfg.depth_gap_m)
+
+        sightings = [item.sighting for item in seen]
+        matched = self._tracker.match(sightings, stamp_s, connected)
+        touching = self._tracker.touching(matched, sightings, stamp_s)
+        parts: dict[int, list[Seen]] = {}
         tracks: dict[int, Track | None] = {}
-        for index, (item, track) in enumerate(
-            zip(seen, self._tracker.match([item.sighting for item in seen], stamp_s), strict=True)
-        ):
-            key = -1 - index if track is None else track.id
-            parts.setdefault(key, []).append(item.thing)
-            tracks[key] = track
-        if len(parts) < len(seen):
-            seen = [view.see(whole(things)) for things in parts.values()]
-        followed = self._tracker.follow(list(tracks.values()), [item.sighting for item in seen], stamp_s)
-        return [(item, track) for item, track in zip(seen, followed, strict=True) if track is not None]
+        for index, (item, track) in enumerate(zip(seen, matched, strict=True)):
+            if index in touching:
+                shares = self._shared_out(item.thing, touching[index], view, stamp_s)
+            else:
+                shares = [(item, track)]
+            for share, owner in shares:
+                key = -1 - index if owner is None else owner.id
+                parts.setdefault(key, []).append(share)
+                tracks[key] = owner
+        things = [
+            found[0] if len(found) == 1 else view.see(whole([part.thing for part in found])) for found in parts.values()
+        ]
+        followed = self._tracker.follow(
+            list(tracks.values()), [item.sighting for item in things], stamp_s, view.near_px
+        )
+        known = [(item, track) for item, track in zip(things, followed, strict=True) if track is not None]
+        self._looks = {track.id: Look.of(item.thing, view.rgb, self._looks.get(track.id)) for item, track in known}
+        return sorted(known, key=lambda pair: -pair[0].thing.area_px)
+
+    def _shared_out(
+        self, patch: Thing, tracks: list[Track], view: FrameView, stamp_s: float
+    ) -> list[tuple[Seen, Track | None]]:
+        """A patch of several known things, told apart by where and what they were."""
+        claims = []
+        for track in tracks:
+            across, down = np.rint(track.expected(stamp_s) - track.centre).astype(int)
+            claims.append(Claim(self._looks[track.id], (int(across), int(down))))
+        shares = shared_out(patch, claims, view.rgb, self._least_px(view))
+        return [(view.see(share), track) for share, track in zip(shares, tracks, strict=True) if share is not None]
+
+    def _least_px(self, view: FrameView) -> float:
+        return max(1.0, self._cfg.min_area * view.shape[0] * view.shape[1])
 
     def _follow_scene(self, scene_id: int, stamp_s: float) -> None:
         if scene_id != self._scene_id or stamp_s < self._stamp_s:
             self._tracker.begin_scene()
             self._attention.begin_scene()
+            self._looks = {}
             self._steadiness = DepthSteadiness()
         self._scene_id, self._stamp_s = scene_id, stamp_s

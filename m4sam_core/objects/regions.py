@@ -34,8 +34,8 @@ _SLIVER_RADIUS = 0.012  # of the grid's longer side; a piece that no larger disc
 _BRIDGED_AT_MOST = 12  # regions considered for being parts of one thing, the largest ones
 _BRIDGE_WIDTH = (0.1, 0.6)  # widest occluder: share of the grid's longer side, and of the smaller part's side
 _BRIDGE_CONTACT = 0.4  # share of the smaller part's extent along which the occluder separates the two
-_BRIDGE_NEARER = 0.6  # share of the readings between the two that are nearer than both
-_BRIDGE_KNOWN = 0.2  # share of the pixels between the two that must have a reading
+BRIDGE_NEARER = 0.6  # share of the readings between the two that are nearer than both
+BRIDGE_KNOWN = 0.2  # share of the pixels between the two that must have a reading
 
 
 def grid_step(height: int, width: int) -> int:
@@ -194,9 +194,9 @@ def _occluded_between(
     away = [cv2.distanceTransform((~part).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for part in parts]
     between = (away[0] + away[1] <= widest + 1) & ~parts[0] & ~parts[1]
     known = between & (depth_m > 0)
-    if np.count_nonzero(known) <= _BRIDGE_KNOWN * np.count_nonzero(between):
+    if np.count_nonzero(known) <= BRIDGE_KNOWN * np.count_nonzero(between):
         return False
-    if np.count_nonzero(known & (depth_m < nearer_than)) < _BRIDGE_NEARER * np.count_nonzero(known):
+    if np.count_nonzero(known & (depth_m < nearer_than)) < BRIDGE_NEARER * np.count_nonzero(known):
         return False
     contact = max(
         float(np.count_nonzero(between.any(axis=axis)))

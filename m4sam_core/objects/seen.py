@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from m4sam_core.errors import InputError
 from m4sam_core.objects.camera import CameraModel
+from m4sam_core.objects.identity.track import Sighting, Track
+from m4sam_core.objects.regions import BRIDGE_KNOWN, BRIDGE_NEARER, gap_at, grid_step
 from m4sam_core.objects.registered import RegisteredDepth
 from m4sam_core.objects.surface import Surface, locate
 from m4sam_core.objects.things import Thing
-from m4sam_core.objects.tracking import Sighting, Track
 from m4sam_core.objects.types import SceneObject
+
+_NEAR = 0.02  # of the image's longer side: a mask may lose so much between two parts of a thing
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,35 @@ class FrameView:
             colour = (float(red), float(green), float(blue))
         centroid = None if surface is None else surface.centroid
         return Seen(thing, surface, Sighting(thing.box_px, thing.centre_px, thing.area_px, centroid, colour))
+
+    @property
+    def near_px(self) -> float:
+        """How far apart two parts of one thing may seem. Pixels."""
+        return _NEAR * max(self.shape)
+
+    def connected(self, one: Seen, other: Seen, gap_m: float) -> bool:
+        """Whether what lies between two things' middles lets them be parts of one: next to nothing, or what hides it.
+
+        Args:
+            one: seen in this frame.
+            other: likewise.
+            gap_m: see `m4sam_core.objects.regions.gap_at`.
+        """
+        ends = np.array([one.thing.centre_px, other.thing.centre_px])
+        steps = max(2, int(np.abs(ends[1] - ends[0]).max()) + 1)
+        columns, rows = np.rint(np.linspace(ends[0], ends[1], steps)).astype(np.intp).T
+        between = ~(one.thing.holds(rows, columns) | other.thing.holds(rows, columns))
+        if np.count_nonzero(between) * np.linalg.norm(ends[1] - ends[0]) / (steps - 1) <= self.near_px:
+            return True
+        if self.depth is None or one.surface is None or other.surface is None:
+            return False
+        grid = grid_step(*self.shape)
+        depth_m = self.depth.sample((slice(0, self.shape[0]), slice(0, self.shape[1])), grid)
+        readings = depth_m[rows[between] // grid, columns[between] // grid]
+        known = readings[readings > 0]
+        deep = np.asarray(min(one.surface.centroid[2], other.surface.centroid[2]), np.float32)
+        nearer = np.count_nonzero(known < deep - gap_at(deep, gap_m) / 2)
+        return bool(len(known) > BRIDGE_KNOWN * len(readings) and nearer >= BRIDGE_NEARER * len(known))
 
     def score(self, thing: Thing) -> float:
         """Mean probability over a thing; a mask alone is sure of its pixels."""

@@ -46,6 +46,17 @@ class Thing:
         """Every how many pixels it is sampled for figures that need no more."""
         return max(1, int((self.area_px / _SAMPLES) ** 0.5))
 
+    def part(self, inside: NDArray[np.bool_]) -> Thing | None:
+        """Those of its pixels that are in `inside` (h, w), None when there are none."""
+        return _tight(self.inside & inside, self.window[0].start, self.window[1].start)
+
+    def holds(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of the image's pixels are its own."""
+        down, right = rows - self.window[0].start, columns - self.window[1].start
+        height, width = self.inside.shape
+        known = (down >= 0) & (down < height) & (right >= 0) & (right < width)
+        return known & self.inside[np.clip(down, 0, height - 1), np.clip(right, 0, width - 1)]
+
     def touches_border(self, shape: tuple[int, int]) -> bool:
         """Whether the image cuts it off."""
         rows, columns = self.window
@@ -115,13 +126,17 @@ def _cut(mask: NDArray[np.uint8], regions: LabelArray, label: int, span: Window,
     salient = mask[rows, columns] > SALIENT_ABOVE
     if step > 1:
         own = own.repeat(step, axis=0).repeat(step, axis=1)[: salient.shape[0], : salient.shape[1]]
-    inside = salient & own
-    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
+    return _tight(salient & own, rows.start, columns.start)
+
+
+def _tight(inside: NDArray[np.bool_], top: int, left: int) -> Thing | None:
+    """A thing of pixels in a window that begins at a place of the image."""
+    x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
     if not width:
         return None
-    inside = inside[top : top + height, left : left + width]
+    inside = inside[y : y + height, x : x + width]
     moments = cv2.moments(inside.view(np.uint8), binaryImage=True)
-    left, top = left + columns.start, top + rows.start
+    left, top = left + x, top + y
     centre = (left + moments["m10"] / moments["m00"], top + moments["m01"] / moments["m00"])
     window = (slice(top, top + height), slice(left, left + width))
     return Thing(window, inside, int(moments["m00"]), centre)

@@ -9,7 +9,8 @@ import pytest
 
 from m4sam_core.objects import ObjectFinder, ObjectsConfig
 from m4sam_core.objects.attention import Attention
-from m4sam_core.objects.tracking import LAST_ID, Sighting, Tracker
+from m4sam_core.objects.identity.track import Sighting
+from m4sam_core.objects.identity.tracker import LAST_ID, Tracker
 from tests.core.objects.scenes import CAMERA, scene
 
 FPS = 15.0
@@ -89,10 +90,10 @@ def test_a_scene_that_has_used_up_every_id_reuses_none():
     tracker = Tracker(remember_s=0.0)
     tracker._next_id = LAST_ID
     far = [Sighting((x, 0, 10, 10), (x + 5, 5), 100, None) for x in (0, 1000)]
-    tracks = tracker.follow([None, None], far, 0.0)
+    tracks = tracker.follow([None, None], far, 0.0, 8.0)
     assert [track and track.id for track in tracks] == [LAST_ID, None]
     tracker.begin_scene()
-    assert tracker.follow([None], far[:1], 1.0)[0].id == 1
+    assert tracker.follow([None], far[:1], 1.0, 8.0)[0].id == 1
 
 
 def test_depth_whose_scale_jumps_gives_no_position():
@@ -102,6 +103,13 @@ def test_depth_whose_scale_jumps_gives_no_position():
         found = finder.update(mask, None, depth * np.float32(rng.choice([0.9, 1.1])), i / FPS, camera=CAMERA)
     assert found.main.centroid_m is None
     assert "steady scale" in found.note
+
+
+def test_the_first_jump_of_the_scale_is_noticed():
+    finder = ObjectFinder()
+    mask, depth = scene((60, 50, 80, 100, 1.5))
+    assert finder.update(mask, None, depth, 0.0, camera=CAMERA).note is None
+    assert "steady scale" in finder.update(mask, None, depth * np.float32(1.2), 1 / FPS, camera=CAMERA).note
 
 
 @pytest.mark.parametrize("fps", [30.0, 15.0, 3.0])

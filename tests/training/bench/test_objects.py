@@ -52,6 +52,19 @@ def test_scores_notice_what_is_wrong(clip):
     assert identity.as_dict()["consistency"] == 0.25
 
 
+def test_things_taken_for_one_are_no_kept_identity(clip):
+    seen, camera = clip
+    number = max(seen[0].centroids)
+    alone = [object_clips.replace(frame, mask=(frame.owner == number).view(np.uint8) * 255) for frame in seen[:1]]
+    found = list(_follow(alone + seen[1:], camera, None))
+    for answer in found[1:]:
+        answer.labels[answer.labels > 0] = found[0].objects[0].id
+    score = IdentityScore()
+    _score_identity(seen, found, score)
+    assert score.merged >= len(seen) - 1
+    assert score.reused == 0
+
+
 def test_a_board_hides_the_largest_thing_for_two_seconds(clip):
     seen, _ = clip
     late = [object_clips.replace(frame, stamp_s=frame.stamp_s + 1.4) for frame in seen]

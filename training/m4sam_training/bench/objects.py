@@ -67,14 +67,16 @@ class IdentityScore:
     """Whether objects keep their first id.
 
     Attributes:
-        frames: frames in which a thing could be seen and was found, over all things.
-        kept: those in which it had its first id.
+        frames: sightings of things that were found, from the first one on in which a thing had an id to itself.
+        kept: those in which it had that id, and no larger thing had it too.
+        merged: sightings in which a larger thing had its id too: they touched and were taken for one.
         reused: ids that a new thing got though another had held them.
         by_clip: share kept, per clip.
     """
 
     frames: int = 0
     kept: int = 0
+    merged: int = 0
     reused: int = 0
     by_clip: list[float] = field(default_factory=list)
 
@@ -84,6 +86,7 @@ class IdentityScore:
             "consistency": round(self.kept / max(self.frames, 1), 4),
             "worst_clip": round(min(self.by_clip, default=1.0), 4),
             "frames": self.frames,
+            "merged": self.merged,
             "ids_reused": self.reused,
         }
 
@@ -167,25 +170,27 @@ def _score_identity(seen: list[TrueFrame], found: list[SceneObjects], score: Ide
     first: dict[int, int] = {}
     frames = kept = 0
     for frame, answer in zip(seen, found, strict=True):
-        for number, inside in _asked(frame):
-            held = _id_at(answer.labels, inside)
-            if not held:
-                continue
-            if number not in first:
-                score.reused += held in first.values() and not _shared(answer, held, frame, first)
-                first[number] = held
-            frames += 1
-            kept += held == first[number]
+        asked = dict(_asked(frame))
+        held = {number: held for number, inside in asked.items() if (held := _id_at(answer.labels, inside))}
+        for number, given in held.items():
+            alone = sum(other == given for other in held.values()) == 1
+            if number not in first and alone:
+                score.reused += given in first.values()
+                first[number] = given
+            owner = alone or _owner(given, answer, asked) == number
+            score.merged += not owner
+            if number in first:
+                frames += 1
+                kept += owner and given == first[number]
     score.frames += frames
     score.kept += kept
     if frames:
         score.by_clip.append(kept / frames)
 
 
-def _shared(answer: SceneObjects, held: int, frame: TrueFrame, first: dict[int, int]) -> bool:
-    """Whether the id's first owner is in sight under it too: two things were taken for one, which is no reuse."""
-    owners = [number for number, given in first.items() if given == held]
-    return any(np.any(answer.labels[frame.owner == number] == held) for number in owners)
+def _owner(given: int, answer: SceneObjects, asked: dict[int, NDArray[np.bool_]]) -> int:
+    """The thing with most of an id's pixels; of two that are taken for one, the smaller has no id."""
+    return max(asked, key=lambda number: int(np.count_nonzero(answer.labels[asked[number]] == given)))
 
 
 def _attention(clips: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _show(console: Any, result: dict[str, Any]) -> None:
     for name, row in result["identity"].items():
         console.print(
             f"{name}: {row['consistency']:.1%} of {row['frames']} sightings under the first id, "
-            f"worst clip {row['worst_clip']:.1%}, {row['ids_reused']} ids reused"
+            f"worst clip {row['worst_clip']:.1%}, {row['merged']} taken together, {row['ids_reused']} ids reused"
         )
     attention = result["attention"]
     console.print(
