@@ -97,15 +97,11 @@ def _score(patch: Thing, claim: Claim, rgb: NDArray[np.uint8] | None) -> NDArray
         columns.start + claim.shift_px[0] - patch.window[1].start,
     )
     inside = claim.look.thing.inside
-    target = tuple(
-        slice(max(0, start), min(size, start + length))
-        for start, size, length in zip((top, left), outline.shape, inside.shape, strict=True)
-    )
-    source = tuple(
-        slice(part.start - start, part.stop - start) for part, start in zip(target, (top, left), strict=True)
-    )
-    if all(part.stop > part.start for part in target):
-        outline[target] = inside[source]
+    height, width = patch.inside.shape
+    down = slice(max(0, top), min(height, top + inside.shape[0]))
+    right = slice(max(0, left), min(width, left + inside.shape[1]))
+    if down.stop > down.start and right.stop > right.start:
+        outline[down, right] = inside[down.start - top : down.stop - top, right.start - left : right.stop - left]
     scale = np.float32(max(2.0, _OUTLINE * claim.look.thing.area_px**0.5))
     depth = cv2.distanceTransform(outline, cv2.DIST_L2, cv2.DIST_MASK_3)
     depth -= np.minimum(cv2.distanceTransform(1 - outline, cv2.DIST_L2, cv2.DIST_MASK_3), 1e4)
