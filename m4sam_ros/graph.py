@@ -39,9 +39,9 @@ class Graph:
         node.wait_for("active: ", _START_TIMEOUT_S)
         return node
 
-    def play(self, source: Path, parameters: dict[str, object]) -> ManagedProcess:
-        """The player."""
-        arguments = ros_arguments({"source": source, **parameters})
+    def play(self, source: Path, parameters: dict[str, object], name: str = "play") -> ManagedProcess:
+        """The player, as a node of this name."""
+        arguments = ros_arguments({"source": source, **parameters}, {"__node": name} if name != "play" else None)
         return self.start("player", [sys.executable, "-m", "m4sam_ros.player", *arguments])
 
     def measure(self, *arguments: str) -> ManagedProcess:

@@ -100,6 +100,16 @@ class ManagedProcess:
         """Resident memory."""
         return int(Path(f"/proc/{self._popen.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(list(Path(f"/proc/{self._popen.pid}/task").iterdir()))
+
+    def shared_memory(self) -> set[Path]:
+        """The files of shared memory it has mapped, its own and others'."""
+        lines = Path(f"/proc/{self._popen.pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        paths = {line.split(maxsplit=5)[5] for line in lines if line.count("/dev/shm/") == 1}
+        return {Path(path) for path in paths if not path.endswith(" (deleted)")}
+
     def check_alive(self) -> None:
         """Complain when the process has ended.
 

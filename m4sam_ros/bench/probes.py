@@ -196,7 +196,10 @@ def probe(idle_s: float, *, everything: bool) -> dict[str, Any]:
 
 
 def monitor() -> int:
-    """Print every report of every saliency node as a JSON line, with the time it came; ends on a signal."""
+    """Print every report of every saliency node as a JSON line, with the time it came; ends on a signal.
+
+    Also, whenever it changes, who else is in the graph (`others`).
+    """
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.node import Node
 
@@ -206,13 +209,25 @@ def monitor() -> int:
     class Monitor(Node):
         def __init__(self) -> None:
             super().__init__("bench_monitor", namespace=names.NAMESPACE)
+            self._others: list[str] | None = None
             self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, 10)
+            self.create_timer(0.25, self._look)
+
+        def _look(self) -> None:
+            found = [f"{space.rstrip('/')}/{name}" for name, space in self.get_node_names_and_namespaces()]
+            found.remove(self.get_fully_qualified_name())
+            if sorted(found) != self._others:
+                self._others = sorted(found)
+                self._print({"at_s": time.time(), "others": self._others})
 
         def _on_diagnostics(self, msg: Any) -> None:
             for report in reports_in(msg):
-                line = {"at_s": time.time(), "node": report.node, "problem": report.problem, "values": report.values}
-                sys.stdout.write(json.dumps(line) + "\n")
-                sys.stdout.flush()
+                values = dict(report.values)
+                self._print({"at_s": time.time(), "node": report.node, "problem": report.problem, "values": values})
+
+        def _print(self, line: dict[str, Any]) -> None:
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
 
     return run_node(Monitor, [])
 

@@ -265,6 +265,7 @@ class SaliencyNode(LifecycleNode):
             problem = f"the node is {self.lifecycle_state}"
         extra: dict[str, object] = {"lifecycle": self.lifecycle_state, "model": self.config.model}
         if session is not None:
+            extra["frames_waiting"] = session.waiting
             for name, image in (("rgb", session.rgb), ("depth", session.depth)):
                 reliability = image.subscription.reliability.name.lower()
                 extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"

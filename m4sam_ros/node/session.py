@@ -125,6 +125,11 @@ class ActiveSession:
         """Whether frames are of interest: always while enabled, else for a capture."""
         return self._cfg.enabled or self._capture is not None
 
+    @property
+    def waiting(self) -> int:
+        """Frames under way: they wait for their depth or the worker, or are being inferred."""
+        return self.synchronizer.waiting + self.worker.pending
+
     def capture(self, patience_s: float) -> str | None:
         """Take the next pair, enabled or not, and publish everything of it once.
 

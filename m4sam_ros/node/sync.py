@@ -34,6 +34,11 @@ class Synchronizer(Protocol):
         """The stamp difference allowed just now, seconds."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Rgb frames that wait for their depth."""
+        ...
+
     def add_rgb(self, stamp: float, item: Any) -> list[Pair[Any, Any]]:
         """Take an rgb message; returns the pairs it completes, oldest first."""
         ...
@@ -94,6 +99,11 @@ class MessageFiltersPairer:
     def tolerance_s(self) -> float:
         """The stamp difference allowed just now, seconds."""
         return self._cfg.tolerance_s or auto_tolerance_s(self.rgb_stream, self.depth_stream)
+
+    @property
+    def waiting(self) -> int:
+        """Rgb frames that wait for their depth."""
+        return len(self._waiting)
 
     def add_rgb(self, stamp: float, item: Any) -> list[Pair[Any, Any]]:
         """See `Synchronizer`."""

@@ -32,9 +32,16 @@ class Worker:
         self._changed = threading.Condition()
         self._room = room
         self._waiting: deque[Any] = deque()
+        self._busy = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Items in the mailbox and in `handle`."""
+        with self._changed:
+            return len(self._waiting) + self._busy
 
     def post(self, item: Any) -> bool:
         """Put an item into the mailbox; returns whether it displaced one that nobody had looked at, the oldest."""
@@ -88,10 +95,13 @@ class Worker:
                 if not self._waiting:
                     return
                 item = self._waiting.popleft()
+                self._busy = True
                 self._changed.notify_all()
             try:
                 self._handle(item)
             except Exception as error:  # noqa: BLE001 - whatever a model raises, the stream goes on; on_error reports it
                 self._on_error(error)
+            finally:
+                self._busy = False
             # The next item may be long in coming; do not keep this one's images alive.
             del item
