@@ -44,6 +44,7 @@ ARGUMENTS = {
     "use_sim_time": ("", "true: time from /clock."),
     "image_transport": ("", "raw, or compressed for <rgb_topic>/compressed."),
     "depth_transport": ("", "raw, compressedDepth for <depth_topic>/compressedDepth, or compressed (PNG)."),
+    "executor": ("", "events: rclpy's EventsExecutor, which needs less processor time (Kilted and later)."),
     "autostart": ("", "false: leave the lifecycle transitions to a manager."),
     "viewer": ("none", "rqt, rviz, rerun or foxglove: what to watch the masks with (docs/viewers.md)."),
     "dds_profile": ("auto", "auto: config/dds/fastdds_shm.xml unless one is set already; none; or an XML file."),
@@ -245,7 +246,7 @@ def consumer_remappings(name, given):
 def parameters(preset, given):
     """What overrides the parameter file: the camera's values, the consumer's, then the arguments that were given."""
     values = {**preset.get("parameters", {}), **load_consumer(given["for"]).get("parameters", {})}
-    for name in ("model", "image_transport", "depth_transport"):
+    for name in ("model", "image_transport", "depth_transport", "executor"):
         if given[name] or name in preset:
             values[name] = given[name] or preset[name]
     for name in ("autostart", "use_sim_time"):

@@ -28,6 +28,8 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 UNCONFIGURED = "unconfigured"
 INACTIVE = "inactive"
 LIVE = "live"
+START_UP = "start-up"
+_CHANGE_START_UP = ("executor",)
 _CHANGE_UNCONFIGURED = (
     "model",
     "device",
@@ -69,7 +71,9 @@ class Leaf:
 
     @property
     def change(self) -> str:
-        """In which state it may change: LIVE (any), INACTIVE (not while active) or UNCONFIGURED."""
+        """In which state it may change: LIVE (any), INACTIVE (not while active), UNCONFIGURED, or none: START_UP."""
+        if self.name in _CHANGE_START_UP:
+            return START_UP
         if self.name in _CHANGE_UNCONFIGURED:
             return UNCONFIGURED
         return INACTIVE if self.name.startswith(_CHANGE_INACTIVE) else LIVE
@@ -140,7 +144,7 @@ class NodeParameters:
 
     def __init__(self, node: Any) -> None:
         self._leaves = {leaf.name: leaf for leaf in leaves()}
-        self._flat = {leaf.name: _declare(node, leaf) for leaf in self._leaves.values()}
+        self._flat = {name: _declare(node, leaf, leaf.change == START_UP) for name, leaf in self._leaves.items()}
         self.config = NodeConfig.parse(nest(self._flat))
         self.strangers = strangers(node, self._leaves)
 
@@ -172,8 +176,10 @@ class NodeParameters:
         """
         for name, value in changes.items():
             change = self._leaves[name].change
-            if value == self._flat[name] or change == LIVE or state == UNCONFIGURED:
+            if value == self._flat[name] or change == LIVE or (change != START_UP and state == UNCONFIGURED):
                 continue
+            if change == START_UP:
+                raise ConfigError(f"{name}: expected at start-up only, got a change; start the node with it")
             if change == UNCONFIGURED or state != INACTIVE:
                 raise ConfigError(f"{name}: expected the node to be {change}, got {state}; {_REMEDY[change]} first")
         return NodeConfig.parse(nest({**self._flat, **changes}))
@@ -260,7 +266,9 @@ def descriptor(leaf: Leaf) -> Any:
     constraints = [f"one of {leaf.range_text}"] if leaf.choices else []
     if leaf.low_open or leaf.high_open:
         constraints.append(f"in {leaf.range_text}")
-    if leaf.change != LIVE:
+    if leaf.change == START_UP:
+        constraints.append("given at start-up only")
+    elif leaf.change != LIVE:
         constraints.append(f"changes only while {leaf.change}")
     result.additional_constraints = "; ".join(constraints)
     if leaf.low is not None and leaf.high is not None:
@@ -285,7 +293,8 @@ def markdown() -> str:
         "Set them in a file (`--params-file`, see `config/saliency.yaml`), on the command line",
         "(`--ros-args -p threshold:=0.6`) or, where the last column says live, while the node runs",
         "(`ros2 param set /saliency/m4sam threshold 0.6`). The others need the node in the state named:",
-        "`ros2 lifecycle set /saliency/m4sam deactivate` (inactive), then `cleanup` (unconfigured).",
+        "`ros2 lifecycle set /saliency/m4sam deactivate` (inactive), then `cleanup` (unconfigured). Those of start-up",
+        "never change.",
         "A value that is not allowed is rejected with the reason, and the old one stays.",
         "",
         "`use_sim_time` and `qos_overrides.<topic>.<publisher|subscription>.<history|depth|reliability>` work as",

@@ -81,6 +81,23 @@ def policy_name(event: Any) -> str:
     return str(name).lower().removeprefix("rmw_qos_policy_")
 
 
+class _WithInfo:
+    """A subscription's callback that takes a message and its `MessageInfo`.
+
+    rclpy goes by the signature; its EventsExecutor then hands over both as one tuple, the other executors as two
+    arguments.
+    """
+
+    __signature__ = inspect.signature(lambda message, info: None)  # noqa: ARG005 - only its shape counts
+
+    def __init__(self, callback: Callable[[Any, Any], None]) -> None:
+        self._callback = callback
+
+    def __call__(self, *given: Any) -> None:
+        message, info = given if len(given) == 2 else given[0]
+        self._callback(message, info)
+
+
 class MatchedSubscription:
     """A subscription that follows its publishers' reliability without losing a message.
 
@@ -206,7 +223,7 @@ class MatchedSubscription:
         return self._node.create_subscription(
             self._kind,
             self._topic,
-            self._arrived,
+            _WithInfo(self._arrived),
             volatile(self._depth, reliability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(policy_name(event))

@@ -20,16 +20,20 @@ from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.task import Future
 
-from m4sam_core.errors import M4SamError
+from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_ros.environment import EXIT_USAGE, start_ros
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from rclpy.executors import Executor
     from rclpy.node import Node
 
 _LARGE_IMAGE_BYTES = 16 << 20
 _POLL_S = 0.1
+# Any limit will do but none: where glibc is old, as wheels are built for, the EventsExecutor takes the end of time, to
+# which it waits without a limit, for the past, and runs nothing (docs/decisions/0024-events-executor.md).
+_SPIN_S = 3600.0
 _FORCED_LEAVE_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a manager, a closed terminal
 EXIT_OK = 0
@@ -39,7 +43,8 @@ EXIT_FAILED = 1
 def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, leave_after_s: float | None = None) -> int:
     """Run one node until a signal comes or the node says that it is done.
 
-    A node ends by itself by giving its attribute ``exit_code`` an int (None or absent: go on). Everything a node
+    A node ends by itself by giving its attribute ``exit_code`` an int (None or absent: go on), and asks for another
+    executor with its attribute ``executor_name`` (absent: "single"). Everything a node
     must finish (threads, files) belongs in its ``destroy_node``, which is called exactly once. A thread that is still
     busy afterwards, say inferring, does not delay the exit: the process leaves without joining it.
 
@@ -82,15 +87,16 @@ def _make_and_spin(factory: Callable[[], Node], args: Sequence[str] | None, endi
     try:
         start_ros(args)
         node = factory()
+        ending.node = node
+        executor = make_executor(getattr(node, "executor_name", "single"))
     except (M4SamError, ParameterException, NameValidationException) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USAGE
-    ending.node = node
-    executor = SingleThreadedExecutor()
     executor.add_node(node)
     code = EXIT_OK
     try:
-        executor.spin_until_future_complete(ending.future)
+        while not ending.future.done():
+            executor.spin_until_future_complete(ending.future, _SPIN_S)
         code = int(getattr(node, "exit_code", None) or EXIT_OK)
     except ExternalShutdownException:
         code = EXIT_OK
@@ -105,6 +111,24 @@ def _make_and_spin(factory: Callable[[], Node], args: Sequence[str] | None, endi
             executor.shutdown(timeout_sec=0)
     # What destroy_node could not finish counts, too.
     return code or int(getattr(node, "exit_code", None) or EXIT_OK)
+
+
+def make_executor(name: str) -> Executor:
+    """The executor called "single" or "events".
+
+    Raises:
+        ConfigError: this rclpy has no EventsExecutor.
+    """
+    if name == "single":
+        return SingleThreadedExecutor()
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:
+        raise ConfigError(
+            "executor: expected single, got events; the rclpy of this ROS 2 release has no EventsExecutor, Kilted's has"
+        ) from None
+    executor: Executor = EventsExecutor()
+    return executor
 
 
 class _Ending:

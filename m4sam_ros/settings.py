@@ -111,6 +111,11 @@ class NodeConfig(PipelineConfig):
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of the model; 0 leaves one core to the camera and the rest of ROS."
     )
+    executor: Literal["single", "events"] = Field(
+        "single",
+        description="What calls the callbacks. events: rclpy's EventsExecutor, where the release has it (Kilted); it "
+        "needs less processor time.",
+    )
     autostart: bool = Field(True, description="Configure and activate without a lifecycle manager.")
     enabled: bool = Field(True, description="Off: frames are dropped before the model; ~/enable switches it too.")
     image_transport: Literal["raw", "compressed"] = Field(

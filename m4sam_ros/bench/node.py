@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,6 +36,7 @@ class NodeCase:
         added_latency_ms: from the later of a frame's two images to its mask, at a subscriber of all three.
         end_to_end_ms: from the publication of the frame to the arrival of its mask.
         cpu_pct: processor time of the node, percent of one core.
+        executor: what calls the node's callbacks, the parameter `executor`.
         after_mask_ms: from a frame's mask to the last output of its objects, when all of them are subscribed to.
     """
 
@@ -46,6 +48,7 @@ class NodeCase:
     added_latency_ms: dict[str, float]
     end_to_end_ms: dict[str, float]
     cpu_pct: float
+    executor: str = "single"
     after_mask_ms: dict[str, float] | None = None
 
 
@@ -68,6 +71,9 @@ def bench_node(seconds: float, fps: float, on_step: Callable[[str], object]) -> 
             for profile in (True, False):
                 on_step(f"{size}, {'config/dds' if profile else 'stock'} DDS profile")
                 cases.append(_run(Path(folder), size, profile, seconds, fps))
+            if has_events_executor():
+                on_step(f"{size}, EventsExecutor")
+                cases.append(_run(Path(folder), size, True, seconds, fps, executor="events"))
             on_step(f"{size}, every output of the objects")
             cases.append(_run(Path(folder), size, True, seconds, fps, everything=True))
     on_step("publishing masks")
@@ -75,7 +81,7 @@ def bench_node(seconds: float, fps: float, on_step: Callable[[str], object]) -> 
     on_step("conversions")
     with running_graph() as graph:
         conversions = graph.measure("convert").result(_PATIENCE_S)
-    reference = next(case for case in cases if (case.size, case.dds_profile) == REFERENCE)
+    reference = next(case for case in cases if (case.size, case.dds_profile, case.executor) == (*REFERENCE, "single"))
     return {
         "added_latency_ms": reference.added_latency_ms,
         "cpu_pct": reference.cpu_pct,
@@ -99,10 +105,24 @@ def write_clip(folder: Path, height: int, width: int) -> None:
         write_png(folder / "depth" / f"{index:03}.png", depth)
 
 
-def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float, *, everything: bool = False) -> NodeCase:
+def has_events_executor() -> bool:
+    """Whether this release's rclpy has the EventsExecutor."""
+    return importlib.util.find_spec("rclpy.experimental") is not None
+
+
+def _run(
+    clip: Path,
+    size: str,
+    profile: bool,
+    seconds: float,
+    fps: float,
+    *,
+    everything: bool = False,
+    executor: str = "single",
+) -> NodeCase:
     loops = max(1, round(seconds * fps / _DISTINCT_FRAMES))
     with running_graph(profile) as graph:
-        node = graph.node("identity")
+        node = graph.node("identity", executor=executor)
         probe = graph.measure("probe", "--idle", str(_PROBE_IDLE_S), *(["--all"] if everything else []))
         probe.wait_for("listening", _PATIENCE_S)
         player = graph.play(clip, {"loops": loops, "fps": float(fps), "wait_for_subscribers": 2, "start_delay_s": 1.0})
@@ -121,6 +141,7 @@ def _run(clip: Path, size: str, profile: bool, seconds: float, fps: float, *, ev
         added_latency_ms=probed["added_ms"],
         end_to_end_ms=probed["end_to_end_ms"],
         cpu_pct=round(100 * cpu_s / played["seconds"], 1),
+        executor=executor,
         after_mask_ms=probed.get("all_ms"),
     )
 

@@ -50,6 +50,7 @@ def _show(console: Any, result: dict[str, Any], fps: float) -> None:
         latencies = [case[name][key] for name in ("added_latency_ms", "end_to_end_ms") for key in ("p50", "p95")]
         cells = ["-" if value is None else f"{value:.1f}" for value in latencies]
         profile = "config/dds" if case["dds_profile"] else "stock"
+        profile += ", events" if case["executor"] == "events" else ""
         profile += ", all outputs" if case["after_mask_ms"] is not None else ""
         table.add_row(case["size"], profile, *cells, f"{case['loss_pct']:.1f}", f"{case['cpu_pct']:.0f}")
     console.print(table)

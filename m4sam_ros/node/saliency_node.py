@@ -88,6 +88,11 @@ class SaliencyNode(LifecycleNode):
         return self._settings.config
 
     @property
+    def executor_name(self) -> str:
+        """See `run_node`."""
+        return str(self.config.executor)
+
+    @property
     def lifecycle_state(self) -> str:
         """unconfigured, inactive, active, ..."""
         machine = self._state_machine

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from m4sam_ros.bench.node import has_events_executor
 from m4sam_ros.bench.probes import _figures, _stamp_ns, convert
 from m4sam_ros.messages.convert import DEPTH_ENCODINGS, ENCODINGS, RGB_ENCODINGS
 
@@ -57,7 +58,10 @@ def test_bench_node_writes_the_figures(tmp_path):
     assert set(result["added_latency_ms"]) == {"p50", "p95"}
     assert {"cpu_pct", "loss_pct", "publish_mask_720p_ms", "convert_us"} <= set(result)
     everything = [case["size"] for case in result["cases"] if case["after_mask_ms"] is not None]
-    alone = [(case["size"], case["dds_profile"]) for case in result["cases"] if case["after_mask_ms"] is None]
+    usual = [case for case in result["cases"] if case["executor"] == "single"]
+    alone = [(case["size"], case["dds_profile"]) for case in usual if case["after_mask_ms"] is None]
+    events = [case["size"] for case in result["cases"] if case["executor"] == "events"]
+    assert events == (["640x480", "1280x720"] if has_events_executor() else [])
     assert alone == [("640x480", True), ("640x480", False), ("1280x720", True), ("1280x720", False)]
     assert everything == ["640x480", "1280x720"]
     assert all(0 <= case["loss_pct"] <= 100 for case in result["cases"])

@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The node under rclpy's EventsExecutor does what it does under the usual one."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+
+import pytest
+
+from m4sam_core.errors import ConfigError
+
+pytestmark = pytest.mark.ros
+
+HAS_EVENTS = all(importlib.util.find_spec(name) is not None for name in ("rclpy", "rclpy.experimental"))
+needs_events = pytest.mark.skipif(not HAS_EVENTS, reason="this rclpy has no EventsExecutor")
+
+
+@needs_events
+@pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
+def test_every_kind_of_callback_is_called(bench, values, reliability):
+    """Messages with their info, timers, services, parameters, transitions; publishers that come, and another worker."""
+    from diagnostic_msgs.msg import DiagnosticArray
+    from std_srvs.srv import Trigger
+
+    node = bench.start("executor:=events")
+    masks = bench.masks()
+    camera = bench.camera(reliability=reliability)
+    for index in range(20):
+        bench.step(camera, masks, 1 + index / 15)
+    assert bench.call(Trigger, "/saliency/m4sam/reset", Trigger.Request()).success
+    assert bench.set_parameter("threshold", 0.6).successful
+    assert not bench.set_parameter("executor", "single").successful
+    assert bench.transition("deactivate")
+    assert bench.transition("activate")
+    camera.wait_matched()
+    bench.step(camera, masks, 10.0)
+    reports = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.until(lambda: reports, "a report")
+    report = values(reports[-1].status[0])
+    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
+    assert int(report["rgb_in"]) == int(report["masks_out"]) + drops + int(report["frames_waiting"])
+    code, _ = node.stop(signal.SIGINT)
+    assert (code, "Traceback" in node.log) == (0, False), node.log
+    bench.until(lambda: "m4sam" not in bench.ros.get_node_names(), "the node to leave the graph", 10)
+
+
+def test_a_release_without_it_is_one_line(monkeypatch):
+    from m4sam_ros.runner import make_executor
+
+    monkeypatch.setitem(sys.modules, "rclpy.experimental", None)
+    with pytest.raises(ConfigError, match=r"executor: expected single, got events; .* no EventsExecutor"):
+        make_executor("events")
