@@ -5,6 +5,7 @@
     ros2 launch m4sam_ros saliency.launch.py camera:=realsense
     ros2 launch m4sam_ros saliency.launch.py rgb_topic:=/cam/rgb depth_topic:=/cam/depth
     ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec
+    ros2 launch m4sam_ros saliency.launch.py cameras:=front:realsense,rear:orbbec process:=shared
     ros2 launch m4sam_ros saliency.launch.py camera:=realsense for:=foundationpose
     ros2 launch m4sam_ros saliency.launch.py --show-args
 
@@ -12,6 +13,7 @@ An empty argument leaves the matter to the camera preset, then to the parameter 
 Only actions that every launch implementation knows are used; bringing the node up (autostart) is the node's business.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -26,6 +28,7 @@ SHARE = Path(__file__).resolve().parents[1]
 PRESETS = SHARE / "config" / "cameras"
 CONSUMERS = SHARE / "config" / "consumers"
 DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+PROCESSES = ("separate", "shared")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,6 +37,7 @@ FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later dis
 ARGUMENTS = {
     "camera": ("", "Preset in config/cameras/: realsense, orbbec, oak, zed, azure_kinect, gazebo, tum."),
     "cameras": ("", "Several cameras, name:preset,... Each gets a node in /<name>/<namespace>."),
+    "process": ("separate", "shared: all cameras in one process, on one set of weights; separate: a process each."),
     "for": ("", "Who listens: follow, nvblox, foundationpose, grasp, costmap or slam (docs/integrations.md)."),
     "namespace": ("saliency", "Namespace of the node; the mask appears on /<namespace>/mask."),
     "model": ("", "Weights: a name (default: the packaged small model), or a file."),
@@ -60,7 +64,7 @@ def start(context):
     # What is missing ends the launch before anything has been started.
     actions = [OpaqueFunction(function=look_for, args=[VIEWER_PACKAGES.get(given["viewer"], "")])]
     actions += dds_actions(given["dds_profile"])
-    read = {}
+    read, sharing = {}, []
     for name, preset_name in camera_list(given):
         preset, note = load_preset(preset_name) if preset_name else ({}, "")
         topics = remappings(name, driver_topics(name, preset), given)
@@ -72,14 +76,21 @@ def start(context):
             )
         notes = [note, f"{preset_name}: {preset['driver_note']}" if preset.get("driver_note") else ""]
         actions += [LogInfo(msg=text) for text in notes if text]
-        actions += camera_actions(name, preset, topics, given)
-    return actions
+        camera = camera_of(name, preset, topics, given)
+        if given["process"] == "shared":
+            sharing.append(camera)
+        else:
+            actions.append(node_of(camera, given))
+        actions += viewer_actions(name, camera["namespace"], preset, topics, given)
+    return [*actions, *([shared_node_of(sharing, given)] if sharing else [])]
 
 
 def check(given):
     """Say in one line what cannot be meant, before anything is started."""
     if given["viewer"] not in ("none", *VIEWERS):
         raise RuntimeError(f"viewer: expected one of none, {', '.join(VIEWERS)}, got {given['viewer']!r}")
+    if given["process"] not in PROCESSES:
+        raise RuntimeError(f"process: expected {' or '.join(PROCESSES)}, got {given['process']!r}")
     if given["log_level"].lower() not in LOG_LEVELS:
         raise RuntimeError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, got {given['log_level']!r}")
     if given["params_file"] and not Path(given["params_file"]).expanduser().is_file():
@@ -136,24 +147,47 @@ def namespace_of(name, given):
     return ("/" if asked.startswith("/") else "") + "/".join(parts)
 
 
-def camera_actions(name, preset, topics, given):
-    """The node of one camera, and its viewer."""
-    namespace = namespace_of(name, given)
+def camera_of(name, preset, topics, given):
+    """What tells the node of one camera from the others."""
     overrides = parameters(preset, given)
     files = [given["params_file"]] if given["params_file"] else []
-    node = Node(
-        package="m4sam_ros",
-        executable="saliency_node",
-        namespace=namespace,
-        output="screen",
-        emulate_tty=True,
-        respawn=is_true("respawn", given),
-        respawn_delay=2.0,
-        parameters=[*files, *([overrides] if overrides else [])],
-        remappings=topics + consumer_remappings(name, given),
-        arguments=["--ros-args", "--log-level", given["log_level"]],
-    )
-    return [node, *viewer_actions(name, namespace, preset, topics, given)]
+    return {
+        "namespace": namespace_of(name, given),
+        "parameters": [*files, *([overrides] if overrides else [])],
+        "remappings": topics + consumer_remappings(name, given),
+    }
+
+
+def node_of(camera, given):
+    """A process for one camera."""
+    return Node(**camera, **process_of(given), arguments=["--ros-args", "--log-level", given["log_level"]])
+
+
+def shared_node_of(cameras, given):
+    """One process for all cameras; the ROS arguments of each stand between --camera and --."""
+    words = []
+    for camera in cameras:
+        remaps = [("__ns", "/" + camera["namespace"].strip("/")), *camera["remappings"]]
+        words += ["--camera", "--ros-args", *(word for pair in remaps for word in ("-r", f"{pair[0]}:={pair[1]}"))]
+        for values in camera["parameters"]:
+            if isinstance(values, str):
+                words += ["--params-file", values]
+            else:
+                words += [word for key in values for word in ("-p", f"{key}:={json.dumps(values[key])}")]
+        words.append("--")
+    return Node(**process_of(given), arguments=[*words, "--ros-args", "--log-level", given["log_level"]])
+
+
+def process_of(given):
+    """How the node's executable is run."""
+    return {
+        "package": "m4sam_ros",
+        "executable": "saliency_node",
+        "output": "screen",
+        "emulate_tty": True,
+        "respawn": is_true("respawn", given),
+        "respawn_delay": 2.0,
+    }
 
 
 def viewer_actions(name, namespace, preset, topics, given):

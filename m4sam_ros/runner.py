@@ -58,12 +58,23 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None, lea
         The process exit code: 0 after a signal or a clean end, 1 after an exception in a callback, 2 when the node
         could not be made as asked.
     """
+    return run_nodes([factory], args, leave_after_s)
+
+
+def run_nodes(
+    factories: Sequence[Callable[[], Node]], args: Sequence[str] | None = None, leave_after_s: float | None = None
+) -> int:
+    """`run_node` for several nodes in one process, each with an executor in a thread of its own.
+
+    A callback that waits stops its own node only. A node whose callback raises is taken out of the graph, and the
+    others go on; the exit code is 1 then.
+    """
     keep_freed_memory()
     before = set(threading.enumerate())
     ending = _Ending(leave_after_s)
     try:
-        code = _make_and_spin(factory, args, ending)
-        ending.node = None
+        code = _make_and_spin(factories, args, ending)
+        ending.nodes = []
         _leave_graph()
     finally:
         ending.close()
@@ -83,15 +94,32 @@ def keep_freed_memory() -> None:
     bytearray(_LARGE_IMAGE_BYTES)
 
 
-def _make_and_spin(factory: Callable[[], Node], args: Sequence[str] | None, ending: _Ending) -> int:
+def _make_and_spin(factories: Sequence[Callable[[], Node]], args: Sequence[str] | None, ending: _Ending) -> int:
     try:
         start_ros(args)
-        node = factory()
-        ending.node = node
-        executor = make_executor(getattr(node, "executor_name", "single"))
+        for factory in factories:
+            ending.nodes.append(factory())
+        executors = [make_executor(getattr(node, "executor_name", "single")) for node in ending.nodes]
     except (M4SamError, ParameterException, NameValidationException) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USAGE
+    codes: list[int] = []
+
+    def spin(node: Node, executor: Executor) -> None:
+        codes.append(_spin(node, executor, ending))
+
+    first, *others = zip(ending.nodes, executors, strict=True)
+    threads = [threading.Thread(target=spin, args=pair, name="spin", daemon=True) for pair in others]
+    for thread in threads:
+        thread.start()
+    spin(*first)
+    for thread in threads:
+        thread.join()
+    return max(codes)
+
+
+def _spin(node: Node, executor: Executor, ending: _Ending) -> int:
+    """Run a node's callbacks until the process ends or one of them raises, and take it down; returns the exit code."""
     executor.add_node(node)
     code = EXIT_OK
     try:
@@ -100,7 +128,7 @@ def _make_and_spin(factory: Callable[[], Node], args: Sequence[str] | None, endi
         code = int(getattr(node, "exit_code", None) or EXIT_OK)
     except ExternalShutdownException:
         code = EXIT_OK
-    except Exception:  # noqa: BLE001 - a failing callback must end the process, with its traceback
+    except Exception:  # noqa: BLE001 - a failing callback must end its node, with its traceback
         traceback.print_exc()
         code = EXIT_FAILED
     finally:
@@ -141,12 +169,12 @@ class _Ending:
         leave_after_s: see `run_node`.
 
     Attributes:
-        node: whose `exit_code` is looked at, once there is one.
+        nodes: whose `exit_code` is looked at, as soon as they are made.
     """
 
     def __init__(self, leave_after_s: float | None) -> None:
         self.future: Future[None] = Future()
-        self.node: Node | None = None
+        self.nodes: list[Node] = []
         self._leave_after_s = leave_after_s
         self._closed = threading.Event()
         self._reader, self._writer = os.pipe()
@@ -171,26 +199,30 @@ class _Ending:
 
     def _watch(self) -> None:
         signalled = False
-        while not self._closed.is_set() and not signalled and getattr(self.node, "exit_code", None) is None:
+        while not self._closed.is_set() and not signalled and not self._done():
             signalled = bool(select.select([self._reader], [], [], _POLL_S)[0])
         self.future.set_result(None)
         if not signalled or self._leave_after_s is None or self._closed.wait(self._leave_after_s):
             return
-        leaving = threading.Thread(target=_destroy_and_leave_graph, args=(self.node,), daemon=True)
+        leaving = threading.Thread(target=_destroy_and_leave_graph, args=([*self.nodes],), daemon=True)
         leaving.start()
         leaving.join(_FORCED_LEAVE_S)
         _leave(EXIT_OK)
+
+    def _done(self) -> bool:
+        return any(getattr(node, "exit_code", None) is not None for node in self.nodes)
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has it."""
 
 
-def _destroy_and_leave_graph(node: Node | None) -> None:
+def _destroy_and_leave_graph(nodes: Sequence[Node]) -> None:
     """From a thread of its own, while the main one is stuck; whatever goes wrong, the process ends next."""
-    with contextlib.suppress(Exception):
-        if node is not None:
+    for node in nodes:
+        with contextlib.suppress(Exception):
             node.destroy_node()
+    with contextlib.suppress(Exception):
         _leave_graph()
 
 

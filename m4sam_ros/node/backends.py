@@ -2,20 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What turns a frame into a mask: the saliency pipeline, or `identity`, which needs no model.
 
+Nodes of one process hold one set of weights (docs/decisions/0025-cameras-share-weights.md).
+
 `identity` exists to measure and wire the node itself: it marks what is nearer than the middle of the depth range. It is
 chosen only by name (`model:=identity`), never as a fallback.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from m4sam_core.config import PipelineConfig, RoiConfig
 from m4sam_core.vision.region import Region, region_of
+
+if TYPE_CHECKING:
+    from m4sam_core.loaded import LoadedModel
 
 IDENTITY = "identity"
 _SAMPLING_STEP_PX = 8
@@ -27,6 +35,10 @@ class Backend(Protocol):
     @property
     def memory_bytes(self) -> int:
         """Bytes of the stream's memory."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Held around a frame; cameras that share weights stand in line for it."""
         ...
 
     def warm_up(self, height: int, width: int) -> object:
@@ -57,23 +69,39 @@ class Backend(Protocol):
         ...
 
 
-def load_backend(model: str, cfg: PipelineConfig, progress: Callable[[str], None] | None = None) -> Backend:
-    """The backend called `model`.
+class Backends:
+    """Makes the nodes' backends; those with the same weights and settings of the load share them."""
 
-    Args:
-        model: weights by name or path, or `identity`.
-        cfg: everything else.
-        progress: told what takes time.
+    def __init__(self) -> None:
+        # A model lives as long as one of its pipelines.
+        self._models: WeakValueDictionary[tuple[object, ...], LoadedModel] = WeakValueDictionary()
+        self._loading = threading.Lock()
 
-    Raises:
-        CheckpointError: no such weights, or unusable ones.
-        ConfigError: e.g. a device that this machine does not have.
-    """
-    if model == IDENTITY:
-        return NearHalf(cfg.roi)
-    from m4sam_core.pipeline import SaliencyPipeline
+    def load(self, model: str, cfg: PipelineConfig, progress: Callable[[str], None] | None = None) -> Backend:
+        """The backend called `model`. Any thread; a second one waits until the first has loaded.
 
-    return SaliencyPipeline.from_name(model, cfg, progress)
+        Args:
+            model: weights by name or path, or `identity`.
+            cfg: everything else.
+            progress: told what takes time.
+
+        Raises:
+            CheckpointError: no such weights, or unusable ones.
+            ConfigError: e.g. a device that this machine does not have.
+        """
+        if model == IDENTITY:
+            return NearHalf(cfg.roi)
+        from m4sam_core.loaded import FIXED, load_for_inference
+        from m4sam_core.pipeline import SaliencyPipeline
+
+        key = (model, *(getattr(cfg, name) for name in FIXED))
+        with self._loading:
+            loaded = self._models.get(key)
+            if loaded is None:
+                loaded = self._models[key] = load_for_inference(model, cfg, progress)
+            elif progress is not None:
+                progress(f"model {model} is shared with another camera of this process")
+            return SaliencyPipeline(loaded, cfg)
 
 
 @dataclass(frozen=True)
@@ -112,6 +140,10 @@ class NearHalf:
     def memory_bytes(self) -> int:
         """It remembers nothing."""
         return 0
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Nothing is shared."""
+        return nullcontext()
 
     def warm_up(self, height: int, width: int) -> None:
         """Nothing to warm."""

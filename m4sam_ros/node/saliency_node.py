@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
@@ -20,7 +21,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_ros.names import CAPTURE, DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
-from m4sam_ros.node.backends import Backend, load_backend
+from m4sam_ros.node.backends import Backend, Backends
+from m4sam_ros.node.cameras import split_cameras
 from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
@@ -29,7 +31,7 @@ from m4sam_ros.node.watchdog import Watch
 from m4sam_ros.parameters import NodeParameters
 from m4sam_ros.qos import latched
 from m4sam_ros.report import state_status
-from m4sam_ros.runner import run_node
+from m4sam_ros.runner import run_nodes
 
 WARM_UP_SIZE = (480, 640)
 _STOP_TIMEOUT_S = 60.0
@@ -46,17 +48,24 @@ class SaliencyNode(LifecycleNode):
     """The lifecycle, the parameters, the services and the reports; frames flow in `ActiveSession`.
 
     Args:
-        load: makes the backend from the model's name and the pipeline's settings; `load_backend` when absent.
+        load: makes the backend from the model's name and the pipeline's settings; by default `backends` does.
+        backends: of the process; a node alone has its own.
+        arguments: ROS arguments of this node, which win over those of the process.
 
     Raises:
         ConfigError: a parameter given at start-up is not allowed.
     """
 
-    def __init__(self, load: Callable[[str, Any], Backend] | None = None) -> None:
+    def __init__(
+        self,
+        load: Callable[[str, Any], Backend] | None = None,
+        backends: Backends | None = None,
+        arguments: Sequence[str] | None = None,
+    ) -> None:
         # rclpy destroys a half-made node too, so this must be there first.
         self._session: ActiveSession | None = None
-        super().__init__(NODE, namespace=NAMESPACE)
-        self._load = load or partial(load_backend, progress=self.get_logger().info)
+        super().__init__(NODE, namespace=NAMESPACE, cli_args=arguments)
+        self._load = load or partial((backends or Backends()).load, progress=self.get_logger().info)
         self._settings = NodeParameters(self)
         self._metrics = Metrics()
         self._backend: Backend | None = None
@@ -302,5 +311,8 @@ class SaliencyNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Console entry point `saliency_node`."""
-    return run_node(SaliencyNode, args, LEAVE_AFTER_S)
+    """Console entry point `saliency_node`: one node, or one for each `--camera` (see `split_cameras`)."""
+    common, cameras = split_cameras(sys.argv if args is None else args)
+    backends = Backends()
+    own: list[list[str] | None] = [*cameras] or [None]
+    return run_nodes([partial(SaliencyNode, None, backends, words) for words in own], common, LEAVE_AFTER_S)

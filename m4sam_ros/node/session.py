@@ -96,7 +96,7 @@ class ActiveSession:
         self._scenes = SceneLog()
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
-        self.worker = Worker(self._process, self._on_worker_error)
+        self.worker = Worker(self._take_turn, self._on_worker_error)
         self._publishing = Publishing(outputs, metrics, self._log, partial(self._decode_depth, warn=_say_nothing))
         self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
         self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
@@ -254,6 +254,14 @@ class ActiveSession:
             frames = [frame, *self.worker.withdraw(), *self._pair(batch)]
         self._metrics.drop("busy", len(frames) - 1)
         return frames[-1]
+
+    def _take_turn(self, frame: Frame) -> None:
+        """Stand in line with the cameras that share the weights, and only then look for the newest frame."""
+        with self._backend.turn():
+            if self._closing:
+                self._metrics.drop("inactive")
+                return
+            self._process(frame)
 
     def _process(self, frame: Frame) -> None:
         frame = self._newest(frame)

@@ -130,7 +130,12 @@ class Bench:
         self.processes: list[NodeProcess] = []
 
     def start(
-        self, *parameters: str, model: str = "identity", fault: str = "", ros_args: tuple[str, ...] = ()
+        self,
+        *parameters: str,
+        model: str = "identity",
+        fault: str = "",
+        ros_args: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
     ) -> NodeProcess:
         """Start a saliency node; `parameters` are name:=value. `fault` names a backend of faulty_node.py."""
         if fault:
@@ -140,12 +145,21 @@ class Bench:
             command = [sys.executable, "-c", code]
         # A loaded test machine must neither make frames too old nor lose messages.
         patience = ["-p", "max_frame_age_s:=0.0", "-p", "qos.input_depth:=100"]
-        command += ["--ros-args", "-p", f"model:={model}", *patience, *ros_args]
+        command += [*before, "--ros-args", "-p", f"model:={model}", *patience, *ros_args]
         for parameter in parameters:
             command += ["-p", parameter]
         process = NodeProcess(command, self._env, self._folder / f"node{len(self.processes)}.log")
         self.processes.append(process)
         return process
+
+    def start_shared(self, *cameras: tuple[str, ...], model: str = "identity", fault: str = "") -> NodeProcess:
+        """Start one process with a node for each camera: (namespace, name:=value, ...)."""
+        words: list[str] = []
+        for namespace, *parameters in cameras:
+            words += ["--camera", "--ros-args", "-r", f"__ns:={namespace}"]
+            words += [word for parameter in parameters for word in ("-p", parameter)]
+            words.append("--")
+        return self.start(model=model, fault=fault, before=tuple(words))
 
     def execute(self, module: str, *parameters: str) -> NodeProcess:
         """Start another executable of the package, e.g. m4sam_ros.player; `parameters` are name:=value."""

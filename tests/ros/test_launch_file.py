@@ -9,6 +9,7 @@ the real `ros2 launch` reads the file too.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from m4sam_ros.node.cameras import split_cameras
 
 REPO = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = REPO / "launch" / "saliency.launch.py"
@@ -126,6 +129,28 @@ def test_several_cameras_get_a_namespace_each(launch_file):
     )
     assert [node["namespace"] for node in nodes] == ["front/saliency", "rear/saliency"]
     assert [dict(node["remappings"])["rgb/image"] for node in nodes] == ["/front/rgb", "/rear/rgb"]
+
+
+def test_cameras_that_share_a_process_keep_their_names_topics_and_parameters(launch_file):
+    arguments = {"cameras": "front:oak,rear:realsense", "model": "/w b.safetensors", "use_sim_time": "true"}
+    separate = nodes_of(actions_of(launch_file, **arguments))
+    (shared,) = nodes_of(actions_of(launch_file, **arguments, process="shared"))
+    assert (shared["package"], shared["executable"]) == ("m4sam_ros", "saliency_node")
+    assert not {"namespace", "remappings", "parameters"} & set(shared)
+    common, cameras = split_cameras(shared["arguments"])
+    assert common == separate[0]["arguments"]
+    for words, node in zip(cameras, separate, strict=True):
+        pairs = list(itertools.pairwise(words))
+        remaps = dict(value.split(":=", 1) for flag, value in pairs if flag == "-r")
+        assert remaps == {"__ns": f"/{node['namespace']}", **dict(node["remappings"])}
+        assert [value for flag, value in pairs if flag == "--params-file"] == node["parameters"][:1]
+        given = dict(value.split(":=", 1) for flag, value in pairs if flag == "-p")
+        assert {name: yaml.safe_load(value) for name, value in given.items()} == node["parameters"][1]
+
+
+def test_viewers_of_cameras_that_share_a_process_are_processes(launch_file):
+    nodes = nodes_of(actions_of(launch_file, cameras="front:oak,rear:oak", process="shared", viewer="rqt"))
+    assert [node["executable"] for node in nodes] == ["rqt_image_view", "rqt_image_view", "saliency_node"]
 
 
 def test_cameras_with_presets_use_the_topics_of_a_named_driver(launch_file):
@@ -285,6 +310,7 @@ REFUSED = {
     "no name": ({"cameras": "1st:oak"}, "got '1st'"),
     "two of one name": ({"cameras": "front:oak,front:oak"}, "got 'front' 2 times"),
     "one stream twice": ({"cameras": "front:tum,rear:tum"}, "front and rear would both read /"),
+    "process": ({"process": "joint"}, "process: expected separate or shared, got 'joint'"),
     "namespace": ({"namespace": "my-robot"}, "namespace: expected letters"),
     "params_file": (
         {"params_file": "/no/such.yaml"},

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
 from m4sam_core.errors import DeviceError
 from m4sam_ros.node.backends import NearHalf
+from m4sam_ros.node.cameras import split_cameras
 from m4sam_ros.node.saliency_node import LEAVE_AFTER_S, SaliencyNode
-from m4sam_ros.runner import run_node
+from m4sam_ros.runner import run_nodes
 
 
 class Sleepy(NearHalf):
@@ -117,4 +119,6 @@ BACKENDS = {
 
 if __name__ == "__main__":
     backend = BACKENDS[sys.argv.pop(1)]
-    sys.exit(run_node(lambda: SaliencyNode(load=lambda _model, _cfg: backend()), leave_after_s=LEAVE_AFTER_S))
+    common, cameras = split_cameras(sys.argv)
+    nodes = [partial(SaliencyNode, lambda _model, _cfg: backend(), None, words) for words in cameras or [None]]
+    sys.exit(run_nodes(nodes, common, LEAVE_AFTER_S))
