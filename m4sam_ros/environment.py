@@ -14,6 +14,9 @@ from m4sam_core.errors import ConfigError
 from m4sam_core.host.share import ament_prefixes
 
 EXIT_USAGE = 2
+CAMERA = "--camera"
+"""Begins the arguments of one of several nodes in a process."""
+_END = "--"
 _HIGHEST_DOMAIN = 232
 _HINTS = {
     "params file": "mend the parameter file named above (docs/parameters.md has every name and range)",
@@ -98,3 +101,30 @@ def _middlewares() -> set[str]:
     index = Path("share") / "ament_index" / "resource_index" / "rmw_typesupport"
     found = {path.name for prefix in ament_prefixes() for path in (prefix / index).glob("*")}
     return found - {"rmw_implementation"}
+
+
+def split_cameras(args: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The arguments of a process with several nodes, and those of each.
+
+        --camera --ros-args -r __ns:=/front -- --camera --ros-args -r __ns:=/rear -- --ros-args -p device:=cpu
+
+    What stands between `--camera` and `--` is one node's; everything else is the process's and goes for every node.
+
+    Args:
+        args: a command line. A camera without `--` reaches to the next one, or to the end.
+
+    Returns:
+        what is left, and one list for each `--camera`; none for a process with one node.
+    """
+    process: list[str] = []
+    cameras: list[list[str]] = []
+    into = process
+    for word in args:
+        if word == CAMERA:
+            into = []
+            cameras.append(into)
+        elif word == _END and into is not process:
+            into = process
+        else:
+            into.append(word)
+    return process, cameras

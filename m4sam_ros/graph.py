@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from m4sam_core.errors import M4SamError
@@ -47,6 +47,10 @@ class Graph:
     def measure(self, *arguments: str) -> ManagedProcess:
         """`python -m m4sam_ros.bench.probes ...`."""
         return self.start(arguments[0], [sys.executable, "-m", "m4sam_ros.bench.probes", *arguments])
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """See `ProcessGroup.wait_until`."""
+        self._group.wait_until(condition, what, timeout_s)
 
     def start(self, name: str, command: list[str]) -> ManagedProcess:
         """Any command."""

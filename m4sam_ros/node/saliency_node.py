@@ -20,9 +20,9 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_ros.environment import split_cameras
 from m4sam_ros.names import CAPTURE, DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
 from m4sam_ros.node.backends import Backend, Backends
-from m4sam_ros.node.cameras import split_cameras
 from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from m4sam_ros.node.cameras import split_cameras
+from m4sam_ros.environment import split_cameras
 
 REPO = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = REPO / "launch" / "saliency.launch.py"

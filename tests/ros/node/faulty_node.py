@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from m4sam_core.errors import DeviceError
+from m4sam_ros.environment import split_cameras
 from m4sam_ros.node.backends import NearHalf
-from m4sam_ros.node.cameras import split_cameras
 from m4sam_ros.node.saliency_node import LEAVE_AFTER_S, SaliencyNode
 from m4sam_ros.runner import run_nodes
 

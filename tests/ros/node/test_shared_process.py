@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
+from m4sam_ros.environment import split_cameras
 from m4sam_ros.node.backends import Backends
-from m4sam_ros.node.cameras import split_cameras
 
 pytestmark = pytest.mark.ros
 
@@ -49,7 +49,9 @@ def stream(bench, eye, masks, probabilities, count=4):
     found = []
     for index in range(count):
         stamp = bench.step(eye, masks, 1.0 + 0.1 * index).header.stamp
-        message = bench.until(lambda at=stamp: [each for each in probabilities if each.header.stamp == at], "probability")
+        message = bench.until(
+            lambda at=stamp: [each for each in probabilities if each.header.stamp == at], "probability"
+        )
         found.append(bytes(message[0].data))
     return found
 
