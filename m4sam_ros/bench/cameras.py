@@ -46,6 +46,9 @@ def bench_cameras(
     cases = []
     with tempfile.TemporaryDirectory(prefix="m4sam_bench_") as folder:
         write_clip(Path(folder), *_SIZE)
+        on_step("filling the cache of engines")
+        with running_graph() as graph:
+            graph.node(model, backend=backend)
         for cameras, process in ((1, "separate"), (count, "shared"), (count, "separate")):
             on_step(f"{cameras} camera(s), {process}")
             with running_graph() as graph:

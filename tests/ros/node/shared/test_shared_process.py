@@ -181,7 +181,7 @@ def test_one_signal_ends_all_cameras_and_leaves_no_ghost(bench, busy):
 
 
 def test_a_node_whose_callback_raises_goes_alone(bench):
-    process = bench.run_script("tests/ros/node/two_nodes.py")
+    process = bench.run_script("tests/ros/node/shared/two_nodes.py")
     bench.until(lambda: "the callback went wrong" in process.log, "the failure")
     bench.until(lambda: "bad" not in bench.ros.get_node_names(), "the bad node to be gone")
     bench.until(lambda: process.log.count("good") > 5, "the good node to go on")
