@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from m4sam_core.config import (
     AdapterConfig,
     EfficientNetLiteConfig,
@@ -19,21 +21,23 @@ from m4sam_core.model.decoder import Decoder, GatedFusion
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk, block_dims
 from m4sam_core.model.fusion import RFB, UIM, LiteUIM
 from m4sam_core.model.hiera import HIERA_SIZES, HieraTrunk
+from m4sam_core.model.initial import draw_as_release
 from m4sam_core.model.m4sam import M4SAM, MemoryModules
 from m4sam_core.model.memory import Fuser, KeyPath, MaskDecoder, SensoryUpdate, ValuePath
 from m4sam_core.model.trunk import Trunk
 
 
-def build_model(cfg: ModelConfig | None = None) -> M4SAM:
+def build_model(cfg: ModelConfig | None = None, initial: Literal["release", "torch"] = "release") -> M4SAM:
     """An M4-SAM network with fresh weights, in training mode, on the CPU.
 
     Args:
         cfg: architecture; the published one when absent.
+        initial: how fresh weights are drawn: see `draw_as_release`, or everything by torch's defaults.
     """
     cfg = cfg or ModelConfig.preset("release")
     trunk = _build_trunk(cfg)
     channels = cfg.fusion.channels
-    return M4SAM(
+    model = M4SAM(
         cfg,
         trunk=trunk,
         fusions=[UIM(dim) if cfg.fusion.kind == "uim" else LiteUIM(dim, channels) for dim in trunk.dims],
@@ -46,6 +50,9 @@ def build_model(cfg: ModelConfig | None = None) -> M4SAM:
         feature=cfg.memory.feature.split("+"),
         encodes_depth=cfg.depth == "encoded",
     )
+    if initial == "release":
+        draw_as_release(model)
+    return model
 
 
 def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:

@@ -89,6 +89,27 @@ def test_lora_without_a_scale_is_b_a_x():
     assert torch.equal(model.trunk.qv_adapters[0]._mix([moe], a, Modality.RGB)[0], a)
 
 
+def test_the_papers_update_is_bax_plus_b_of_the_gate_weighted_experts_without_a_scale():
+    """h = W0 x + B A x + B sum_groups sum_k g_k E_k(A x), written out; preset paper differs from release in all three."""
+    torch.manual_seed(0)
+    paper = {"combine": "paper", "full_qv": True, "alpha": 4.0}
+    adapter = build_model(nano(adapter=paper)).trunk.qv_adapters[0].eval()
+    moe = adapter.sets["shared"]["q"]
+    for gate in moe.gates.values():
+        torch.nn.init.normal_(gate.w_gate)
+    x = torch.rand(1, 8, 8, 16)
+    (update, _), _ = adapter(x, (Modality.DEPTH,), lambda low: low)
+    a = (x @ moe.lora_a.t()).permute(0, 3, 1, 2)
+    mixed = a
+    for group in ("depth", "fusion"):
+        logits = (a.mean(dim=(2, 3)) @ moe.gates[group].w_gate)[0]
+        chosen = logits.topk(2).indices
+        for weight, expert in zip(logits[chosen].softmax(dim=0), chosen.tolist(), strict=True):
+            mixed = mixed + weight * moe.experts[group][expert](a)
+    torch.testing.assert_close(update.low, mixed.permute(0, 2, 3, 1), atol=1e-6, rtol=1e-5)
+    assert update.up is moe.lora_b
+
+
 def test_a_bottleneck_adds_a_gelu_of_its_output_and_starts_near_the_identity():
     torch.manual_seed(0)
     adapter = BottleneckAdapter(64, 32)

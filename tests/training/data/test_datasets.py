@@ -48,7 +48,7 @@ def test_items(data, layout):
 def test_every_annotated_frame_is_in_a_clip_and_clips_are_in_order(data):
     dataset = VideoClipDataset(data / "rdvs", "rdvs", "train", clip_length=4, size_px=32)
     stems = [dataset[index]["stems"] for index in range(len(dataset))]
-    assert len(stems) == 4  # 6 frames: 1-4 and 3-6, twice
+    assert [[int(stem[-1]) for stem in clip] for clip in stems] == [[1, 2, 3, 4], [5, 6, 6, 6]] * 2
     assert {stem for clip in stems for stem in clip} == {f"train_{v}-{n:05d}" for v in (1, 2) for n in range(1, 7)}
     assert all(clip == sorted(clip) for clip in stems)
     short = VideoClipDataset(data / "dvisal", "dvisal", "train", clip_length=4, size_px=32)[0]["stems"]
@@ -95,8 +95,31 @@ def test_geometry_is_shared_by_images_and_frames():
     for rgb, depth, mask in zip(clip.rgb, clip.depth, clip.mask, strict=True):
         np.testing.assert_array_equal(mask, first)
         assert set(np.unique(depth)) <= {0, 1000, 3000}  # no reading is made up by interpolation
-        assert np.mean((depth == 1000) == (mask > 0)) > 0.999
+        assert np.mean((depth == 1000) == (mask > 127)) > 0.999
         assert np.mean((rgb[..., 0] > 127) == (mask > 0)) > 0.97
+
+
+def test_rotation_is_bicubic_as_in_the_release_and_leaves_metric_depth_its_values():
+    cfg = AugmentConfig(flip_probability=0, rotate_probability=1, crop_px=0, colour=False)
+    rng = np.random.default_rng(3)
+    rgb, grey = rng.integers(0, 256, (48, 64, 3), np.uint8), rng.integers(0, 256, (48, 64), np.uint8)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[14:34, 20:44] = 255
+    metric = rng.integers(500, 4000, (48, 64), np.uint16)
+    drawn = np.random.default_rng(7)
+    drawn.random(3), drawn.integers(0, 1, size=2)  # depth faults twice, flip; crop
+    drawn.random()
+    angle = float(drawn.uniform(-15.0, 15.0))
+    for depth in (grey, metric):
+        turned = ClipAugmentation(cfg)(Clip((rgb,), (depth,), (mask,)), np.random.default_rng(7))
+        pairs = [(rgb, turned.rgb[0]), (mask, turned.mask[0])]
+        pairs += [(depth, turned.depth[0])] if depth.dtype == np.uint8 else []
+        for before, after in pairs:
+            assert np.array_equal(after, np.asarray(Image.fromarray(before).rotate(angle, Image.BICUBIC)))
+        assert len(np.unique(turned.mask[0])) > 10, "masks become soft"
+        if depth.dtype == np.uint16:
+            assert np.isin(turned.depth[0], [0, *np.unique(metric)]).all()
+            assert np.count_nonzero(turned.depth[0] != metric) > 1000
 
 
 def test_colour_changes_rgb_alone():

@@ -13,6 +13,8 @@ import torch
 
 from m4sam_core.build import build_model
 from m4sam_core.errors import ConfigError
+from m4sam_core.model.experts import Routing
+from m4sam_training.train.expert_load import IdleExperts
 from m4sam_training.train.loading import ClipSampler
 from m4sam_training.train.optim import learning_rates, make_optimizer
 from m4sam_training.train.step import TrainStep
@@ -122,6 +124,61 @@ def test_optimiser_groups_split_adapters_from_the_rest():
     assert trained == sum(p.requires_grad for p in model.parameters())
 
 
+def test_an_expert_without_windows_is_left_alone_by_adamw_as_in_the_release():
+    """The third rgb expert is never chosen in the second step: weights and moments stay, unless they are to decay."""
+    batch = {key: torch.stack([Discs()[i][key] for i in range(2)]) for key in ("rgb", "depth", "mask")}
+    for rests in (True, False):
+        cfg = settings(
+            model={"preset": "nano", "adapter": {"gate_noise": 0.0}},
+            optim={"rest_idle_experts": rests, "weight_decay": 0.5},
+        )
+        step = TrainStep(starting_model(cfg), cfg, ALONE)
+        moe = step.model.trunk.qv_adapters[0].sets["shared"]["q"]
+        idle, busy = moe.experts["rgb"][2], moe.experts["rgb"][0]
+        torch.nn.init.normal_(moe.lora_b)
+        torch.nn.init.normal_(moe.gate("rgb").w_gate)
+        step.run([batch], epoch=0, step=0)
+        moe.gate("rgb").register_forward_hook(lambda _m, _i, routing: _route_to(routing, (0, 1)))
+        before = {n: p.clone() for n, p in moe.named_parameters()}
+        moments = {p: step.optimizer.state[p].get("exp_avg", torch.zeros(())).clone() for p in moe.parameters()}
+        step.run([batch], epoch=0, step=1)
+        moved = {n for n, p in moe.named_parameters() if not torch.equal(p, before[n])}
+        assert any(name.startswith("experts.rgb.0.") for name in moved)
+        assert any(name.startswith("experts.rgb.2.") for name in moved) != rests
+        assert all((p.grad is None) == rests for p in idle.parameters())
+        assert all(p.grad is not None for p in busy.parameters())
+        if rests:
+            now = [step.optimizer.state[p].get("exp_avg", torch.zeros(())) for p in idle.parameters()]
+            assert all(torch.equal(a, moments[p]) for a, p in zip(now, idle.parameters(), strict=True))
+
+
+def _route_to(routing: Routing, experts: tuple[int, int]) -> Routing:
+    gates = torch.zeros_like(routing.gates)
+    gates[..., list(experts)] = 0.5
+    return Routing(gates, routing.load)
+
+
+def test_an_expert_used_by_one_batch_of_a_step_is_trained():
+    """Which windows count is asked of all batches of a step together."""
+    model = build_model(settings().model)
+    idle = IdleExperts(model)
+    moe = model.trunk.qv_adapters[0].sets["shared"]["q"]
+    for chosen in ((0, 1), (1, 2)):
+        with torch.no_grad():
+            moe.gate("rgb").w_noise.zero_()
+            moe.gate("rgb").w_gate.zero_()
+            moe.gate("rgb").w_gate[:, list(chosen)] = 9.0
+        moe.gate("rgb")(torch.ones(3, 4))
+        for parameter in moe.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        idle.leave_alone(processes=1)
+        resting = [all(p.grad is None for p in expert.parameters()) for expert in moe.experts["rgb"]]
+        assert resting == ([False, False, True] if chosen == (0, 1) else [False, False, False])
+    idle.forget()
+    idle.leave_alone(processes=1)
+    assert moe.experts["rgb"][0][0].weight.grad is not None
+
+
 @pytest.mark.parametrize(("processes", "batch_size"), [(1, 4), (2, 2), (4, 1)])
 def test_any_number_of_processes_sees_the_same_batches(processes, batch_size):
     samplers = [
@@ -129,14 +186,18 @@ def test_any_number_of_processes_sees_the_same_batches(processes, batch_size):
     ]
     for sampler in samplers:
         sampler.start(epoch=3)
-    seen = [[*chain(*parts)] for parts in zip(*samplers, strict=True)]
+    parts = [list(sampler) for sampler in samplers]
+    assert len({tuple(map(len, part)) for part in parts}) == 1, "every process has equally large batches"
+    seen = [[*chain(*batch)] for batch in zip(*parts, strict=True)]
     single = ClipSampler(10, batch_size=4, rank=0, processes=1, seed=5)
     single.start(epoch=3)
-    assert seen == list(single)
-    assert len(seen) == 3
-    assert set(chain(*seen)) == set(range(10)), "every clip is seen"
-    assert all(len(batch) == 4 for batch in seen), "the last batch is filled up"
+    whole = list(single)
+    assert [len(batch) for batch in whole] == [4, 4, 2], "the last batch is short, as in the release"
+    assert sorted(chain(*whole)) == list(range(10)), "every clip is seen once"
+    assert seen[:2] == whole[:2]
+    # Four processes need four clips: two from the front of the shuffle make it up.
+    assert seen[2] == whole[2] + (whole[0][:2] if processes == 4 else [])
     single.start(epoch=4)
-    assert seen != list(single)
+    assert whole != list(single)
     single.start(epoch=3, skip_batches=2)
-    assert list(single) == seen[2:]
+    assert list(single) == whole[2:]

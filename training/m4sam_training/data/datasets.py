@@ -112,14 +112,11 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
 
 
 def _cut(videos: Sequence[Video], length: int) -> list[tuple[Video, tuple[Frame, ...]]]:
-    """Clips side by side; the last reaches back so that no frame is left out; a short video repeats its end."""
+    """Clips side by side; the last one repeats its last frame where the video ends: [1,2,3,4], [5,6,6,6]."""
     clips = []
     for video in videos:
         frames = video.annotated
-        starts = list(range(0, len(frames) - length + 1, length)) or [0]
-        if starts[-1] + length < len(frames):
-            starts.append(len(frames) - length)
-        for start in starts:
+        for start in range(0, len(frames), length):
             chosen = frames[start : start + length]
             clips.append((video, chosen + (chosen[-1],) * (length - len(chosen))))
     return clips

@@ -32,7 +32,7 @@ class Clip:
     Attributes:
         rgb: T times (H, W, 3) uint8.
         depth: T times (H, W), larger = farther, 0 = hole: uint8 relative, uint16 counts or float32 metres.
-        mask: T times (H, W) uint8, 0 or 255.
+        mask: T times (H, W) uint8, 0 or 255; values between after a rotation.
         depth_unit_m: metres per count of a uint16 depth map; None when unknown.
     """
 

@@ -55,20 +55,15 @@ class ClipAugmentation:
         turn = rng.random() < self._cfg.rotate_probability
         angle = float(rng.uniform(-self._cfg.rotate_deg, self._cfg.rotate_deg))
 
-        def change(image: np.ndarray, interpolation: int) -> np.ndarray:
+        def change(image: np.ndarray) -> np.ndarray:
             if flip:
                 image = image[:, ::-1]
             top, left = cut_rows // 2, cut_columns // 2
             image = image[top : top + height - cut_rows, left : left + width - cut_columns]
-            return _rotated(image, angle, interpolation) if turn else np.ascontiguousarray(image)
+            return _rotated(image, angle) if turn else np.ascontiguousarray(image)
 
-        # Depth and mask keep their values: an average of two depths, or of depth and hole, is no measurement.
-        return Clip(
-            tuple(change(image, cv2.INTER_LINEAR) for image in clip.rgb),
-            tuple(change(image, cv2.INTER_NEAREST) for image in clip.depth),
-            tuple(change(image, cv2.INTER_NEAREST) for image in clip.mask),
-            clip.depth_unit_m,
-        )
+        rgb, depth, mask = (tuple(change(image) for image in part) for part in (clip.rgb, clip.depth, clip.mask))
+        return Clip(rgb, depth, mask, clip.depth_unit_m)
 
     def _colour(self, clip: Clip, rng: np.random.Generator) -> Clip:
         factors = [float(rng.uniform(low, high)) for _, low, high in _COLOUR_RANGES]
@@ -94,7 +89,15 @@ class ClipAugmentation:
         )
 
 
-def _rotated(image: np.ndarray, angle_deg: float, interpolation: int) -> np.ndarray:
+def _rotated(image: np.ndarray, angle_deg: float) -> np.ndarray:
+    """The image turned about its centre, counter-clockwise, with zeros in the corners; contiguous.
+
+    8-bit pictures, depth and masks are resampled bicubically by PIL, as in the release: masks become soft. Metric depth
+    keeps its values: an average of two distances, or of distance and hole, is no measurement.
+    """
+    image = np.ascontiguousarray(image)
+    if image.dtype == np.uint8:
+        return np.array(Image.fromarray(image).rotate(angle_deg, Image.Resampling.BICUBIC))
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
-    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=interpolation)
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_NEAREST)

@@ -127,6 +127,9 @@ class OptimConfig(Config):
     betas: tuple[_Decay, _Decay] = Field((0.9, 0.999), description="How slowly AdamW's two averages forget, in [0, 1).")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="Decoupled weight decay.")
     decay_scalars: bool = Field(True, description="Decay also biases, scales and other parameters of one axis.")
+    rest_idle_experts: bool = Field(
+        True, description="Experts that no window of a step reached keep weights and moments; off: they decay."
+    )
     fused: bool = Field(False, description="AdamW in one kernel: faster, other rounding.")
     parts: Parts = Field(
         "all",
@@ -164,6 +167,10 @@ class OptimConfig(Config):
 class InitConfig(Config):
     """What the weights start from; later ones in this list win."""
 
+    fresh: Literal["release", "torch"] = Field(
+        "release",
+        description="How weights are drawn that no file gives: as the release's, or by torch's defaults (edge.yaml).",
+    )
     trunk: Optional[str] = Field(
         None,
         description="Weights of the frozen trunk. Hiera: name of `m4sam download` or a SAM2.1 .pt file. EfficientNet: "

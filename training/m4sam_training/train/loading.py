@@ -91,8 +91,9 @@ class ClipSampler(Sampler[list[int]]):
     """Batches of clip indices for one process.
 
     An epoch is a shuffle of all clips, cut into global batches of processes * batch_size clips; each process takes
-    its part of every one. The last batch is filled up from the front of the shuffle, so that all are full. Hence 2
-    processes with a batch of 2 see, step by step, the same clips as 1 process with a batch of 4.
+    its part of every one. The last batch is what is left, as in the release; where it does not divide among the
+    processes, clips from the front of the shuffle make it up. Hence 2 processes with a batch of 2 see, step by step,
+    the same clips as 1 process with a batch of 4.
 
     Args:
         clips: number of clips in the dataset.
@@ -132,10 +133,11 @@ class ClipSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng(mix_seed(self.seed, self.epoch)).permutation(self.clips)[: self.used]
-        order = np.resize(order, self.batches_per_epoch * self.global_batch)
+        order = np.resize(order, -(-self.used // self.processes) * self.processes)
         for batch in range(self.skip_batches, self.batches_per_epoch):
-            first = batch * self.global_batch + self.rank * self.batch_size
-            yield order[first : first + self.batch_size].tolist()
+            chosen = order[batch * self.global_batch : (batch + 1) * self.global_batch]
+            share = len(chosen) // self.processes
+            yield chosen[self.rank * share : (self.rank + 1) * share].tolist()
 
 
 class ShuffledFeed:

@@ -19,6 +19,7 @@ from m4sam_core.stream.recurrence import unroll_clip
 from m4sam_core.types import ClipOutput
 from m4sam_training.train.config import FinalWeightConfig, TrainConfig
 from m4sam_training.train.distributed import World
+from m4sam_training.train.expert_load import IdleExperts
 from m4sam_training.train.loading import coin_seed, noise_seed
 from m4sam_training.train.losses import clip_losses
 from m4sam_training.train.optim import gradient_norm, learning_rates, make_optimizer, set_learning_rates
@@ -140,6 +141,7 @@ class TrainStep:
         self.model.trunk.recompute = cfg.optim.recompute
         self.optimizer = make_optimizer(self.model, cfg.optim)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.optim.amp == "fp16")
+        self._idle = IdleExperts(self.model) if cfg.optim.rest_idle_experts else None
         self.average = WeightAverage(self.model, cfg.optim.average)
         self._module: nn.Module = ClipModule(self.model, cfg)
         if world.size > 1:
@@ -169,6 +171,8 @@ class TrainStep:
         set_learning_rates(self.optimizer, rates)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
+        if self._idle is not None:
+            self._idle.forget()
         for index, batch in enumerate(batches):
             terms, output = self._accumulate(
                 batch, epoch, (step, index), last=index == len(batches) - 1, of=len(batches)
@@ -177,6 +181,8 @@ class TrainStep:
                 sums[name] = sums.get(name, 0.0) + value.detach() / len(batches)
         self._check_finite("losses", step, sums["total"], sums)
         self._hold_back_detail(step)
+        if self._idle is not None:
+            self._idle.leave_alone(self.world.size)
         self.scaler.unscale_(self.optimizer)
         norm = gradient_norm(self.model, self.cfg.optim.grad_clip)
         # fp16 overflows now and then; its scaler leaves such steps out by itself.

@@ -30,7 +30,7 @@ def starting_model(cfg: TrainConfig) -> M4SAM:
         CheckpointError: a file cannot be used or was made for another architecture.
     """
     torch.manual_seed(weights_seed(cfg.run))
-    model = build_model(cfg.model)
+    model = build_model(cfg.model, cfg.init.fresh)
     if cfg.optim.train_trunk:
         model.requires_grad_(True)
     if cfg.init.trunk is not None:
