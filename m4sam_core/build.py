@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
+
+from torch import nn
 
 from m4sam_core.config import (
     AdapterConfig,
@@ -19,12 +22,19 @@ from m4sam_core.host.optional import SAM2_COMMAND, require
 from m4sam_core.model.adapters import BottleneckAdapter, LowRankAdapter
 from m4sam_core.model.decoder import Decoder, GatedFusion
 from m4sam_core.model.efficientnet_lite import EfficientNetLiteTrunk, block_dims
-from m4sam_core.model.fusion import RFB, UIM, LiteUIM
+from m4sam_core.model.fusion import RFB, UIM, LiteUIM, RgbAlone
 from m4sam_core.model.hiera import HIERA_SIZES, HieraTrunk
 from m4sam_core.model.initial import draw_as_release
 from m4sam_core.model.m4sam import M4SAM, MemoryModules
 from m4sam_core.model.memory import Fuser, KeyPath, MaskDecoder, SensoryUpdate, ValuePath
-from m4sam_core.model.trunk import Trunk
+from m4sam_core.model.trunk import BOTH, DualTrunk, Trunk
+from m4sam_core.types import Modality
+
+_FUSIONS: dict[str, Callable[[int, int], nn.Module]] = {
+    "uim": lambda dim, _: UIM(dim),
+    "uim_lite": LiteUIM,
+    "none": lambda *_: RgbAlone(),
+}
 
 
 def build_model(cfg: ModelConfig | None = None, initial: Literal["release", "torch"] = "release") -> M4SAM:
@@ -37,12 +47,13 @@ def build_model(cfg: ModelConfig | None = None, initial: Literal["release", "tor
     cfg = cfg or ModelConfig.preset("release")
     trunk = _build_trunk(cfg)
     channels = cfg.fusion.channels
+    narrow = cfg.fusion.kind == "uim_lite"
     model = M4SAM(
         cfg,
         trunk=trunk,
-        fusions=[UIM(dim) if cfg.fusion.kind == "uim" else LiteUIM(dim, channels) for dim in trunk.dims],
-        receptive=[RFB(dim if cfg.fusion.kind == "uim" else channels, channels) for dim in trunk.dims],
-        decoder=Decoder(channels),
+        fusions=[_FUSIONS[cfg.fusion.kind](dim, channels) for dim in trunk.dims],
+        receptive=[RFB(channels if narrow else dim, channels) for dim in trunk.dims],
+        decoder=Decoder(channels, outlines=cfg.outlines),
         memory=_build_memory(cfg.memory, cfg.fusion) if cfg.memory.enabled else None,
         input_size_px=cfg.input_size_px,
         rgb_norm=cfg.rgb_norm,
@@ -70,12 +81,21 @@ def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
 
 
 def _build_trunk(cfg: ModelConfig) -> Trunk:
+    if cfg.encoders == "dual":
+        rgb, depth = (_build_single(cfg, (modality,)) for modality in BOTH)
+        return DualTrunk(rgb, depth)
+    return _build_single(cfg, BOTH if cfg.depth == "encoded" else (Modality.RGB,))
+
+
+def _build_single(cfg: ModelConfig, modalities: Sequence[Modality]) -> Trunk:
     if isinstance(cfg.trunk, HieraConfig):
-        return _build_hiera(cfg.trunk, cfg.adapter)
-    return _build_efficientnet(cfg.trunk, cfg.adapter)
+        return _build_hiera(cfg.trunk, cfg.adapter, modalities)
+    return _build_efficientnet(cfg.trunk, cfg.adapter, modalities)
 
 
-def _build_efficientnet(cfg: EfficientNetLiteConfig, adapter: AdapterConfig) -> EfficientNetLiteTrunk:
+def _build_efficientnet(
+    cfg: EfficientNetLiteConfig, adapter: AdapterConfig, modalities: Sequence[Modality]
+) -> EfficientNetLiteTrunk:
     if adapter.kind == "none":
         return EfficientNetLiteTrunk()
     if adapter.kind == "bottleneck":
@@ -84,10 +104,10 @@ def _build_efficientnet(cfg: EfficientNetLiteConfig, adapter: AdapterConfig) -> 
             "choose one of them"
         )
     dims = block_dims()[-cfg.adapted_blocks :]
-    return EfficientNetLiteTrunk([build_adapter(adapter, dim_in, {"project": out}) for dim_in, out in dims])
+    return EfficientNetLiteTrunk([build_adapter(adapter, dim_in, {"project": out}, modalities) for dim_in, out in dims])
 
 
-def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:
+def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig, modalities: Sequence[Modality]) -> HieraTrunk:
     # SAM2's trunk is imported here, not above: `import sam2` sets hydra's global state.
     require("sam2.modeling.backbones.hieradet", "sam2", command=SAM2_COMMAND)
     from sam2.modeling.backbones.hieradet import Hiera
@@ -96,18 +116,23 @@ def _build_hiera(cfg: HieraConfig, adapter: AdapterConfig) -> HieraTrunk:
     if adapter.kind == "none":
         return HieraTrunk(hiera)
     if adapter.kind == "bottleneck":
-        return HieraTrunk(hiera, bottlenecks=[BottleneckAdapter(b.dim, adapter.bottleneck_dim) for b in hiera.blocks])
+        width = adapter.bottleneck_dim
+        return HieraTrunk(hiera, bottlenecks=[BottleneckAdapter(b.dim, width, modalities) for b in hiera.blocks])
     dims = [(block.dim, block.dim_out if adapter.full_qv else block.dim) for block in hiera.blocks]
-    return HieraTrunk(hiera, [build_adapter(adapter, dim, {"q": out, "v": out}) for dim, out in dims])
+    return HieraTrunk(hiera, [build_adapter(adapter, dim, {"q": out, "v": out}, modalities) for dim, out in dims])
 
 
-def build_adapter(cfg: AdapterConfig, dim_in: int, outputs: dict[str, int]) -> LowRankAdapter:
-    """The low-rank adapter of one linear layer: moe_lora, conv_lora or lora."""
+def build_adapter(
+    cfg: AdapterConfig, dim_in: int, outputs: dict[str, int], modalities: Sequence[Modality] = BOTH
+) -> LowRankAdapter:
+    """The low-rank adapter of one linear layer: moe_lora, conv_lora or lora, for some modalities."""
+    groups = {"moe_lora": (*(m.value for m in modalities), "fusion"), "conv_lora": ("scaled",)}
     return LowRankAdapter(
         outputs,
         dim_in,
         shared=cfg.kind != "lora",
-        groups={"moe_lora": ("rgb", "depth", "fusion"), "conv_lora": ("scaled",)}.get(cfg.kind, ()),
+        modalities=modalities,
+        groups=groups.get(cfg.kind, ()),
         combine=cfg.combine,
         rank=cfg.rank,
         alpha=cfg.alpha,

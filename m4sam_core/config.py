@@ -109,8 +109,10 @@ class AdapterConfig(Config):
 class FusionConfig(Config):
     """Cross-modal fusion and decoder width (docs/model.md#fusion)."""
 
-    kind: Literal["uim", "uim_lite"] = Field(
-        "uim", description="uim: as published; uim_lite: both modalities reduced by 1x1 convolutions first."
+    kind: Literal["uim", "uim_lite", "none"] = Field(
+        "uim",
+        description="uim: as published; uim_lite: both modalities reduced by 1x1 convolutions first; none: the rgb "
+        "features alone.",
     )
     channels: int = Field(64, ge=8, le=256, multiple_of=4, description="Channels of X_E and of the decoder.")
 
@@ -152,9 +154,25 @@ class ModelConfig(Config):
         "encoded",
         description="rgb_features: no depth pass, the depth features are those of rgb (the paper's ablation).",
     )
+    encoders: Literal["shared", "dual"] = Field(
+        "shared",
+        description="shared: one trunk, both modalities in one pass; dual: a trunk and a pass for each (baseline).",
+    )
+    outlines: bool = Field(True, description="The decoder also draws outlines, a side task of training.")
     adapter: AdapterConfig = AdapterConfig()
     fusion: FusionConfig = FusionConfig()
     memory: MemoryConfig = MemoryConfig()
+
+    @model_validator(mode="after")
+    def _baselines_fit_together(self) -> ModelConfig:
+        if self.encoders == "dual" and (self.adapter.kind in ("moe_lora", "conv_lora") or self.depth != "encoded"):
+            raise ValueError(
+                "encoders=dual: expected adapter.kind lora, bottleneck or none, which share nothing between "
+                f"modalities, and depth=encoded, got {self.adapter.kind} and {self.depth}"
+            )
+        if self.fusion.kind == "none" and self.depth != "rgb_features":
+            raise ValueError("fusion.kind=none: expected depth=rgb_features, for depth is encoded and then not used")
+        return self
 
     @classmethod
     def preset(cls, name: str) -> ModelConfig:
@@ -186,6 +204,21 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
         "rgb_norm": "imagenet",
         "fusion": {"kind": "uim_lite", "channels": 32},
         "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96, "mask_detail": True},
+    },
+    # Baselines to train beside it (docs/training.md#baselines). The paper's LoRA row: two encoders, no scale.
+    "dual_lora": {
+        "memory": {"prior_norm": "batch"},
+        "encoders": "dual",
+        "adapter": {"kind": "lora", "alpha": 4.0},
+    },
+    # SAM2-UNet's design (arXiv 2408.08870): adapters before the blocks, RFB, U-shaped decoder, rgb alone.
+    "sam2_unet": {
+        "rgb_norm": "imagenet",
+        "depth": "rgb_features",
+        "outlines": False,
+        "adapter": {"kind": "bottleneck"},
+        "fusion": {"kind": "none"},
+        "memory": {"enabled": False},
     },
     # Narrow everything: for tests and smoke runs, about a hundred times cheaper.
     "nano": {

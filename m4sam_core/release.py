@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from m4sam_core.model.m4sam import M4SAM
+    from m4sam_core.model.trunk import Trunk
 
 # Our name -> the release's, tried in order; the first match wins. Exactly one rule fits every key of preset `release`.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -165,10 +166,15 @@ def load_sam2_trunk(model: M4SAM, path: str | Path) -> None:
     Raises:
         CheckpointError: as `load_release_checkpoint`; also when the model's trunk is not a Hiera of that size.
     """
-    hiera = getattr(model.trunk, "hiera", None)
-    if hiera is None:
-        raise CheckpointError(f"{path}: expected a model with a Hiera trunk, got {type(model.trunk).__name__}")
     weights = read_pickled_weights(path)
+    for part in model.trunk.single:
+        _fill_hiera(part, weights, path)
+
+
+def _fill_hiera(part: Trunk, weights: dict[str, Tensor], path: str | Path) -> None:
+    hiera = getattr(part, "hiera", None)
+    if hiera is None:
+        raise CheckpointError(f"{path}: expected a model with a Hiera trunk, got {type(part).__name__}")
     trunk: dict[str, Tensor] = below_prefix(weights, hiera.state_dict().keys())
     if not trunk.keys() & hiera.state_dict().keys():
         got = ", ".join(sorted(map(str, weights))[:3]) or "nothing"

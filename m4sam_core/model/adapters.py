@@ -39,6 +39,7 @@ class LowRankAdapter(nn.Module):
         outputs: name of each update -> its number of channels, e.g. {"q": 144, "v": 144}.
         dim_in: channels of the layer's input.
         shared: one set of weights for both modalities, or one each (LoRA).
+        modalities: those it will see.
         groups: the expert groups of D(a); modality groups are used by their own modality alone, the others by both.
             Without any the adapter is plain LoRA.
         combine: how expert outputs are combined.
@@ -51,6 +52,7 @@ class LowRankAdapter(nn.Module):
         dim_in: int,
         *,
         shared: bool,
+        modalities: Sequence[Modality],
         groups: Sequence[str],
         combine: Mode,
         rank: int,
@@ -62,6 +64,7 @@ class LowRankAdapter(nn.Module):
         super().__init__()
         self.combine: Mode = combine
         self.shared = shared
+        self.modalities = tuple(modalities)
         self.experts = tuple(groups)
         self.foldable = "scaled" not in groups
         self.names = tuple(outputs)
@@ -76,7 +79,7 @@ class LowRankAdapter(nn.Module):
         self.sets = nn.ModuleDict(
             {
                 key: nn.ModuleDict({name: MoELoRA(dim_in, dim, **options) for name, dim in outputs.items()})
-                for key in (("shared",) if shared else tuple(modality.value for modality in Modality))
+                for key in (("shared",) if shared else tuple(modality.value for modality in modalities))
             }
         )
         self._folded: dict[Modality, FoldedExperts] = {}
@@ -145,7 +148,7 @@ class LowRankAdapter(nn.Module):
         with torch.no_grad():
             self._folded = {
                 modality: fold_experts(self._set("shared" if self.shared else modality.value), self._groups(modality))
-                for modality in Modality
+                for modality in self.modalities
             }
 
     def train(self, mode: bool = True) -> LowRankAdapter:
@@ -176,12 +179,13 @@ class BottleneckAdapter(nn.Module):
     Args:
         dim: channels.
         hidden: width of the bottleneck.
+        modalities: those it will see.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, modalities: Sequence[Modality]) -> None:
         super().__init__()
-        self.down = nn.ModuleDict({m.value: nn.Linear(dim, hidden) for m in Modality})
-        self.up = nn.ModuleDict({m.value: nn.Linear(hidden, dim) for m in Modality})
+        self.down = nn.ModuleDict({m.value: nn.Linear(dim, hidden) for m in modalities})
+        self.up = nn.ModuleDict({m.value: nn.Linear(hidden, dim) for m in modalities})
         for layer in (*self.down.values(), *self.up.values()):
             nn.init.trunc_normal_(cast("nn.Linear", layer).weight, std=0.02)
             nn.init.zeros_(cast("nn.Linear", layer).bias)

@@ -34,13 +34,14 @@ class Decoder(nn.Module):
 
     Args:
         channels: channels of every level.
+        outlines: whether it also draws outlines.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, outlines: bool) -> None:
         super().__init__()
         self.ups = nn.ModuleList([UpBlock(channels) for _ in range(3)])
         self.coarse_heads = nn.ModuleList([nn.Conv2d(channels, 1, 1) for _ in range(3)])
-        self.edge_heads = nn.ModuleList([nn.Conv2d(channels, 1, 1) for _ in range(3)])
+        self.edge_heads = nn.ModuleList([nn.Conv2d(channels, 1, 1) for _ in range(3 if outlines else 0)])
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Levels X_E^1..4 (N, C, H/4/2^i, W/4/2^i) -> (X_D^3, X_D^2, X_D^1), coarse to fine."""
@@ -58,8 +59,8 @@ class Decoder(nn.Module):
         return (resize(self.coarse_heads[-1](decoded[-1]), size),)
 
     def edges(self, decoded: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:
-        """Edge logits of every decoded level, (N, 1, *size) each."""
-        return tuple(resize(head(x), size) for head, x in zip(self.edge_heads, decoded, strict=True))
+        """Edge logits of every decoded level, (N, 1, *size) each; none where the decoder draws no outlines."""
+        return tuple(resize(head(x), size) for head, x in zip(self.edge_heads, decoded, strict=False))
 
 
 class GatedFusion(nn.Module):

@@ -48,6 +48,14 @@ class LiteUIM(nn.Module):
         return self.interact(self.narrow_rgb(rgb), self.narrow_depth(depth))
 
 
+class RgbAlone(nn.Module):
+    """No fusion: the rgb features (`fusion.kind: none`)."""
+
+    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:  # noqa: ARG002 (the signature of a fusion)
+        """Rgb (N, C, h, w) as it is."""
+        return rgb
+
+
 class RFB(nn.Module):
     """Receptive-field block: four branches of growing reach, joined and added to a projection of the input.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What fresh weights are drawn from where the release does not take torch's defaults (docs/training.md#initial-weights)."""
+"""How fresh weights are drawn where the release does not take torch's defaults (docs/training.md#initial-weights)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from m4sam_core.types import Modality
@@ -44,6 +46,45 @@ class Trunk(nn.Module, ABC):
 
     def fold(self) -> None:
         """Prepare for inference: precompute what depends on weights alone. Undone by `train()` and by loading."""
+
+    @property
+    def single(self) -> tuple[Trunk, ...]:
+        """The pyramid encoders it consists of, each with weights of its own to load."""
+        return (self,)
+
+
+class DualTrunk(Trunk):
+    """A trunk of its own for each modality, one pass after the other: the dual encoder that M4-SAM does without.
+
+    Args:
+        rgb: encodes rgb.
+        depth: encodes depth; as deep and wide.
+    """
+
+    def __init__(self, rgb: Trunk, depth: Trunk) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({Modality.RGB.value: rgb, Modality.DEPTH.value: depth})
+        self.dims = rgb.dims
+
+    def encode(self, x: Tensor, modalities: Sequence[Modality]) -> tuple[list[Tensor], Tensor]:
+        """See `Trunk.encode`."""
+        passes = []
+        for part, modality in zip(x.chunk(len(modalities)), modalities, strict=True):
+            trunk = cast("Trunk", self.encoders[modality.value])
+            trunk.recompute = self.recompute
+            passes.append(trunk(part, (modality,)))
+        levels = [torch.cat(parts) for parts in zip(*(levels for levels, _ in passes), strict=True)]
+        return levels, torch.stack([loss for _, loss in passes]).sum()
+
+    def fold(self) -> None:
+        """Fold both."""
+        for trunk in self.single:
+            trunk.fold()
+
+    @property
+    def single(self) -> tuple[Trunk, ...]:
+        """The rgb and the depth encoder."""
+        return tuple(cast("Trunk", trunk) for trunk in self.encoders.values())
 
 
 def freeze(module: nn.Module) -> None:

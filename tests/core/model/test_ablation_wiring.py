@@ -12,6 +12,7 @@ from m4sam_core.build import build_model
 from m4sam_core.config import ModelConfig
 from m4sam_core.model.adapters import BottleneckAdapter
 from m4sam_core.model.layers import resize
+from m4sam_core.model.trunk import BOTH
 from m4sam_core.types import Modality
 
 
@@ -90,7 +91,7 @@ def test_lora_without_a_scale_is_b_a_x():
 
 
 def test_the_papers_update_is_bax_plus_b_of_the_gate_weighted_experts_without_a_scale():
-    """h = W0 x + B A x + B sum_groups sum_k g_k E_k(A x), written out; preset paper differs from release in all three."""
+    """h = W0 x + B A x + B sum_groups sum_k g_k E_k(A x), written out."""
     torch.manual_seed(0)
     paper = {"combine": "paper", "full_qv": True, "alpha": 4.0}
     adapter = build_model(nano(adapter=paper)).trunk.qv_adapters[0].eval()
@@ -112,7 +113,7 @@ def test_the_papers_update_is_bax_plus_b_of_the_gate_weighted_experts_without_a_
 
 def test_a_bottleneck_adds_a_gelu_of_its_output_and_starts_near_the_identity():
     torch.manual_seed(0)
-    adapter = BottleneckAdapter(64, 32)
+    adapter = BottleneckAdapter(64, 32, BOTH)
     x = torch.rand(1, 4, 4, 64)
     down, up = adapter.down["rgb"], adapter.up["rgb"]
     torch.testing.assert_close(adapter(x, (Modality.RGB,)), x + F.gelu(up(F.gelu(down(x)))))

@@ -227,8 +227,10 @@ class RunConfig(Config):
 class TrainConfig(Config):
     """A training run. Values given win over those of `preset`."""
 
-    preset: Literal["release", "paper"] = Field(
-        "release", description="What everything not given follows: the published code or the paper's text."
+    preset: Literal["release", "paper", "sam2_unet"] = Field(
+        "release",
+        description="What everything not given follows: the published code, the paper's text, or the baseline "
+        "SAM2-UNet.",
     )
     model: ModelConfig = ModelConfig()
     init: InitConfig = InitConfig()
@@ -284,6 +286,12 @@ TRAIN_PRESETS: dict[str, dict[str, Any]] = {
             "moe_weight": 1.0,
         },
         "optim": {"epochs": 50, "deep_update": "always"},
+    },
+    # SAM2-UNet (arXiv 2408.08870): weighted cross entropy and IoU on each of three masks, nothing else.
+    "sam2_unet": {
+        "model": {"preset": "sam2_unet"},
+        "loss": {"bce": "weighted", "structure_mae": 0.0, "coarse_weights": (1.0, 1.0, 1.0)},
+        "optim": {"epochs": 50},
     },
 }
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -62,10 +63,11 @@ def _let_masks_in(model: M4SAM, gain: float) -> None:
 
 
 def _load_trunk(model: M4SAM, name: str) -> None:
-    if isinstance(model.trunk, EfficientNetLiteTrunk):
-        load_imagenet_trunk(model.trunk, imagenet_file() if name == "imagenet" else name)
-    else:
+    if not any(isinstance(trunk, EfficientNetLiteTrunk) for trunk in model.trunk.single):
         load_sam2_trunk(model, _file(name))
+        return
+    for trunk in model.trunk.single:
+        load_imagenet_trunk(cast("EfficientNetLiteTrunk", trunk), imagenet_file() if name == "imagenet" else name)
 
 
 def check_trunk(cfg: TrainConfig) -> None:
