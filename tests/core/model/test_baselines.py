@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -134,6 +136,17 @@ def test_sam2_unets_modules_have_the_parameters_of_their_description():
 
 
 # -------------------------------------------------------------------------------------------------- both
+
+
+def test_the_page_has_the_parameter_counts_of_hiera_l(monkeypatch):
+    for name in ("kaiming_uniform_", "uniform_", "trunc_normal_", "normal_", "zeros_", "ones_", "constant_"):
+        monkeypatch.setattr(nn.init, name, lambda tensor, *_, **__: tensor)  # counting needs no numbers
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    for preset in ("release", "dual_lora", "sam2_unet"):
+        model = build_model(ModelConfig.preset(preset), "torch")
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{preset}` | `"))
+        shown = [f"{count(model, trainable=trainable) / 1e6:.2f} M" for trainable in (True, False)]
+        assert [cell.strip() for cell in row.split("|")[4:6]] == shown
 
 
 @pytest.mark.parametrize("preset", ["dual_lora", "sam2_unet"])

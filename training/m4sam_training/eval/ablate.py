@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's ablations as a table of settings: train and score each, and print it beside the paper's numbers."""
+"""The rows of the paper's tables as settings: train and score each one (docs/training.md#tables)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Column, Table
 
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_core.host.files import write_json
+from m4sam_training.data.layouts import LAYOUTS
 from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
-from m4sam_training.eval.protocols import PUBLISHED
 from m4sam_training.train.config import TrainConfig, load_train_config
 from m4sam_training.train.log import read_metrics
 
@@ -32,14 +31,15 @@ SCORES = ("E_mean", "S", "F_adaptive", "MAE")
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the ablation.
+    """One row of one of the paper's tables.
 
     Attributes:
-        group: what is varied.
+        group: the table: what is varied, or comparison.
         name: the value it takes.
         settings: `key=value` on top of the run's own.
         paper: name of the paper's row in `PUBLISHED`, or "".
         paper_memory_gb: the paper's training memory, or None.
+        note: what it is, where the settings do not tell.
     """
 
     group: str
@@ -47,20 +47,38 @@ class Variant:
     settings: tuple[str, ...] = ()
     paper: str = ""
     paper_memory_gb: float | None = None
+    note: str = ""
 
     @property
     def folder(self) -> str:
         """Folder of its run; rows with the same settings share one."""
+        if self.settings == SAM2_UNET:
+            return "sam2_unet"
         words = [setting.split(".")[-1].replace("=", "-") for setting in self.settings]
         return "_".join(words).replace("+", "and") or "full"
 
 
+# One encoder for each modality, as the paper's rows with a branch for each: its memory claim is about these.
+DUAL_LORA = ("model.encoders=dual", "model.adapter.kind=lora", "model.adapter.alpha=4")
+# Presets `sam2_unet` of model and training, spelt out so that they go on top of any model's size.
+SAM2_UNET = (
+    *("model.rgb_norm=imagenet", "model.depth=rgb_features", "model.outlines=false", "model.adapter.kind=bottleneck"),
+    *("model.fusion.kind=none", "model.memory.enabled=false"),
+    *("loss.bce=weighted", "loss.structure_mae=0", "loss.coarse_weights=[1, 1, 1]"),
+)
+_BRANCHES = "an encoder for each modality"
+
 VARIANTS: tuple[Variant, ...] = (
+    Variant("comparison", "M4-SAM", (), FULL),
+    Variant("comparison", "LoRA, two encoders", DUAL_LORA, "LoRA", 14.25, _BRANCHES),
+    Variant("comparison", "SAM2-UNet's design", SAM2_UNET, note="rgb alone, no memory; trained with this recipe"),
     Variant("adapter", "none", ("model.adapter.kind=none",), "none"),
-    Variant("adapter", "bottleneck", ("model.adapter.kind=bottleneck",), paper_memory_gb=14.66),
-    Variant("adapter", "LoRA", ("model.adapter.kind=lora", "model.adapter.alpha=4"), "LoRA", 14.25),
+    Variant(
+        "adapter", "bottleneck", ("model.encoders=dual", "model.adapter.kind=bottleneck"), "", 14.66, note=_BRANCHES
+    ),
+    Variant("adapter", "LoRA", DUAL_LORA, "LoRA", 14.25, _BRANCHES),
     Variant("adapter", "Conv-LoRA", ("model.adapter.kind=conv_lora", "model.adapter.top_k=1"), "Conv-LoRA"),
-    Variant("adapter", "MoE-LoRA", (), FULL, 11.62),
+    Variant("adapter", "MoE-LoRA", (), FULL, 11.62, "one encoder"),
     Variant("top-k", "1", ("model.adapter.top_k=1",), "top-k 1"),
     Variant("top-k", "2", (), FULL),
     Variant("top-k", "3", ("model.adapter.top_k=3",), "top-k 3"),
@@ -76,17 +94,17 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("clip", "2 frames", ("data.clip_length=2",), "clip 2"),
     Variant("clip", "4 frames", (), FULL),
     Variant("clip", "6 frames", ("data.clip_length=6",), "clip 6"),
-    Variant("clip", "8 frames", ("data.clip_length=8",)),
 )
+_RECIPES = {"m4sam": "rosbag"}
 GROUPS = tuple(dict.fromkeys(variant.group for variant in VARIANTS))
 
 
 @dataclass(frozen=True)
 class AblationJob:
-    """What all rows have in common.
+    """What all rows on one dataset have in common.
 
     Attributes:
-        config: YAML settings, or None.
+        config: YAML settings, a file or a name, or None.
         settings: `key=value` for every row.
         data: the dataset's folder.
         out: folder of all runs.
@@ -109,6 +127,11 @@ class AblationJob:
         """
         return load_train_config(self.config, (*self.settings, *variant.settings))
 
+    @property
+    def dataset(self) -> str:
+        """The layout of its data, by which the paper's rows are found."""
+        return self.train_config(VARIANTS[0]).data.layout
+
     def command(self, variant: Variant) -> list[str]:
         """The command that trains one row; it goes on where an earlier attempt stopped."""
         launcher = [sys.executable, "-m"]
@@ -119,6 +142,37 @@ class AblationJob:
         for setting in (*self.settings, *variant.settings):
             words += ["--set", setting]
         return [*launcher, "m4sam_core.cli.main", *words]
+
+
+def make_jobs(
+    data: Sequence[str], config: Path | None, settings: Sequence[str], out: Path, processes: int, split: str
+) -> list[AblationJob]:
+    """One job for each dataset, each in a folder of its own where there are several.
+
+    Args:
+        data: folders, or LAYOUT=FOLDER, which takes the recipe of that dataset unless `config` is given.
+        config: YAML settings of every row.
+        settings: `key=value` for every row.
+        out: folder of all runs.
+        processes: see `AblationJob`.
+        split: see `AblationJob`.
+
+    Raises:
+        ConfigError: two datasets of one layout.
+    """
+    jobs = []
+    for text in data:
+        layout, found, folder = text.partition("=")
+        if not found or layout not in LAYOUTS:
+            jobs.append(AblationJob(config, tuple(settings), Path(text), out, processes, split))
+            continue
+        named = (f"data.layout={layout}",) if config is not None else ()
+        place = out / layout if len(data) > 1 else out
+        recipe = config if config is not None else Path(_RECIPES.get(layout, layout))
+        jobs.append(AblationJob(recipe, (*named, *settings), Path(folder), place, processes, split))
+    if len({job.out for job in jobs}) < len(jobs):
+        raise ConfigError("--data: expected LAYOUT=FOLDER with different layouts where it is repeated")
+    return jobs
 
 
 def choose_variants(groups: Sequence[str]) -> tuple[Variant, ...]:
@@ -175,31 +229,3 @@ def _cost(folder: Path) -> dict[str, float | None]:
         return {"peak_memory_gb": None, "clips_per_s": None}
     rates = sorted(entry["clips_per_s"] for entry in entries)
     return {"peak_memory_gb": max(e["peak_memory_gb"] for e in entries), "clips_per_s": rates[len(rates) // 2]}
-
-
-def ablation_table(rows: Sequence[tuple[Variant, dict[str, Any]]], dataset: str) -> Table:
-    """Measured values, each with the paper's in brackets where the paper has one for this dataset."""
-    memory = "GPU memory, GB" if torch.cuda.is_available() else "resident memory, GB"
-    names = ("", "", "E mean", "S", "F adaptive", "MAE", memory, "trainable, M", "clips/s")
-    table = Table(*(Column(name, no_wrap=True) for name in names), title="measured (paper)")
-    previous = ""
-    for variant, result in rows:
-        if previous and variant.group != previous:
-            table.add_section()
-        paper = PUBLISHED.get(dataset, {}).get(variant.paper, {})
-        scores = [_pair(result[name], paper.get(name), 3) for name in SCORES]
-        cost = [_pair(result["peak_memory_gb"], variant.paper_memory_gb, 2)]
-        cost += [f"{result['trainable_parameters'] / 1e6:.2f}", _pair(result["clips_per_s"], None, 1)]
-        table.add_row(variant.group if variant.group != previous else "", variant.name, *scores, *cost)
-        previous = variant.group
-    return table
-
-
-def _pair(value: float | None, paper: float | None, digits: int) -> str:
-    text = "-" if value is None else f"{value:.{digits}f}"
-    return text if paper is None else f"{text} ({paper:.{digits}f})"
-
-
-def as_list(rows: Sequence[tuple[Variant, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """All rows with settings, scores and the paper's, for JSON."""
-    return [{**asdict(variant), **result} for variant, result in rows]

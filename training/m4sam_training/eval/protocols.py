@@ -78,36 +78,43 @@ class Quoted:
     Attributes:
         method: its name.
         scores: as that paper prints them, under the names of the nearest measure of ours.
-        source: the paper or table, and what is known of its protocol.
+        source: the paper or table.
+        protocol: how it scores, as far as it is known.
     """
 
     method: str
     scores: dict[str, float]
     source: str
+    protocol: str
 
 
-_BY_SAM_DAQ = "SAM-DAQ's comparison table"
+_RDVS = "RDVS': min-max, E mean over 256 thresholds, adaptive F"
+_OWN = "its own; which E and F is not known here"
+_DAQ = ("SAM-DAQ's comparison table", "SAM-DAQ's; which F is not known here")
+
 QUOTED: dict[str, tuple[Quoted, ...]] = {
     "rdvs": (
-        Quoted("DCTNet+", {"E_mean": 0.907}, "RDVS; .907 to .909 by source"),
-        Quoted("SAM-DAQ", {"E_mean": 0.913, "S": 0.879, "F_adaptive": 0.827, "MAE": 0.026}, "SAM-DAQ, own protocol"),
-        Quoted("RDVSv2 baseline, with flow", {"S": 0.899}, "RDVSv2"),
-        Quoted("RDVSv2 baseline, without flow", {"S": 0.883}, "RDVSv2"),
-        Quoted("KAN-SAM", {"S": 0.854}, _BY_SAM_DAQ),
-        Quoted("SAM2-UNet", {"S": 0.843}, _BY_SAM_DAQ),
-        Quoted("MDSAM", {"S": 0.791}, _BY_SAM_DAQ),
+        Quoted("DCTNet+", {"E_mean": 0.907}, "RDVS; .907 to .909 by source", _RDVS),
+        Quoted("SAM-DAQ", {"E_mean": 0.913, "S": 0.879, "F_adaptive": 0.827, "MAE": 0.026}, "SAM-DAQ", _OWN),
+        Quoted("RDVSv2, flow", {"S": 0.899}, "RDVSv2's baseline", _OWN),
+        Quoted("RDVSv2, no flow", {"S": 0.883}, "RDVSv2's baseline", _OWN),
+        Quoted("KAN-SAM", {"S": 0.854}, *_DAQ),
+        Quoted("SAM2-UNet", {"S": 0.843}, *_DAQ),
+        Quoted("MDSAM", {"S": 0.791}, *_DAQ),
     ),
     "dvisal": (
-        Quoted("KAN-SAM", {"E_mean": 0.885, "F_adaptive": 0.783, "MAE": 0.052}, f"KAN-SAM; MAE of {_BY_SAM_DAQ}"),
-        Quoted("SAM-DAQ", {"F_adaptive": 0.818, "MAE": 0.046}, "SAM-DAQ, own protocol"),
-        Quoted("SAM2-UNet", {"F_adaptive": 0.747, "MAE": 0.064}, _BY_SAM_DAQ),
-        Quoted("MDSAM", {"F_adaptive": 0.715, "MAE": 0.071}, _BY_SAM_DAQ),
+        Quoted("KAN-SAM", {"E_mean": 0.885, "F_adaptive": 0.783}, "KAN-SAM", _OWN),
+        Quoted("KAN-SAM", {"F_adaptive": 0.783, "MAE": 0.052}, *_DAQ),
+        Quoted("SAM-DAQ", {"F_adaptive": 0.818, "MAE": 0.046}, "SAM-DAQ", _OWN),
+        Quoted("SAM2-UNet", {"F_adaptive": 0.747, "MAE": 0.064}, *_DAQ),
+        Quoted("MDSAM", {"F_adaptive": 0.715, "MAE": 0.071}, *_DAQ),
     ),
     "vidsod100": (
-        Quoted("KAN-SAM", {"E_mean": 0.912, "F_adaptive": 0.846, "MAE": 0.025}, f"KAN-SAM; F of {_BY_SAM_DAQ}"),
-        Quoted("SAM-DAQ", {"F_adaptive": 0.868, "MAE": 0.020}, "SAM-DAQ, own protocol"),
-        Quoted("SAM2-UNet", {"F_adaptive": 0.829, "MAE": 0.025}, _BY_SAM_DAQ),
-        Quoted("MDSAM", {"F_adaptive": 0.815, "MAE": 0.026}, _BY_SAM_DAQ),
+        Quoted("KAN-SAM", {"E_mean": 0.912, "MAE": 0.025}, "KAN-SAM", _OWN),
+        Quoted("KAN-SAM", {"F_adaptive": 0.846, "MAE": 0.025}, *_DAQ),
+        Quoted("SAM-DAQ", {"F_adaptive": 0.868, "MAE": 0.020}, "SAM-DAQ", _OWN),
+        Quoted("SAM2-UNet", {"F_adaptive": 0.829, "MAE": 0.025}, *_DAQ),
+        Quoted("MDSAM", {"F_adaptive": 0.815, "MAE": 0.026}, *_DAQ),
     ),
 }
 
