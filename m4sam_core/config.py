@@ -56,7 +56,7 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
 class HieraConfig(Config):
     """SAM2.1's Hiera from the `sam2` package."""
 
-    kind: Literal["hiera"] = "hiera"
+    kind: Literal["hiera"] = Field("hiera", description="SAM2.1's Hiera.")
     size: Literal["nano", "tiny", "small", "base_plus", "large"] = Field(
         "large", description="Trunk size; nano is our own narrow one for tests, it has no published weights."
     )
@@ -65,7 +65,7 @@ class HieraConfig(Config):
 class EfficientNetLiteConfig(Config):
     """EfficientNet-Lite0 (ImageNet), for robots without a GPU."""
 
-    kind: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    kind: Literal["efficientnet_lite0"] = Field("efficientnet_lite0", description="The light trunk.")
     adapted_blocks: int = Field(
         11, ge=1, le=16, description="How many of the 16 blocks, counted from the last, carry adapters."
     )

@@ -14,6 +14,7 @@ COMMANDS: Table = {
     "eval": Entry("m4sam_training.cli.eval", "Score predicted masks against ground truth."),
     "robustness": Entry("m4sam_training.cli.robustness", "Score a model under sensor faults."),
     "train": Entry("m4sam_training.cli.train", "Train or fine-tune a model."),
+    "settings": Entry("m4sam_training.cli.settings", "Every setting of a training run, with range and unit."),
     "edge": Entry("m4sam_training.cli.edge", "Make and measure the packaged edge weights."),
     "ablate": Entry("m4sam_training.cli.ablate", "Train and score the variants of a model."),
     "bench": {

@@ -84,17 +84,17 @@ def collect(results: Sequence[tuple[Variant, dict[str, Any]]], dataset: str) -> 
                     settings=settings,
                 )
             )
-            paper = published.get(variant.paper, {})
+            paper: dict[str, Any] = dict(published.get(variant.paper, {}))
             if paper or (variant.paper_memory_gb and dataset == "rdvs"):
                 memory = variant.paper_memory_gb if dataset == "rdvs" else None
                 rows.append(
                     Row(group, dataset, variant.name, "paper", **paper, memory_gb=memory, source="M4-SAM, CVPR 2026")
                 )
         if group == COMPARISON:
-            rows += [
-                Row(group, dataset, q.method, "quoted", **q.scores, source=q.source, protocol=q.protocol)
-                for q in QUOTED.get(dataset, ())
-            ]
+            for quoted in QUOTED.get(dataset, ()):
+                scores: dict[str, Any] = dict(quoted.scores)
+                where = {"source": quoted.source, "protocol": quoted.protocol}
+                rows.append(Row(group, dataset, quoted.method, "quoted", **scores, **where))
     return rows
 
 
