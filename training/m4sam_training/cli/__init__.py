@@ -22,6 +22,9 @@ COMMANDS: Table = {
         "objects": Entry(
             "m4sam_training.cli.bench_objects", "Position and identity of objects against generated truth."
         ),
+        "dataset": Entry(
+            "m4sam_training.cli.bench_dataset", "Time and memory of index, check and loader on many frames."
+        ),
         "train": Entry(
             "m4sam_training.cli.bench_train", "Time and memory of training steps; speed of the data pipeline."
         ),

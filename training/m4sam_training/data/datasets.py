@@ -17,8 +17,8 @@ from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.depth_files import DepthCoding
 from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
+from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.scan import scan_split
 from m4sam_training.data.videos import Frame, Scan, Video
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
         masks: MaskRule = AUTO,
         coding: DepthCoding = "plain",
     ) -> None:
-        """Scan the split; no image is decoded yet.
+        """Find the clips of the split, by its index where there is one; no image is decoded yet.
 
         Args:
             root: the dataset's folder.
@@ -66,7 +66,7 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
         Raises:
             ConfigError: the dataset is not there, or holds no usable clip.
         """
-        self.scan: Scan = scan_split(root, layout, split, depth_kind, masks, coding)
+        self.scan: Scan = indexed_split(root, layout, split, depth_kind, masks, coding, annotated_only=True)
         for line in self.scan.flaws():
             log.warning("%s", line)
         self._clips = list(_cut(self.scan.videos, clip_length))

@@ -13,6 +13,7 @@ import numpy as np
 
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_folder
+from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.depth_files import read_depth
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.video_yaml import write_video_yaml
@@ -88,10 +89,12 @@ def _write_splits(
     root: Path, table: Layout, videos: int, frames: int, size: tuple[int, int], seed: int, *, irregular: bool
 ) -> list[Planted]:
     base = root / table.roots[min(1, len(table.roots) - 1)]
+    bar = iter(tracked(range(videos * len(table.splits)), f"generating {table.name}"))
     planted: list[Planted] = []
     for number, (split, names) in enumerate(table.splits.items()):
         made = []
         for index in range(videos):
+            next(bar)
             name = f"{split}_{index + 1}"
             parent = base / table.video_folder if table.by_list else base / names[0]
             clip = list(generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS))
@@ -100,6 +103,7 @@ def _write_splits(
             (base / f"{names[0]}.txt").write_text("".join(f"{video.folder.name}\n" for video in made))
         if irregular and number == 0:
             planted = _plant(made[0], table, base / f"{names[0]}.txt")
+    next(bar, None)
     return planted
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.clip_folder import find_folder, images_by_stem, match_names
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
@@ -122,7 +123,8 @@ class _SplitReader:
         if self._table.pictures:
             self._read_video(place)
         elif place.is_dir():
-            for folder in sorted(place.iterdir(), key=lambda path: natural_order(path.name)):
+            folders = sorted(place.iterdir(), key=lambda path: natural_order(path.name))
+            for folder in tracked(folders, f"reading {self._scan.split}"):
                 if folder.name.startswith(".") or not folder.is_dir():
                     self._note(folder, "hidden file" if folder.name.startswith(".") else "stray file beside the videos")
                 else:
@@ -139,7 +141,8 @@ class _SplitReader:
 
     def _read_video_list(self, listing: Path) -> None:
         seen: set[str] = set()
-        for name in listing.read_text(encoding="utf-8", errors="replace").split("\n"):
+        names = listing.read_text(encoding="utf-8", errors="replace").split("\n")
+        for name in tracked(names, f"reading {self._scan.split}"):
             name = name.strip().strip("/")
             if not name:
                 continue
@@ -192,7 +195,8 @@ class _SplitReader:
         """RDVS's other form: each line holds the paths of one frame, relative to the list's folder."""
         columns = self._table.frame_list
         videos: dict[str, list[Frame]] = {}
-        for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(tracked(lines, f"reading {self._scan.split}"), 1):
             parts = line.split()
             if not parts:
                 continue

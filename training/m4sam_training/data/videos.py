@@ -29,7 +29,7 @@ class Irregularity:
     used: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """Files of one frame.
 
@@ -70,6 +70,10 @@ class Video:
     def annotated(self) -> tuple[Frame, ...]:
         """Frames with ground truth, the only ones that are trained and scored."""
         return tuple(frame for frame in self.frames if frame.mask is not None)
+
+    def annotated_part(self) -> Video:
+        """The same video without the other frames."""
+        return replace(self, frames=self.annotated)
 
 
 @dataclass

@@ -18,8 +18,8 @@ import torch
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_core.host.files import write_json
+from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.layouts import LAYOUTS
-from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
 from m4sam_training.train.config import TrainConfig, load_train_config
@@ -216,7 +216,7 @@ def run_variant(job: AblationJob, variant: Variant) -> dict[str, Any]:
 
 def _score(job: AblationJob, cfg: TrainConfig, folder: Path) -> dict[str, Any]:
     model = load_checkpoint(folder / "last.safetensors", "cuda" if torch.cuda.is_available() else "cpu")
-    scan = scan_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind)
+    scan = indexed_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind)
     predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind))
     values = evaluate(predictions, "m4sam", []).as_dict()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -93,7 +93,7 @@ def collect(results: Sequence[tuple[Variant, dict[str, Any]]], dataset: str) -> 
         if group == COMPARISON:
             for quoted in QUOTED.get(dataset, ()):
                 scores: dict[str, Any] = dict(quoted.scores)
-                where = {"source": quoted.source, "protocol": quoted.protocol}
+                where: dict[str, Any] = {"source": quoted.source, "protocol": quoted.protocol}
                 rows.append(Row(group, dataset, quoted.method, "quoted", **scores, **where))
     return rows
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.rgbd.masks import MaskRule
+from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.layouts import get_layout
-from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
 from m4sam_training.train.config import RENDERED, TrainConfig
@@ -31,7 +31,7 @@ def validation(cfg: TrainConfig, data: Path) -> Validate | None:
     table, scan = get_layout(cfg.data.layout), None
     if "val" in table.splits:
         rule = MaskRule.parse(cfg.data.mask_values)
-        scan = scan_split(data, cfg.data.layout, "val", cfg.data.depth_kind, rule, cfg.data.depth_coding)
+        scan = indexed_split(data, cfg.data.layout, "val", cfg.data.depth_kind, rule, cfg.data.depth_coding)
     if scan is None or not scan.frame_count:
         LOGGER.warning("no validation: %s has no annotated frame in a split val", data)
         return None

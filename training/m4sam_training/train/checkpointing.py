@@ -131,7 +131,7 @@ def load_training_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
 
 def replace_link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, atomically; a copy where hard links are not possible."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = target.with_name(f".{target.name}.part")  # one name: what a kill leaves, the next call clears
     draft.unlink(missing_ok=True)
     try:
         os.link(source, draft)

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: M4-SAM for robots contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Progress bars appear on a terminal and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+CODE = "from m4sam_core.host.progress import tracked\nprint(sum(tracked(range(4), 'counting things', total=4)))"
+
+
+def test_a_bar_on_a_terminal():
+    master, terminal = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert done.stdout == b"6\n"
+    assert "counting things" in shown
+    assert "100%" in shown
+
+
+def test_nothing_in_a_pipe():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"6\n", b"")
