@@ -35,6 +35,25 @@ def resolve_device(name: str) -> torch.device:
 LEAST_IOU = 0.98  # of masks with those of float32, on every clip of the gate set
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a program may still take: of the GPU, or of this machine or container; None where that is not told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    lines = _text("/proc/meminfo").splitlines()
+    left = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    most, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if most.isdigit() and used.isdigit():
+        left.append(max(0, int(most) - int(used)))
+    return min(left, default=None)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def check_dtype(name: str, device: torch.device, bfloat16_iou: float = 0.0) -> torch.dtype:
     """The torch type a setting means, if the device can do it.
 

@@ -1,9 +1,13 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run may continue from, and with which settings."""
+"""What ends a run early, what it may continue from, and with which settings."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from m4sam_core.errors import CheckpointError, ConfigError
@@ -62,3 +66,24 @@ def check_same(now: TrainConfig, then: TrainConfig) -> None:
             f"{', '.join(sorted(changed))}; "
             "undo them or start a new run with init.checkpoint"
         )
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and the first SIGINT instead of dying; a second SIGINT interrupts as usual."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def remember(number: int, _frame: object) -> None:
+        received.append(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -32,9 +32,9 @@ from m4sam_training.train.distributed import World
 from m4sam_training.train.expert_load import ExpertLoad
 from m4sam_training.train.loading import ClipPool, Clips, make_feed
 from m4sam_training.train.log import LOGGER, RunLog, write_curves
-from m4sam_training.train.resuming import check_same
+from m4sam_training.train.memory import check_memory
+from m4sam_training.train.resuming import check_same, stop_signals
 from m4sam_training.train.step import StepReport, TrainStep
-from m4sam_training.train.stopping import stop_signals
 from m4sam_training.train.weights.average import mixed
 from m4sam_training.train.weights.export import export
 from m4sam_training.train.weights.starting_model import starting_model
@@ -73,6 +73,7 @@ class Trainer:
     Raises:
         ConfigError: no clips.
         CheckpointError: a file of starting weights cannot be used.
+        DeviceError: too little memory for the weights alone.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Trainer:
         self.world = world
         self.progress = Progress()
         self.feed = make_feed(clips, cfg, world)
-        self.step = TrainStep(starting_model(cfg), cfg, world)
+        model = starting_model(cfg)
+        check_memory(model, cfg, world.device, _MEMORY_ADVICE)
+        self.step = TrainStep(model, cfg, world)
         kept = cfg.export.keep_of_start or cfg.export.memory_keeps
         self._start = {name: value.clone() for name, value in self.step.model.state_dict().items()} if kept else {}
         self.load = ExpertLoad(self.step.model)
