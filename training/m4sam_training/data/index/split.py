@@ -176,8 +176,8 @@ def _read(
 def _video(values: dict[str, Any], root: Path, masks: MaskRule, coding: DepthCoding, annotated_only: bool) -> Video:
     listed = values["annotated"] if annotated_only or values["all"] is None else values["all"]
     frames = tuple(
-        Frame(stem, *(None if path is None else root / path for path in paths), predicted)
-        for stem, *paths, predicted in listed
+        Frame(stem, root / rgb, root / depth if depth else None, root / mask if mask else None, predicted)
+        for stem, rgb, depth, mask, predicted in listed
     )
     info = VideoInfo(**{**values["info"], "labels": tuple(values["info"]["labels"])})
     return Video(values["name"], frames, values["unit"], values["fps"], info, masks, coding)
