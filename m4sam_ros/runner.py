@@ -71,6 +71,7 @@ def run_nodes(
     """
     keep_freed_memory()
     before = set(threading.enumerate())
+    gc.freeze()  # what is imported stays; the collection that ends the process need not look at it
     ending = _Ending(leave_after_s)
     try:
         code = _make_and_spin(factories, args, ending)

@@ -166,7 +166,7 @@ def test_each_camera_has_its_own_parameters_and_report(bench):
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_one_signal_ends_all_cameras_and_leaves_no_ghost(bench, busy):
-    process = bench.start_shared(*((name,) for name in CAMERAS), fault="computing" if busy else "")
+    process = bench.start_shared(*((name,) for name in CAMERAS), fault="sleepy" if busy else "")
     ready(bench, process, 3)
     if busy:
         for name in CAMERAS:
