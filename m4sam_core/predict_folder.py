@@ -9,12 +9,13 @@ output folder notes where scenes start; resuming replays the last, unfinished sc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from m4sam_core.config import PipelineConfig
 from m4sam_core.download import sha256_of
@@ -27,6 +28,7 @@ from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
 
 JOURNAL = "predict.jsonl"
+NOTES = "notes"  # in the journal's first line what they depend on, in the others those of a frame
 _ABOUT_RUN = "run"  # the journal's first line
 
 
@@ -37,6 +39,26 @@ class FramePaths:
     stem: str
     rgb: Path
     depth: Path | None
+
+
+class FrameNotes(Protocol):
+    """What is noted in the journal of each frame beside its mask, from all that is known while it is run."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the notes depend on, for JSON; those of a run that depended on something else are made anew."""
+
+    def resume(self, done: Sequence[Mapping[str, Any]]) -> None:
+        """Go on after finished scenes.
+
+        Args:
+            done: the journal's lines of their frames.
+        """
+
+    def note(
+        self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, stamp_s: float, scene: int, result: SaliencyResult
+    ) -> dict[str, Any]:
+        """Of the next frame, for JSON; `scene` counts from the folder's first frame, `stamp_s` in seconds."""
 
 
 @dataclass
@@ -91,6 +113,7 @@ def predict_folder(
     depth_coding: DepthCoding = "plain",
     probability: bool = False,
     overwrite: bool = False,
+    notes: FrameNotes | None = None,
     advance: Callable[[SaliencyResult | None], None] | None = None,
 ) -> FolderSummary:
     """Write OUT/<stem>.png for every frame, going on where an earlier run stopped.
@@ -104,13 +127,14 @@ def predict_folder(
         depth_coding: how distance stands in the depth files.
         probability: write 8-bit probability maps instead of masks of 0 and 255.
         overwrite: begin anew, whatever is in the folder.
+        notes: what else the journal keeps of each frame; frames without it, of an earlier run, are run again.
         advance: called once per frame that is done, with its result or None when it was kept.
 
     Raises:
         InputError: the folder holds another run's masks, or a file cannot be read or written.
     """
     about = _about_run(pipeline.cfg, model_file, fps, probability, depth_coding)
-    done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite)
+    done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite, notes)
     summary = FolderSummary(len(frames))
     start = done[-1]["scene_start"] if done else 0
     first_scene = done[-1]["scene"] if done else 0
@@ -121,10 +145,16 @@ def predict_folder(
         if advance:
             advance(None)
     scene_start = start
+    if notes is not None:
+        about[NOTES] = notes.about
+        notes.resume(done[:start])
     with Journal(out / JOURNAL, about, done) as journal:
         for index in range(start, len(frames)):
-            result, flaws = _run_frame(pipeline, frames[index], index / fps, depth_coding)
+            rgb, depth, flaws = read_frame(frames[index], depth_coding)
+            result = pipeline.process(rgb, depth, index / fps)
             summary.flaws.update(flaws)
+            scene = first_scene + result.scene_id
+            noted = {} if notes is None else {NOTES: notes.note(rgb, depth, index / fps, scene, result)}
             if result.frame_index == 0:
                 scene_start = index
             if index < len(done):
@@ -136,9 +166,10 @@ def predict_folder(
                 journal.add(
                     {
                         "stem": frames[index].stem,
-                        "scene": first_scene + result.scene_id,
+                        "scene": scene,
                         "scene_start": scene_start,
                         "reset_reason": result.reset_reason,
+                        **noted,
                     }
                 )
                 _count(summary, result)
@@ -148,10 +179,12 @@ def predict_folder(
     return summary
 
 
-def _run_frame(
-    pipeline: SaliencyPipeline, frame: FramePaths, stamp_s: float, coding: DepthCoding
-) -> tuple[SaliencyResult, list[str]]:
-    """The result, and what is odd about the frame's files."""
+def read_frame(frame: FramePaths, coding: DepthCoding) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[str]]:
+    """A frame's rgb (H, W, 3), its depth as stored, and what is odd about the files.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
     flaws = []
     if exif_orientation(frame.rgb) != 1:
         flaws.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
@@ -161,7 +194,7 @@ def _run_frame(
     rgb, depth = read_rgb(frame.rgb), None if file is None else file.depth
     if depth is not None and depth.shape != rgb.shape[:2] and same_shape(depth.shape, rgb.shape[:2]):
         flaws.append("depth of another size than rgb, resized")
-    return pipeline.process(rgb, depth, stamp_s), flaws
+    return rgb, depth, flaws
 
 
 def _count(summary: FolderSummary, result: SaliencyResult) -> None:
@@ -194,7 +227,9 @@ def _about_run(
     }
 
 
-def _finished_frames(out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool) -> list[dict[str, Any]]:
+def _finished_frames(
+    out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool, notes: FrameNotes | None
+) -> list[dict[str, Any]]:
     """The journal's lines of frames that are finished: noted, in order, with their mask on disk."""
     if overwrite or not out.exists():
         return []
@@ -214,8 +249,12 @@ def _finished_frames(out: Path, about: dict[str, Any], stems: Sequence[str], ove
             f"--out: {out} holds the masks of another run (other {', '.join(changed)}); "
             "choose another folder, or add --overwrite to begin anew"
         )
-    done = []
+    done: list[dict[str, Any]] = []
+    if notes is not None and differing({NOTES: notes.about}, lines[0]):
+        return done
     for stem, line in zip(stems, lines[1:], strict=False):
+        if notes is not None and NOTES not in line:
+            break
         if line.get("stem") != stem or not (out / f"{stem}.png").is_file():
             break
         done.append(line)

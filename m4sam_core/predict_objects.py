@@ -1,24 +1,27 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of a folder that has masks: objects.jsonl, one line per frame.
+"""Objects of a folder: objects.jsonl, one line per frame.
 
-Made from the finished masks, so a run that was stopped and resumed gives the same file as one that was not.
+Found while the masks are made and kept in the run's journal, so a run that was stopped and resumed gives the same file
+as one that was not.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_text
 from m4sam_core.host.journal import read_journal
 from m4sam_core.objects import CameraModel, ObjectFinder, as_record
-from m4sam_core.predict_folder import JOURNAL, FramePaths
-from m4sam_core.rgbd.depth_files import DepthCoding, read_depth
-from m4sam_core.rgbd.image_files import read_rgb
-from m4sam_core.rgbd.masks import read_mask
+from m4sam_core.pipeline import SaliencyResult
+from m4sam_core.predict_folder import JOURNAL, NOTES
 from m4sam_core.rgbd.video_yaml import VideoInfo
 
 OBJECTS_FILE = "objects.jsonl"
@@ -43,41 +46,51 @@ def recorded_camera(info: VideoInfo) -> tuple[CameraModel | None, str | None]:
         return None, str(error)
 
 
-def write_objects(
-    frames: Sequence[FramePaths], out: Path, fps: float, info: VideoInfo, unit_m: float, coding: DepthCoding
-) -> tuple[int, str | None]:
-    """Write OUT/objects.jsonl from the masks in OUT.
+class ObjectNotes:
+    """The objects of each frame of a folder, as the node finds them: with the probabilities of the run itself.
+
+    A `FrameNotes` for `predict_folder`.
 
     Args:
-        frames: in order; each has its mask OUT/<stem>.png of 0 and 255.
-        out: folder of masks and journal.
-        fps: frames per second; sets the time stamps.
         info: of the clip.
         unit_m: length of a count of 16-bit depth. Metres.
-        coding: how distance stands in the depth files.
 
-    Returns:
-        How many different objects there are, and why they have no position, None when they can have one.
-
-    Raises:
-        InputError: a file cannot be read.
+    Attributes:
+        lack: why objects have no position, None when they can have one.
     """
-    scenes = {line["stem"]: int(line["scene"]) for line in read_journal(out / JOURNAL)[1:]}
-    camera, note = recorded_camera(info)
-    finder, lines, ids = ObjectFinder(), [], set()
-    for index, frame in enumerate(frames):
-        found = finder.update(
-            read_mask(out / f"{frame.stem}.png"),
-            None,
-            None if frame.depth is None else read_depth(frame.depth, coding),
-            index / fps,
-            scene_id=scenes.get(frame.stem, 0),
-            camera=camera,
-            unit_m=unit_m,
-            rgb=read_rgb(frame.rgb),
-        )
-        ids |= {item.id for item in found.objects}
-        record = as_record(round(index / fps * 1e9), info.frame_id or "", found, scored=False)
-        lines.append(json.dumps({"stem": frame.stem, **record}, allow_nan=False))
-    write_text(out / OBJECTS_FILE, "".join(f"{line}\n" for line in lines))
-    return len(ids), note
+
+    def __init__(self, info: VideoInfo, unit_m: float) -> None:
+        self._info, self._unit_m = info, unit_m
+        self._camera, self.lack = recorded_camera(info)
+        self._finder = ObjectFinder()
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What positions depend on."""
+        return {"intrinsics": self._info.intrinsics, "frame_id": self._info.frame_id, "unit_m": self._unit_m}
+
+    def resume(self, done: Sequence[Mapping[str, Any]]) -> None:
+        """Number on where finished scenes have ended."""
+        last: dict[int, int] = {}
+        for line in done:
+            for item in line[NOTES]["objects"]:
+                last[line["scene"]] = max(last.get(line["scene"], 0), item["id"])
+        self._finder.number_after(last[max(last)] if last else 0)
+
+    def note(
+        self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, stamp_s: float, scene: int, result: SaliencyResult
+    ) -> dict[str, Any]:
+        """A line of objects.jsonl."""
+        found = self._finder.update(
+            result.mask, result.probability, depth, stamp_s,
+            scene_id=scene, camera=self._camera, unit_m=self._unit_m, rgb=rgb,
+        )  # fmt: skip
+        return as_record(round(stamp_s * 1e9), self._info.frame_id or "", found)
+
+
+def write_objects(out: Path) -> int:
+    """Write OUT/objects.jsonl from the journal of a run with `ObjectNotes`; returns how many objects there are."""
+    lines = read_journal(out / JOURNAL)[1:]
+    records = (json.dumps({"stem": line["stem"], **line[NOTES]}, allow_nan=False) for line in lines)
+    write_text(out / OBJECTS_FILE, "".join(f"{record}\n" for record in records))
+    return len({item["id"] for line in lines for item in line[NOTES]["objects"]})

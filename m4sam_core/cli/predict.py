@@ -42,19 +42,16 @@ def command(
 
     from m4sam_core.cli.choices import one_of
     from m4sam_core.config import PipelineConfig
-    from m4sam_core.errors import ConfigError
     from m4sam_core.host.plain_yaml import parse_assignments
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
-    from m4sam_core.predict_objects import OBJECTS_FILE, write_objects
+    from m4sam_core.predict_objects import OBJECTS_FILE, ObjectNotes, write_objects
     from m4sam_core.rgbd.clip_folder import DEFAULT_FPS
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 
-    if objects and probability:
-        raise ConfigError("--objects: expected masks, got --probability; leave one of them out")
     recorded = read_video_yaml(rgb_dir.parent / VIDEO_YAML)
     unit = [f"depth.unit_m={depth_unit or recorded.depth_unit_m}"] if depth_unit or recorded.states_unit else []
     cfg = PipelineConfig.parse(parse_assignments([*unit, *settings, f"device={device}"]))
@@ -63,6 +60,7 @@ def command(
     rate = fps or recorded.fps or DEFAULT_FPS
     model_file = resolve_model(model)
     pipeline = SaliencyPipeline.from_name(model_file, cfg)
+    notes = ObjectNotes(recorded, cfg.depth.unit_m) if objects else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("predict", total=len(frames))
@@ -79,6 +77,7 @@ def command(
             depth_coding=coding,
             probability=probability,
             overwrite=overwrite,
+            notes=notes,
             advance=advance,
         )
     text = f"{out}: {summary.written} masks written, {summary.kept} kept, {summary.scenes} scene(s)"
@@ -87,9 +86,8 @@ def command(
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():
         typer.echo(f"  {count} frame(s) from rgb alone: {note}")
-    if objects:
-        count, lack = write_objects(frames, out, rate, recorded, cfg.depth.unit_m, coding)
-        typer.echo(f"{out / OBJECTS_FILE}: {count} object(s)" + (f"; {lack}" if lack else ""))
+    if notes is not None:
+        typer.echo(f"{out / OBJECTS_FILE}: {write_objects(out)} object(s)" + (f"; {notes.lack}" if notes.lack else ""))
     if overlay is not None:
         pairs = ((frame.rgb, out / f"{frame.stem}.png") for frame in frames)
         typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, rate)} frames")

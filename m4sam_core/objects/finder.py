@@ -51,6 +51,10 @@ class ObjectFinder:
         self._tracker.remember_s = cfg.remember_s
         self._attention.ratio, self._attention.frames = cfg.main_ratio, cfg.main_frames
 
+    def number_after(self, last_id: int) -> None:
+        """Go on with a stream of which earlier scenes are done: new ids follow the last one given there."""
+        self._tracker.number_after(last_id)
+
     def update(
         self,
         mask: NDArray[np.uint8],

@@ -90,29 +90,28 @@ class SceneObjects:
         return next((item for item in self.objects if item.is_main), None)
 
 
-def as_record(stamp_ns: int, frame_id: str, found: SceneObjects, *, scored: bool = True) -> dict[str, Any]:
+def as_record(stamp_ns: int, frame_id: str, found: SceneObjects) -> dict[str, Any]:
     """One line of objects.jsonl.
 
     Args:
         stamp_ns: of the colour image. Nanoseconds.
         frame_id: of the colour image; positions are in it.
         found: the frame's objects.
-        scored: they were found with probabilities; a mask alone says nothing of how sure it is.
     """
     return {
         "stamp_ns": stamp_ns,
         "frame_id": frame_id,
         "scene": found.scene_id,
         "note": found.note,
-        "objects": [_object_record(item, scored) for item in found.objects],
+        "objects": [_object_record(item) for item in found.objects],
     }
 
 
-def _object_record(item: SceneObject, scored: bool) -> dict[str, Any]:
+def _object_record(item: SceneObject) -> dict[str, Any]:
     return {
         "id": item.id,
         "main": item.is_main,
-        "score": round(item.score, 4) if scored else None,
+        "score": round(item.score, 4),
         "area_px": item.area_px,
         "box_px": list(item.box_px),
         "truncated": item.truncated,

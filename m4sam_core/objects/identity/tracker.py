@@ -33,6 +33,10 @@ class Tracker:
         self.tracks: list[Track] = []
         self._next_id = 1
 
+    def number_after(self, last_id: int) -> None:
+        """The next new thing gets the id after this one."""
+        self._next_id = last_id + 1
+
     def begin_scene(self) -> None:
         """Forget every thing. Numbering goes on, and begins again at 1 only when the numbers are nearly used up."""
         self.tracks = []

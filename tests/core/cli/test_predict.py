@@ -16,6 +16,7 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig, PipelineConfig
+from m4sam_core.objects import CameraModel, ObjectFinder, as_record
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.predict_folder import JOURNAL, list_frames
 from m4sam_core.rgbd.image_files import read_grey, write_png
@@ -82,7 +83,8 @@ def test_masks_are_those_of_the_pipeline(recording, model_file, tmp_path):
     pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu"))
     written = masks(tmp_path)
     for index, frame in enumerate(list_frames(recording / "rgb", recording / "depth")):
-        result, _ = predict_folder._run_frame(pipeline, frame, index / 10, "plain")
+        rgb, depth, _ = predict_folder.read_frame(frame, "plain")
+        result = pipeline.process(rgb, depth, index / 10)
         np.testing.assert_array_equal(written[index], np.round(result.probability * 255).astype(np.uint8))
     assert len({mask.tobytes() for mask in written.values()}) == FRAMES
 
@@ -186,3 +188,37 @@ def test_a_damaged_image_names_its_file(recording, model_file, tmp_path, capsys)
     words = ["predict", str(tmp_path / "rgb"), "--out", str(tmp_path / "o"), "--model", str(model_file)]
     assert main(words) == 2
     assert "0.png" in capsys.readouterr().err
+
+
+def test_objects_are_those_of_the_stream_field_for_field(recording, model_file, tmp_path):
+    """Whole, resumed, or asked for afterwards: each line is what the finder says of the pipeline's frames."""
+    (recording / "video.yaml").write_text(
+        "fps: 10\nintrinsics: {width: 160, height: 120, k: [120, 0, 80, 0, 120, 60, 0, 0, 1]}\n"
+    )
+    words = ("--objects", "--set", "threshold=0.3")
+    assert predict(recording, tmp_path / "whole", model_file, *words) == 0
+    pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu", threshold=0.3))
+    finder, camera, online = ObjectFinder(), CameraModel(160, 120, 120, 120, 80, 60), []
+    for index, frame in enumerate(list_frames(recording / "rgb", recording / "depth")):
+        rgb, depth, _ = predict_folder.read_frame(frame, "plain")
+        result = pipeline.process(rgb, depth, index / 10)
+        found = finder.update(
+            result.mask, result.probability, depth, index / 10, scene_id=result.scene_id, camera=camera, rgb=rgb
+        )
+        online.append({"stem": frame.stem, **as_record(round(index / 10 * 1e9), "", found)})
+    scores = [item["score"] for line in online for item in line["objects"]]
+    assert scores and 0.3 < min(scores) <= max(scores) < 1  # noqa: PT018 (one claim)
+    assert objects_of(tmp_path / "whole") == online
+
+    assert predict(recording, tmp_path / "parts", model_file, *words) == 0
+    for index in (FRAMES - 1, FRAMES - 2):
+        (tmp_path / "parts" / f"{index}.png").unlink()
+    assert predict(recording, tmp_path / "parts", model_file, *words) == 0
+    assert objects_of(tmp_path / "parts") == online
+    assert predict(recording, tmp_path / "later", model_file, *words[1:]) == 0
+    assert predict(recording, tmp_path / "later", model_file, *words) == 0
+    assert objects_of(tmp_path / "later") == online
+
+
+def objects_of(out):
+    return [json.loads(line) for line in (out / "objects.jsonl").read_text().splitlines()]
