@@ -365,7 +365,15 @@ class PipelineConfig(Config):
         description="Precision of the model's arithmetic. auto: bfloat16 where torch runs on a CPU that computes in it "
         "and the weights are known to keep their masks, else float32.",
     )
-    threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves torch's own choice.")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves the engine's own choice.")
+    affinity: str = Field("", description="Cores for the model's threads, e.g. 2-3 or 0,2; empty: all. Linux.")
+    priority: int = Field(
+        0,
+        ge=-20,
+        le=19,
+        description="Nice value of the model's threads: above 0 they give way to other programs, below 0 needs "
+        "permission. Linux.",
+    )
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a pixel is salient.")
     roi: RoiConfig = RoiConfig()
     ignore_mask: str = Field(

@@ -21,6 +21,7 @@ from m4sam_core.checkpoint import BFLOAT16_IOU, read_header
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import check_dtype, device_errors, resolve_device
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.scheduling import ThreadPlace
 from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import resolve_model
@@ -29,7 +30,7 @@ from m4sam_core.stream.recurrence import Network
 from m4sam_core.stream.sharing import GatheredNetwork, Turns
 
 _LOG = logging.getLogger(__name__)
-FIXED = ("device", "backend", "dtype", "threads")
+FIXED = ("device", "backend", "dtype", "threads", "affinity", "priority")
 """Settings that a model is loaded for; another value needs another load."""
 
 
@@ -43,6 +44,8 @@ class LoadedModel:
         device: where its tensors are.
         dtype: of what torch computes under autocast.
         cfg: what it was loaded for, see `FIXED`.
+        threads: how many compute it; 0: the engine's choice.
+        place: where they run.
         turn: held by a pipeline from before it prepares a frame until its masks are there. On a CPU frames take turns,
             in the order of asking; on a GPU they are gathered into batches instead, and the turn is free.
     """
@@ -52,7 +55,15 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     cfg: PipelineConfig
+    threads: int
+    place: ThreadPlace
     turn: AbstractContextManager[None] = field(repr=False)
+
+    def take_thread(self) -> None:
+        """The calling thread computes a frame now, with as many helpers as the model was loaded for."""
+        self.place.take()
+        if self.threads and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
 
     def check(self, cfg: PipelineConfig) -> None:
         """Complain when it was loaded for other settings.
@@ -79,16 +90,20 @@ def take_model(model: M4SAM, cfg: PipelineConfig) -> LoadedModel:
         ConfigError: the device's name is not understood, or a backend asked for by name is not installed.
         DeviceError: the device is not there or cannot do `cfg.dtype` or `cfg.backend`.
     """
-    device = resolve_device(cfg.device)
-    if cfg.backend not in ("auto", TORCH):
-        compiled = open_backend(source_of(model.eval()), cfg, device, _LOG.info)
-        if compiled is not None:
-            return _compiled(compiled, cfg)
-    return _of_torch(model, cfg, device, bfloat16_iou=0.0)
+    device, place = resolve_device(cfg.device), ThreadPlace(cfg.affinity, cfg.priority)
+    with place.adopting():
+        if cfg.backend not in ("auto", TORCH):
+            compiled = open_backend(source_of(model.eval()), cfg, device, _LOG.info)
+            if compiled is not None:
+                return _compiled(compiled, cfg, cfg.threads, place)
+        return _of_torch(model, cfg, device, cfg.threads, place, bfloat16_iou=0.0)
 
 
 def load_for_inference(
-    name_or_path: str | Path, cfg: PipelineConfig, progress: Callable[[str], None] | None = None
+    name_or_path: str | Path,
+    cfg: PipelineConfig,
+    progress: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> LoadedModel:
     """A model by name or path, for inference alone.
 
@@ -96,6 +111,7 @@ def load_for_inference(
         name_or_path: see `model_files.resolve_model`; `.pth` and `.pt` files are read as the published release.
         cfg: `FIXED` counts.
         progress: told what takes time when a backend meets this model for the first time; the log by default.
+        threads: in place of `cfg.threads`, e.g. what was measured for 0.
 
     Raises:
         CheckpointError: not found, damaged or made for another model.
@@ -104,29 +120,36 @@ def load_for_inference(
     """
     path = resolve_model(name_or_path)
     device = resolve_device(cfg.device)  # before the seconds that loading takes
+    place = ThreadPlace(cfg.affinity, cfg.priority)
+    threads = cfg.threads if threads is None else threads
     source = Source(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), partial(load_model, path))
-    compiled = open_backend(source, cfg, device, progress or _LOG.info)
-    if compiled is not None:
-        return _compiled(compiled, cfg)
-    model = source.load()
-    kept = float(read_header(path).get(BFLOAT16_IOU, 0.0)) if path.suffix == ".safetensors" else 0.0
-    loaded = _of_torch(model, cfg, device, kept)
-    with device_errors(device):
-        specialise(model, loaded.dtype)  # nobody else holds this model
-    return loaded
+    with place.adopting():
+        asked = cfg.model_copy(update={"threads": threads})
+        compiled = open_backend(source, asked, device, progress or _LOG.info)
+        if compiled is not None:
+            return _compiled(compiled, cfg, threads, place)
+        model = source.load()
+        kept = float(read_header(path).get(BFLOAT16_IOU, 0.0)) if path.suffix == ".safetensors" else 0.0
+        loaded = _of_torch(model, cfg, device, threads, place, kept)
+        with device_errors(device):
+            specialise(model, loaded.dtype)  # nobody else holds this model
+        return loaded
 
 
-def _compiled(network: CompiledNetwork, cfg: PipelineConfig) -> LoadedModel:
+def _compiled(network: CompiledNetwork, cfg: PipelineConfig, threads: int, place: ThreadPlace) -> LoadedModel:
     # Where the engine takes and leaves tensors, wherever it computes; and the precision of what torch still does.
-    return LoadedModel(network, network.backend, torch.device("cpu"), torch.float32, cfg, Turns())
+    device, dtype = torch.device("cpu"), torch.float32
+    return LoadedModel(network, network.backend, device, dtype, cfg, threads, place, Turns())
 
 
-def _of_torch(model: M4SAM, cfg: PipelineConfig, device: torch.device, bfloat16_iou: float) -> LoadedModel:
+def _of_torch(
+    model: M4SAM, cfg: PipelineConfig, device: torch.device, threads: int, place: ThreadPlace, bfloat16_iou: float
+) -> LoadedModel:
     dtype = check_dtype(cfg.dtype, device, bfloat16_iou)
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    if threads:
+        torch.set_num_threads(threads)
     with device_errors(device):
         model.to(device).eval().fold()
     if device.type == "cuda":
-        return LoadedModel(GatheredNetwork(model), TORCH, device, dtype, cfg, nullcontext())
-    return LoadedModel(model, TORCH, device, dtype, cfg, Turns())
+        return LoadedModel(GatheredNetwork(model), TORCH, device, dtype, cfg, threads, place, nullcontext())
+    return LoadedModel(model, TORCH, device, dtype, cfg, threads, place, Turns())

@@ -148,6 +148,11 @@ class SaliencyPipeline:
             return self._cfg if self._wanted_cfg is None else self._wanted_cfg[0]
 
     @property
+    def refused(self) -> str | None:
+        """What the system did not allow of `affinity` and `priority`, None when nothing."""
+        return self.loaded.place.refused
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes that the stream's memory holds."""
         return self._session.memory_bytes
@@ -175,7 +180,7 @@ class SaliencyPipeline:
         """
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         depth = np.linspace(1.0, 3.0, height * width, dtype=np.float32).reshape(height, width)
-        with self.turn(), self._work:
+        with self.turn(), self._work, self.loaded.place.adopting():
             self._check_open()
             preparation = FramePreparation(self.model.input_size_px, self.device)
             session = StreamSession(self.model, self._cfg.stream)
@@ -210,6 +215,7 @@ class SaliencyPipeline:
         if not np.isfinite(stamp):
             raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
         with self.turn(), self._work:
+            self.loaded.take_thread()
             self._take_mail()
             return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera, ignored)
 

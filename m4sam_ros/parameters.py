@@ -36,6 +36,8 @@ _CHANGE_UNCONFIGURED = (
     "backend",
     "dtype",
     "threads",
+    "affinity",
+    "priority",
     "autostart",
     "qos.output_depth",
     "outputs.target_tf",

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from pydantic import Field
@@ -109,7 +108,10 @@ class NodeConfig(PipelineConfig):
         "and the weights are known to keep their masks, else float32.",
     )
     threads: int = Field(
-        0, ge=0, le=256, description="CPU threads of the model; 0 leaves one core to the camera and the rest of ROS."
+        0,
+        ge=0,
+        le=256,
+        description="CPU threads of the model; 0: as many as are worth it, measured at the first configure.",
     )
     executor: Literal["single", "events"] = Field(
         "single",
@@ -139,6 +141,4 @@ class NodeConfig(PipelineConfig):
 
     def pipeline_config(self) -> PipelineConfig:
         """The part that the pipeline takes."""
-        values = self.model_dump(include=set(PipelineConfig.model_fields))
-        values["threads"] = self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-        return PipelineConfig.model_validate(values)
+        return PipelineConfig.model_validate(self.model_dump(include=set(PipelineConfig.model_fields)))

@@ -10,6 +10,7 @@ chosen only by name (`model:=identity`), never as a fallback.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,7 @@ from m4sam_core.vision.region import Region, region_of
 if TYPE_CHECKING:
     from m4sam_core.loaded import LoadedModel
 
+_LOG = logging.getLogger(__name__)
 IDENTITY = "identity"
 _SAMPLING_STEP_PX = 8
 
@@ -35,6 +37,11 @@ class Backend(Protocol):
     @property
     def memory_bytes(self) -> int:
         """Bytes of the stream's memory."""
+        ...
+
+    @property
+    def refused(self) -> str | None:
+        """What the system did not allow of `affinity` and `priority`."""
         ...
 
     def turn(self) -> AbstractContextManager[None]:
@@ -91,6 +98,7 @@ class Backends:
         """
         if model == IDENTITY:
             return NearHalf(cfg.roi)
+        from m4sam_core.bench.threads import quickest_threads
         from m4sam_core.loaded import FIXED, load_for_inference
         from m4sam_core.pipeline import SaliencyPipeline
 
@@ -98,7 +106,8 @@ class Backends:
         with self._loading:
             loaded = self._models.get(key)
             if loaded is None:
-                loaded = self._models[key] = load_for_inference(model, cfg, progress)
+                threads = cfg.threads or quickest_threads(model, cfg, progress or _LOG.info)
+                loaded = self._models[key] = load_for_inference(model, cfg, progress, threads)
             elif progress is not None:
                 progress(f"model {model} is shared with another camera of this process")
             return SaliencyPipeline(loaded, cfg)
@@ -140,6 +149,11 @@ class NearHalf:
     def memory_bytes(self) -> int:
         """It remembers nothing."""
         return 0
+
+    @property
+    def refused(self) -> str | None:
+        """It has no threads to place."""
+        return None
 
     def turn(self) -> AbstractContextManager[None]:
         """Nothing is shared."""

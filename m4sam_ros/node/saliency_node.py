@@ -154,6 +154,9 @@ class SaliencyNode(LifecycleNode):
         started = time.monotonic()
         self._backend = self._load(cfg.model, cfg.pipeline_config())
         self._backend.warm_up(*WARM_UP_SIZE)
+        if self._backend.refused is not None:
+            self._metrics.problem("scheduling_refused", self._backend.refused)
+            self.get_logger().warning(self._backend.refused)
         self._outputs = Outputs(self, cfg, self._on_output_incompatible)
         self.get_logger().info(f"model {cfg.model} ready after {time.monotonic() - started:.1f} s")
 
@@ -287,6 +290,8 @@ class SaliencyNode(LifecycleNode):
             extra["unknown_parameters"] = "; ".join(self._settings.strangers)
         if self._backend is not None:
             extra["stream_memory_bytes"] = self._backend.memory_bytes
+            if self._backend.refused is not None:
+                extra["scheduling_refused"] = self._backend.refused
         if self._outputs is not None:
             extra |= self._outputs.objects.report()
             problem = problem or self._outputs.objects.problem
