@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
+from m4sam_core.config import PipelineConfig
 from m4sam_ros.settings import NodeConfig
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(8, 7), (2, 1), (1, 1)])
-def test_one_core_is_left_to_the_rest(monkeypatch, cores, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
-    assert NodeConfig().pipeline_config().threads == threads
-    assert NodeConfig(threads=3).pipeline_config().threads == 3
+def test_the_pipelines_part_is_passed_on():
+    given = {"threads": 3, "affinity": "0", "priority": 5, "threshold": 0.7, "dtype": "float32"}
+    assert NodeConfig(**given).pipeline_config() == PipelineConfig(**given)
+    assert NodeConfig().pipeline_config().threads == 0, "to be measured"
