@@ -8,7 +8,7 @@ All of it happens on a grid of about `GRID_PX` columns, for things are larger th
    nothing.
 2. Where it steps, the mask is cut; the pieces grow back until they meet.
 3. Pieces whose depths agree along their seam are one thing again, and so is a sliver with what it clings to: it is the
-   rim of a mask that is a little too large.
+   rim of a mask that is a little too large. So is a small piece behind it that goes on beyond the mask: a leak.
 4. Regions that do not touch are one thing when what lies between them is thin, nearer than both, and they go on behind
    it at the same distance.
 """
@@ -29,8 +29,11 @@ BoolArray = NDArray[np.bool_]
 
 GRID_PX = 256
 _KERNEL = np.ones((5, 5), np.uint8)
+_MARGIN_PX = 3  # of the grid: so much is looked at around the mask
 _SEAM_GAPS = 1.2  # pieces whose seam steps by less than this many gaps are one thing
 _SLIVER_RADIUS = 0.012  # of the grid's longer side; a piece that no larger disc fits into is a rim
+_LEAK_AREA = 0.25  # of the thing it clings to; a larger piece is a thing
+_LEAK_GOES_ON = 0.6  # share of the readings just outside a piece that are as far as it is
 _BRIDGED_AT_MOST = 12  # regions considered for being parts of one thing, the largest ones
 _BRIDGE_WIDTH = (0.1, 0.6)  # widest occluder: share of the grid's longer side, and of the smaller part's side
 _BRIDGE_CONTACT = 0.4  # share of the smaller part's extent along which the occluder separates the two
@@ -63,7 +66,10 @@ def find_regions(inside: BoolArray, depth_m: FloatArray | None, gap_m: float) ->
     left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
     if not width:
         return labels
-    window = (slice(top, top + height), slice(left, left + width))
+    window = (
+        slice(max(0, top - _MARGIN_PX), top + height + _MARGIN_PX),
+        slice(max(0, left - _MARGIN_PX), left + width + _MARGIN_PX),
+    )
     labels[window] = _in_window(inside[window], None if depth_m is None else depth_m[window], gap_m, max(inside.shape))
     return labels
 
@@ -81,7 +87,7 @@ def _in_window(inside: BoolArray, depth_m: FloatArray | None, gap_m: float, grid
         pieces = patches
     else:
         pieces, surface = _cut(patches, solid, surface)
-        pieces = _joined(pieces, surface, gap_m, grid_px)
+        pieces = _joined(pieces, surface, depth_m, gap_m, grid_px)
     return _bridged(pieces, depth_m, surface, gap_m, grid_px)
 
 
@@ -130,8 +136,8 @@ def _seams(pieces: LabelArray, surface: FloatArray, gap_m: float) -> list[tuple[
     return seams
 
 
-def _joined(pieces: LabelArray, surface: FloatArray, gap_m: float, grid_px: int) -> LabelArray:
-    """Pieces that agree along their seam, and slivers with what they cling to, are one again."""
+def _joined(pieces: LabelArray, surface: FloatArray, depth_m: FloatArray, gap_m: float, grid_px: int) -> LabelArray:
+    """Pieces that agree along their seam, and slivers and leaks with what they cling to, are one again."""
     seams = _seams(pieces, surface, gap_m)
     joined = _Union(int(pieces.max()) + 1)
     for low, high, _, step in seams:
@@ -146,9 +152,29 @@ def _joined(pieces: LabelArray, surface: FloatArray, gap_m: float, grid_px: int)
             beside.setdefault(other, Counter())[one] += length
     radius = {piece: _inner_radius(pieces, piece) for piece in beside}
     for piece in sorted(radius, key=lambda piece: radius[piece]):
-        if radius[piece] < max(1.0, _SLIVER_RADIUS * grid_px):
-            joined.join(piece, beside[piece].most_common(1)[0][0])
+        holder = beside[piece].most_common(1)[0][0]
+        thin = radius[piece] < max(1.0, _SLIVER_RADIUS * grid_px)
+        if thin or _is_leak(pieces == piece, pieces == holder, pieces == 0, surface, depth_m, gap_m):
+            joined.join(piece, holder)
     return joined.apply(pieces)
+
+
+def _is_leak(
+    piece: BoolArray, holder: BoolArray, outside: BoolArray, surface: FloatArray, depth_m: FloatArray, gap_m: float
+) -> bool:
+    """Whether a small piece is what stands behind a thing, into which the mask has run over.
+
+    It is farther than the thing, and its surface goes on beyond the mask: a thing of its own would end there.
+    """
+    if np.count_nonzero(piece) > _LEAK_AREA * np.count_nonzero(holder):
+        return False
+    deep = np.asarray(np.median(surface[piece]), np.float32)
+    gap = float(gap_at(deep, gap_m))
+    if deep - np.median(surface[holder]) <= gap:
+        return False
+    rim = cv2.dilate(piece.view(np.uint8), _KERNEL).view(np.bool_) & outside & (depth_m > 0)
+    goes_on = np.count_nonzero(rim & (np.abs(depth_m - deep) <= gap))
+    return bool(goes_on > 0 and goes_on >= _LEAK_GOES_ON * np.count_nonzero(rim))
 
 
 def _inner_radius(pieces: LabelArray, piece: int) -> float:

@@ -85,6 +85,20 @@ def test_a_mask_a_little_too_large_shows_no_second_thing():
 
 
 @pytest.mark.parametrize(
+    ("behind", "things"),
+    [((slice(50, 130), slice(140, 260)), 1), ((slice(60, 120), slice(140, 160)), 2)],
+    ids=["leak", "thing of its own"],
+)
+def test_a_mask_that_runs_over_into_what_is_behind_shows_no_second_thing(behind, things):
+    mask, depth = scene((60, 40, 80, 120, 1.5))
+    depth[behind], mask[60:120, 140:160] = 2.5, 255
+    found = find(mask, depth).objects
+    assert len(found) == things
+    nearest = min(found, key=lambda thing: thing.distance_m)
+    assert nearest.centroid_m[2] == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
     ("depth", "camera", "why"),
     [
         (None, CAMERA, "no depth"),

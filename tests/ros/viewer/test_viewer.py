@@ -14,13 +14,15 @@ import pytest
 import yaml
 
 from m4sam_core.errors import ConfigError
+from m4sam_ros import names
 
 pytestmark = pytest.mark.ros
 
 REPO = Path(__file__).resolve().parents[3]
 VIEWER = "m4sam_ros.viewer"
 FIGURES = ("/plots/rate_hz/masks_out", "/log")
-OUTPUTS = {"mask", "probability", "overlay", "depth_masked", "detections", "state", "markers", "points", "target"}
+PUBLISHED = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
+IN_SPACE = {names.MARKERS, names.POINTS, names.TARGET}
 
 
 @pytest.fixture
@@ -92,8 +94,8 @@ def test_rerun_is_optional(monkeypatch):
 def test_rviz_shows_topics_the_node_publishes():
     config = yaml.safe_load((REPO / "config/rviz/saliency.rviz").read_text())
     displays = config["Visualization Manager"]["Displays"]
-    topics = set(re.findall(r"/saliency/(\w+)", str(displays)))
-    assert {"overlay", "mask"} <= topics <= OUTPUTS
+    topics = set(re.findall(r"/saliency/([\w/]+)", str(displays)))
+    assert {"overlay", "mask", *IN_SPACE} <= topics <= PUBLISHED
     assert len({display["Name"] for display in displays}) == len(displays)
 
 
@@ -102,7 +104,9 @@ def test_foxglove_layout_is_whole():
     panels = layout["configById"]
     assert set(re.findall(r"'([\w ]+!\w+)'", str(layout["layout"]))) == set(panels)
     topics = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
-    assert topics <= {f"/saliency/{name}" for name in OUTPUTS}
+    topics |= {topic for name, panel in panels.items() if name.startswith("3D!") for topic in panel["topics"]}
+    topics = {topic.removeprefix("/saliency/") for topic in topics}
+    assert {"overlay", "mask", *IN_SPACE} <= topics <= PUBLISHED
     node = REPO / "m4sam_ros" / "node"
     known = (node / "diagnostics.py").read_text() + (node / "session.py").read_text()
     for key in re.findall(r'key==\\"(?:drops\.)?(\w+)', json.dumps(panels)):
