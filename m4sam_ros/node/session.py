@@ -329,10 +329,13 @@ class ActiveSession:
         except InputError as error:
             warn("bad_depth", str(error))
             return None
+        theirs, ours = msg.header.frame_id, frame.rgb_msg.header.frame_id
+        if depth.shape == rgb_size and theirs and theirs != ours:
+            text = f"{self.depth.topic}: depth is in frame {theirs!r}, rgb in {ours!r}; it is taken for registered"
+            warn("depth_frame", f"{text}: turn on the driver's alignment of depth to colour, or positions are off")
         if depth.shape == rgb_size or not same_shape(depth.shape, rgb_size):
             return depth
         sizes = f"{depth.shape[1]}x{depth.shape[0]}, rgb {rgb_size[1]}x{rgb_size[0]}"
-        theirs, ours = msg.header.frame_id, frame.rgb_msg.header.frame_id
         if not is_registered(depth, theirs, rgb_size, ours):
             text = f"{self.depth.topic}: depth of {theirs!r} is {sizes} of {ours!r}, not registered to each other"
             warn("depth_unregistered", f"{text}; turn on the driver's alignment of depth to colour")

@@ -134,6 +134,19 @@ def test_a_signal_while_the_model_loads_is_clean(bench, nano_weights):
     assert "Traceback" not in node.log
 
 
+def test_depth_of_another_frame_is_said_to_be_taken_for_registered(bench):
+    node = bench.start()
+    masks, camera = bench.masks(), bench.camera()
+    bench.step(camera, masks, 1.0)
+    assert "taken for registered" not in node.log
+    depth = camera.depth_msg(1.1)
+    depth.header.frame_id = "depth_optical"
+    camera.rgb_publisher.publish(camera.rgb_msg(1.1))
+    camera.depth_publisher.publish(depth)
+    bench.until(lambda: "depth is in frame 'depth_optical', rgb in 'camera_optical'" in node.log, "the warning")
+    bench.until(lambda: masks[-1].header.stamp.nanosec == 100_000_000, "the mask all the same")
+
+
 def test_smaller_depth_is_resized_where_it_is_registered_and_left_out_where_it_is_not(bench):
     node = bench.start()
     masks = bench.masks()
