@@ -4,7 +4,7 @@
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
-#   make test | test-slow | coverage | lint | bench | clean
+#   make test | test-slow | coverage | lint | bench | robustness | clean
 #   make sbom                     a CycloneDX bill of what .venv/ holds: sbom.cdx.json
 #   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
@@ -25,7 +25,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # A sourced ROS 2 registers pytest plugins written for an older pytest.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 
-.PHONY: help demo test test-slow coverage lint bench sbom edge-weights setup clean
+.PHONY: help demo test test-slow coverage lint bench robustness sbom edge-weights setup clean
 
 help:
 	@sed -n '4,11p' Makefile | cut -c3-
@@ -72,6 +72,13 @@ bench: $(STAMP)
 	$(BIN)/m4sam bench model --size large --json benchmarks/results/model_large.json
 	$(BIN)/m4sam bench model --size edge --json benchmarks/results/model_edge.json
 	$(BIN)/m4sam bench node --json benchmarks/results/node.json
+
+# The robustness of the packaged model on generated clips, its table and its charts; goes on where it stopped.
+robustness: $(STAMP)
+	$(BIN)/m4sam robustness --checkpoint edge --mode stream --out build/robustness \
+		--json benchmarks/results/robustness.json --page docs/robustness.md
+	cp build/robustness/robustness.png docs/images/robustness.png
+	cp build/robustness/over_time.png docs/images/robustness_over_time.png
 
 # Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
 # EDGE_PICTURES names the folder of photographs (docs/models.md); without it the later parts do without them.

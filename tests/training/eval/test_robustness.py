@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.videos import Video
 from m4sam_training.eval import robustness
 from m4sam_training.eval.robustness import Cell, RobustnessResult, make_fault, plan
+from m4sam_training.eval.robustness_report import MARKS, page_text
+
+REPO = Path(__file__).resolve().parents[3]
 
 
 def scene(height=240, width=320):
@@ -169,6 +173,51 @@ def test_command_line(tmp_path):
     assert cells["frame_loss", 5]["harm"] == pytest.approx(0, abs=1e-9)  # every map lost equals black depth
     assert (out / "robustness.png").stat().st_size > 5000
     assert main([*args, "--measure", "beauty"]) == 2
+
+
+def test_several_models_on_generated_clips_in_one_command(tmp_path):
+    for seed, name in enumerate(("a", "b")):
+        torch.manual_seed(seed)
+        save_checkpoint(tmp_path / f"{name}.safetensors", build_model(ModelConfig.preset("nano")), {})
+    models = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    out, file = tmp_path / "out", tmp_path / "r.json"
+    words = ["robustness", "--clips", "2", "--frames", "3", "--mode", "stream", "--corruption", "depth_lag"]
+    words += ["--corruption", "frame_loss", "--severity", "5", "--out", str(out), "--json", str(file)]
+    words += [word for model in models for word in ("--checkpoint", model)]
+    assert main([*words, "--page", str(page)]) == 0
+    values = json.loads(file.read_text())
+    assert list(values["models"]) == models
+    one, other = (values["models"][model] for model in models)
+    assert one["source"] == "generated, 2 clips of 3 frames"
+    assert (one["videos"], one["frames"]) == (2, 6)
+    assert one["clean"]["S"] != other["clean"]["S"]
+    cells = {cell["corruption"]: cell for cell in one["cells"]}
+    assert len(one["clean_over_time"]) == 3
+    assert np.mean(one["clean_over_time"]) == pytest.approx(one["clean"]["S"], abs=1e-5)
+    assert cells["frame_loss"]["over_time"] == one["black_depth_over_time"]  # severity 5 loses every map
+    assert cells["depth_lag"]["over_time"][0] == one["clean_over_time"][0]  # the first map cannot be late
+    assert {path.name for path in out.iterdir()} == {
+        "robustness_a.jsonl", "robustness_b.jsonl", "robustness.png", "over_time.png"
+    }  # fmt: skip
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    for entry in (one, other):
+        result = RobustnessResult.from_dict(entry)
+        assert json.loads(json.dumps(result.as_dict())).items() <= entry.items()
+        harm = min(result.harm(cell) for cell in result.of("frame_loss"))
+        assert f"{harm:+.3f}" in text
+    page.write_text("no marks")
+    assert main([*words, "--page", str(page)]) == 2
+
+
+def test_the_page_has_the_table_of_its_file():
+    page = (REPO / "docs/robustness.md").read_text()
+    values = json.loads((REPO / "benchmarks/results/robustness.json").read_text())
+    assert f"{MARKS[0]}\n{page_text(values)}\n{MARKS[1]}" in page
 
 
 def test_a_stopped_table_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch, capsys):

@@ -1,21 +1,28 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`m4sam robustness`: score a checkpoint under sensor faults."""
+"""`m4sam robustness`: score checkpoints under sensor faults."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from m4sam_training.data.videos import Scan
+
 
 def command(
-    dataset: str = typer.Option(..., "--dataset", help="Layout: rdvs, vidsod100, dvisal or m4sam."),
-    data: Path = typer.Option(..., "--data", help="The dataset's folder."),
-    checkpoint: str = typer.Option(..., help="A name (default, edge), ours (.safetensors) or a published one (.pth)."),
+    checkpoint: list[str] = typer.Option(
+        ..., help="A name (default, edge), ours (.safetensors) or a published one (.pth); may be repeated to compare."
+    ),
+    dataset: str = typer.Option("m4sam", "--dataset", help="Layout: rdvs, vidsod100, dvisal or m4sam."),
+    data: Optional[Path] = typer.Option(None, "--data", help="The dataset's folder. Default: generated clips."),
     split: str = typer.Option("test", help="train, val or test."),
+    clips: int = typer.Option(4, min=1, max=1000, help="Generated clips, without --data."),
+    frames: int = typer.Option(12, min=1, max=1000, help="Frames of each, without --data."),
     mode: str = typer.Option("clip", help="clip: as published; stream: as the robot runs it."),
     corruption: Optional[list[str]] = typer.Option(None, help="Only this one; may be repeated. Default: all 17."),
     severity: Optional[list[int]] = typer.Option(None, help="Only this one; may be repeated. Default: all."),
@@ -23,11 +30,74 @@ def command(
     seed: int = typer.Option(0, min=0, help="Of the corruptions."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or cuda:N."),
     out: Optional[Path] = typer.Option(
-        None, help="Folder for robustness.png and robustness.jsonl, from which a stopped run goes on."
+        None, help="Folder for the charts and robustness*.jsonl, from which a stopped run goes on."
     ),
     json_path: Optional[Path] = typer.Option(None, "--json", help="Write every number here."),
+    page: Optional[Path] = typer.Option(None, help="Put the table between the marks of this Markdown file."),
 ) -> None:
     """Score, resilience and harm under 13 depth and 4 rgb corruptions."""
+    import tempfile
+
+    from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
+    from m4sam_training.data.scan import scan_split
+    from m4sam_training.eval.robustness import plan
+    from m4sam_training.eval.robustness_report import robustness_table, update_page, write_chart, write_over_time
+
+    check_outputs(folders=(out,), files=(json_path, page))
+    steps = plan(corruption or (), severity or ())
+    with tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
+        where = data or _generated(Path(scratch) / "clips", clips, frames)
+        scan = scan_split(where, dataset, split if data else "test")
+        for line in scan.flaws():
+            typer.echo(line, err=True)
+        source = str(data.resolve()) if data else f"generated, {clips} clips of {frames} frames"
+        settings = {"dataset": dataset, "source": source, "split": split, "mode": mode, "seed": seed, "device": device}
+        results, values = {}, {}
+        for name in dict.fromkeys(checkpoint):
+            journal = None
+            if out:
+                own = f"_{Path(name).stem}" if len(set(checkpoint)) > 1 else ""
+                journal = out / f"robustness{own}.jsonl"
+            results[name], weights = _measure(name, scan, steps, settings, measure, journal)
+            about = {**settings, "checkpoint": name, "weights": weights}
+            about |= {"videos": len(scan.videos), "frames": scan.frame_count}
+            values[name] = {**about, **results[name].as_dict()}
+    console = Console(markup=False, soft_wrap=True)
+    for name, result in results.items():
+        title = f"{scan.layout.title} {split}" if data else source
+        console.print(robustness_table(result, f"{name} on {title}, {scan.frame_count} frames"))
+    if (warning := scan.warning()) is not None:
+        console.print(warning)
+    whole: dict[str, Any] = {"models": values} if len(values) > 1 else next(iter(values.values()))
+    if json_path:
+        write_json(json_path, whole)
+    if page:
+        update_page(page, whole)
+    if out:
+        write_chart(out / "robustness.png", results)
+        write_over_time(out / "over_time.png", next(iter(results.values())))
+
+
+def _generated(folder: Path, clips: int, frames: int) -> Path:
+    """Plain rooms and scenes that are hard without depth, in turn."""
+    from m4sam_training.data.generate import generate_dataset
+    from m4sam_training.synth.clip import draw_room
+    from m4sam_training.synth.scenes.situations import draw_situation
+
+    typer.echo(f"generating {clips} clips of {frames} frames", err=True)
+    generate_dataset(folder, "m4sam", clips, frames, seed=_SEED, splits=("test",), kinds=(draw_room, draw_situation))
+    return folder
+
+
+_SEED = 7_000_000
+"""Of the generated clips; far from those that anything was trained on."""
+
+
+def _measure(
+    name: str, scan: Scan, steps: Any, settings: dict[str, Any], measure: str, journal: Path | None
+) -> tuple[Any, str]:
+    """The table of one model, and the hash of its weights."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -39,22 +109,13 @@ def command(
 
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.download import sha256_of
-    from m4sam_core.host.files import write_json
-    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.model_files import resolve_model
-    from m4sam_training.data.scan import scan_split
     from m4sam_training.eval.predict_dataset import PredictConfig
-    from m4sam_training.eval.robustness import plan, run_robustness
-    from m4sam_training.eval.robustness_report import robustness_table, write_chart
+    from m4sam_training.eval.robustness import run_robustness
 
-    check_outputs(folders=(out,), files=(json_path,))
-    scan = scan_split(data, dataset, split)
-    for line in scan.flaws():
-        typer.echo(line, err=True)
-    steps = plan(corruption or (), severity or ())
-    weights = resolve_model(checkpoint)
-    model = load_for_evaluation(weights, device)
-    about = {"weights": sha256_of(weights), "dataset": dataset, "data": str(data.resolve()), "split": split}
+    file = resolve_model(name)
+    model, weights = load_for_evaluation(file, settings["device"]), sha256_of(file)
+    about = {"weights": weights, **{key: settings[key] for key in ("dataset", "source", "split")}}
     columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
         task = bar.add_task("clean", total=len(steps) + 2, completed=-1)
@@ -62,24 +123,7 @@ def command(
         def progress(title: str) -> None:
             bar.update(task, advance=1, description=title)
 
-        cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")))
-        journal = out / "robustness.jsonl" if out else None
-        result = run_robustness(model, scan, cfg, steps, measure, seed, progress, journal, about)
+        cfg = PredictConfig(one_of("mode", settings["mode"], ("clip", "stream")))
+        result = run_robustness(model, scan, cfg, steps, measure, settings["seed"], progress, journal, about)
         bar.update(task, advance=1)
-    Console(markup=False, soft_wrap=True).print(
-        robustness_table(result, f"{scan.layout.title} {split}, {scan.frame_count} frames")
-    )
-    if (warning := scan.warning()) is not None:
-        typer.echo(warning)
-    if json_path:
-        source = {
-            "dataset": dataset,
-            "split": split,
-            "checkpoint": checkpoint,
-            "weights": about["weights"],
-            "mode": mode,
-            "seed": seed,
-        }
-        write_json(json_path, {**source, **result.as_dict()})
-    if out:
-        write_chart(out / "robustness.png", result)
+    return result, weights

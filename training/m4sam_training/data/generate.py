@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from m4sam_core.rgbd.depth_files import read_depth
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.video_yaml import write_video_yaml
 from m4sam_training.data.layouts import Layout, get_layout
-from m4sam_training.synth.clip import SynthFrame, generate_clip
+from m4sam_training.synth.clip import DrawScene, SynthFrame, draw_room, generate_clip
 
 FPS = 15.0
 _START_NS = 1_700_000_000_000_000_000
@@ -56,6 +56,8 @@ def generate_dataset(
     width: int = 320,
     seed: int = 0,
     irregular: bool = False,
+    splits: Collection[str] = (),
+    kinds: Sequence[DrawScene] = (draw_room,),
 ) -> list[Planted]:
     """Write `videos` clips of `frames` frames into every split of a layout; the folder appears when it is complete.
 
@@ -68,6 +70,8 @@ def generate_dataset(
         width: columns. Pixels.
         seed: same seed, same files.
         irregular: also plant one of each irregularity into the first video of the first split.
+        splits: only these, with the same files as beside the others; none: all of the layout.
+        kinds: of scenes, in turn.
 
     Returns:
         What was planted; empty without `irregular`.
@@ -81,23 +85,36 @@ def generate_dataset(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
     with whole_folder(out) as draft:
-        planted = _write_splits(draft, table, videos, frames, (height, width), seed, irregular=irregular)
+        only = splits or table.splits
+        planted = _write_splits(draft, table, videos, frames, (height, width), seed, only, kinds, irregular=irregular)
     return [replace(item, path=out / item.path.relative_to(draft)) for item in planted]
 
 
 def _write_splits(
-    root: Path, table: Layout, videos: int, frames: int, size: tuple[int, int], seed: int, *, irregular: bool
+    root: Path,
+    table: Layout,
+    videos: int,
+    frames: int,
+    size: tuple[int, int],
+    seed: int,
+    only: Collection[str],
+    kinds: Sequence[DrawScene],
+    *,
+    irregular: bool,
 ) -> list[Planted]:
     base = root / table.roots[min(1, len(table.roots) - 1)]
-    bar = iter(tracked(range(videos * len(table.splits)), f"generating {table.name}"))
+    bar = iter(tracked(range(videos * len(only)), f"generating {table.name}"))
     planted: list[Planted] = []
     for number, (split, names) in enumerate(table.splits.items()):
+        if split not in only:
+            continue
         made = []
         for index in range(videos):
             next(bar)
             name = f"{split}_{index + 1}"
             parent = base / table.video_folder if table.by_list else base / names[0]
-            clip = list(generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS))
+            draw = kinds[index % len(kinds)]
+            clip = list(generate_clip(seed + 1000 * number + index, frames, *size, fps=FPS, draw=draw))
             made.append(_write_video(parent if table.pictures else parent / name, table, clip, name))
         if table.by_list:
             (base / f"{names[0]}.txt").write_text("".join(f"{video.folder.name}\n" for video in made))

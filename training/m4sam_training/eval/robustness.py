@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How a model's masks suffer from what goes wrong with cameras (docs/evaluation.md#robustness).
+"""How a model's masks suffer from what goes wrong with cameras (docs/robustness.md).
 
 For every corruption and severity: score, resilience = score / clean score, and harm = score - score with no depth at
 all. Negative harm says that a broken depth camera is worse for this model than none.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from m4sam_training.data.corruptions import (
 from m4sam_training.data.frames import Clip, with_depth
 from m4sam_training.data.videos import Scan, Video
 from m4sam_training.eval.predict_dataset import Fault, PredictConfig, predict_scan
-from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
+from m4sam_training.eval.scoring import FrameScore, FrameScorer, by_video, summary, to_uint8
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
@@ -49,12 +49,14 @@ class Cell:
         corruption: its name.
         severity: from 1 (mild).
         scores: S, E_mean, F_adaptive, MAE and the rest of `scoring.summary`.
+        over_time: mean S of the first, second, ... scored frame of the videos.
     """
 
     modality: str
     corruption: str
     severity: int
     scores: dict[str, float]
+    over_time: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,15 @@ class RobustnessResult:
         clean: scores without corruption.
         black: scores with black depth.
         cells: every corruption at every severity.
+        clean_over_time, black_over_time: as `Cell.over_time`.
     """
 
     measure: str
     clean: dict[str, float]
     black: dict[str, float]
     cells: tuple[Cell, ...]
+    clean_over_time: tuple[float, ...] = ()
+    black_over_time: tuple[float, ...] = ()
 
     def resilience(self, cell: Cell) -> float:
         """Corrupted over clean score."""
@@ -81,12 +86,26 @@ class RobustnessResult:
         """Corrupted score minus the score with black depth; negative: worse than no depth."""
         return cell.scores[self.measure] - self.black[self.measure]
 
+    def of(self, corruption: str) -> list[Cell]:
+        """A corruption's cells, mild ones first."""
+        return sorted((cell for cell in self.cells if cell.corruption == corruption), key=lambda cell: cell.severity)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RobustnessResult:
+        """The table that `as_dict` gave."""
+        names = ("modality", "corruption", "severity", "scores")
+        cells = (Cell(*(cell[name] for name in names), tuple(cell["over_time"])) for cell in values["cells"])
+        over_time = (tuple(values[name]) for name in ("clean_over_time", "black_depth_over_time"))
+        return cls(values["measure"], values["clean"], values["black_depth"], tuple(cells), *over_time)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "measure": self.measure,
             "clean": self.clean,
             "black_depth": self.black,
+            "clean_over_time": self.clean_over_time,
+            "black_depth_over_time": self.black_over_time,
             "cells": [
                 {**vars(cell), "resilience": self.resilience(cell), "harm": self.harm(cell)} for cell in self.cells
             ],
@@ -180,7 +199,7 @@ def run_robustness(
     if measure not in MEASURES:
         raise ConfigError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
 
-    def score(settings: PredictConfig) -> dict[str, float]:
+    def score(settings: PredictConfig) -> _Run:
         scorer = FrameScorer()
         scores = [
             scorer.score(item.video, item.frame.stem, to_uint8(item.mask_prob, minmax=True), item.ground_truth)
@@ -188,21 +207,35 @@ def run_robustness(
         ]
         if not scores:
             raise InputError("robustness: expected at least one frame to score, got none; run `m4sam dataset check`")
-        return summary(scores)
+        return _Run(summary(scores), _over_time(scores))
 
     facts = {"mode": cfg.mode, "clip_length": cfg.clip_length, "seed": seed, "frames": scan.frame_count}
     with _KeptRuns(journal, {**(about or {}), **facts}) as kept:
 
-        def run(title: str, settings: PredictConfig) -> dict[str, float]:
+        def run(title: str, settings: PredictConfig) -> _Run:
             progress(title)
             return kept.get(title, lambda: score(settings))
 
         clean = run(CLEAN, cfg)
         black = run(BLACK, replace(cfg, depth_kind="black"))
-        cells = [
-            Cell(*step, run(f"{step[1]} {step[2]}", replace(cfg, fault=make_fault(*step, seed)))) for step in steps
-        ]
-    return RobustnessResult(measure, clean, black, tuple(cells))
+        cells = []
+        for step in steps:
+            done = run(f"{step[1]} {step[2]}", replace(cfg, fault=make_fault(*step, seed)))
+            cells.append(Cell(*step, done.scores, done.over_time))
+    return RobustnessResult(measure, clean.scores, black.scores, tuple(cells), clean.over_time, black.over_time)
+
+
+class _Run(NamedTuple):
+    scores: dict[str, float]
+    over_time: tuple[float, ...]
+
+
+def _over_time(scores: Sequence[FrameScore]) -> tuple[float, ...]:
+    """Mean S by the frame's place in its video, for as long as half of the videos last."""
+    videos = [[score.s_measure for score in frames] for frames in by_video(scores).values()]
+    length = int(np.median([len(frames) for frames in videos]))
+    means = (np.mean([frames[place] for frames in videos if place < len(frames)]) for place in range(length))
+    return tuple(round(float(mean), 6) for mean in means)
 
 
 class _KeptRuns:
@@ -216,7 +249,7 @@ class _KeptRuns:
                 f"{path}: expected runs of the same weights, data and settings, got other {', '.join(changed)}; "
                 "choose another --out or remove the file"
             )
-        self._done: dict[str, dict[str, float]] = {line["run"]: line["scores"] for line in lines[1:]}
+        self._done = {line["run"]: _Run(line["scores"], tuple(line.get("over_time", ()))) for line in lines[1:]}
         self._journal = Journal(path, about, lines[1:]) if path else None
 
     def __enter__(self) -> _KeptRuns:
@@ -228,10 +261,10 @@ class _KeptRuns:
         if self._journal:
             self._journal.close()
 
-    def get(self, title: str, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def get(self, title: str, score: Callable[[], _Run]) -> _Run:
         """The scores of a run, which is made if it was not."""
         if title not in self._done:
             self._done[title] = score()
             if self._journal:
-                self._journal.add({"run": title, "scores": self._done[title]})
+                self._journal.add({"run": title, **self._done[title]._asdict()})
         return self._done[title]

@@ -1,17 +1,28 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The robustness table on the terminal and as a chart."""
+"""Robustness tables of one or several models: on the terminal, in a page and as charts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Column, Table
 
-from m4sam_core.host.files import whole_file
+from m4sam_core.errors import ConfigError
+from m4sam_core.host.files import whole_file, write_text
 from m4sam_core.host.optional import require
+from m4sam_training.data.corruptions import RGB_CORRUPTIONS
 from m4sam_training.eval.robustness import BLACK, CLEAN, RobustnessResult
+
+Results = Mapping[str, RobustnessResult]
+"""Tables by the name of their model."""
+MARKS = ("<!-- robustness table -->", "<!-- end of table -->")
+_OVER_TIME = {"depth_lag": "depth is late", "frame_loss": "depth is missing now and then"}
+_COLOURS = ("tab:blue", "tab:orange", "tab:purple", "tab:red", "tab:brown", "tab:pink")
+_DPI = 70
 
 
 def robustness_table(result: RobustnessResult, title: str) -> Table:
@@ -25,46 +36,133 @@ def robustness_table(result: RobustnessResult, title: str) -> Table:
         "worst harm",
         title=f"{title}, {measure}",
     )
-    for name in dict.fromkeys(cell.corruption for cell in result.cells):
-        cells = {cell.severity: cell for cell in result.cells if cell.corruption == name}
+    for name in _names(result):
+        cells = {cell.severity: cell for cell in result.of(name)}
         scores = [f"{cells[s].scores[measure]:.3f}" if s in cells else "-" for s in severities]
-        resilience = np.mean([result.resilience(cell) for cell in cells.values()])
-        harm = min(result.harm(cell) for cell in cells.values())
-        table.add_row(name, *scores, f"{resilience:.3f}", f"{harm:+.3f}")
+        table.add_row(name, *scores, f"{_resilience(result, name):.3f}", f"{_harm(result, name):+.3f}")
     table.add_section()
     for name, scores_of in ((CLEAN, result.clean), (BLACK, result.black)):
         table.add_row(name, f"{scores_of[measure]:.3f}", *[""] * (len(severities) + 1))
     return table
 
 
-def write_chart(path: Path, result: RobustnessResult) -> None:
-    """Score over severity for every corruption, with the clean score and black depth as lines.
+def markdown_table(results: Results) -> str:
+    """Resilience (mean over the severities) and worst harm of every corruption, two columns for each model."""
+    first = next(iter(results.values()))
+    head = ["corruption", *(f"{model}: {what}" for model in results for what in ("resilience", "worst harm"))]
+    rows = [head, ["---"] * len(head)]
+    for name in _names(first):
+        cells = [text for r in results.values() for text in (f"{_resilience(r, name):.3f}", f"{_harm(r, name):+.3f}")]
+        rows.append([f"`{name}` (rgb)" if name in RGB_CORRUPTIONS else f"`{name}`", *cells])
+    for title, pick in (("clean", "clean"), ("black depth", "black")):
+        scores = [text for r in results.values() for text in (f"{first.measure} {getattr(r, pick)[r.measure]:.3f}", "")]
+        rows.append([f"*{title}*", *scores])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def page_text(values: Mapping[str, Any]) -> str:
+    """What stands between the marks of a page, from the JSON that the command wrote."""
+    models = values.get("models") or {str(values["checkpoint"]): values}
+    results = {name: RobustnessResult.from_dict(entry) for name, entry in models.items()}
+    one = next(iter(models.values()))
+    about = (
+        f"{one['measure']} of {one['frames']} frames in {one['videos']} videos ({one['source']}), mode {one['mode']}, "
+        f"seed {one['seed']}; weights "
+        + ", ".join(f"{name} `{entry['weights'][:12]}`" for name, entry in models.items())
+        + "."
+    )
+    return f"{about}\n\n{markdown_table(results)}"
+
+
+def update_page(page: Path, values: Mapping[str, Any]) -> None:
+    """Put the table of a JSON between the marks of a page.
+
+    Raises:
+        ConfigError: the page has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(MARKS[0])
+    _, end, tail = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise ConfigError(f"{page}: expected the marks {MARKS[0]} and {MARKS[1]}, got none; add them")
+    write_text(page, f"{head}{begin}\n{page_text(values)}\n{end}{tail}")
+
+
+def write_chart(path: Path, results: Results) -> None:
+    """Score over severity for every corruption, with the clean score (dashed) and black depth (dotted) as lines.
 
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    require("matplotlib", "eval")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(cell.corruption for cell in result.cells))
+    names = _names(next(iter(results.values())))
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(2.6 * columns, 2.1 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
     for axis, name in zip(axes, names, strict=False):
-        cells = sorted((c for c in result.cells if c.corruption == name), key=lambda c: c.severity)
-        axis.axhline(result.clean[result.measure], color="tab:green", lw=1, label=CLEAN)
-        axis.axhline(result.black[result.measure], color="black", lw=1, ls=":", label=BLACK)
-        axis.plot([c.severity for c in cells], [c.scores[result.measure] for c in cells], "o-", color="tab:blue")
+        for colour, (model, result) in zip(_COLOURS * len(results), results.items(), strict=False):
+            cells = result.of(name)
+            label = f"{model}, " if len(results) > 1 else ""
+            axis.axhline(result.clean[result.measure], color=colour, lw=1, ls="--", label=f"{label}{CLEAN}")
+            axis.axhline(result.black[result.measure], color=colour, lw=1, ls=":", label=f"{label}{BLACK}")
+            scores = [c.scores[result.measure] for c in cells]
+            axis.plot([c.severity for c in cells], scores, "o-", color=colour, ms=3)
+            axis.set_xticks([c.severity for c in cells])
         axis.set_title(name.replace("_", " "), fontsize=9)
-        axis.set_xticks([c.severity for c in cells])
         axis.grid(alpha=0.3)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     axes[0].legend(fontsize=7)
     figure.supxlabel("severity", fontsize=9)
-    figure.supylabel(result.measure, fontsize=9)
+    figure.supylabel(next(iter(results.values())).measure, fontsize=9)
     with whole_file(path) as draft:
-        figure.savefig(draft, dpi=120)
+        figure.savefig(draft, dpi=_DPI)
+
+
+def write_over_time(path: Path, result: RobustnessResult) -> bool:
+    """S over the frames of a video while depth is late or missing; False where neither was measured.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    shown = [name for name in _OVER_TIME if any(cell.over_time for cell in result.of(name))]
+    if not shown:
+        return False
+    figure = _figure(4.5 * len(shown), 2.8)
+    axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for axis, name in zip(axes, shown, strict=True):
+        frames = range(1, len(result.clean_over_time) + 1)
+        axis.plot(frames, result.clean_over_time, color="black", ls="--", label=CLEAN)
+        axis.plot(frames, result.black_over_time, color="black", ls=":", label=BLACK)
+        for cell in result.of(name):
+            shade = 0.25 + 0.15 * cell.severity
+            axis.plot(frames, cell.over_time, color=(shade, 0.2, 1 - shade), lw=1, label=f"severity {cell.severity}")
+        axis.set(title=_OVER_TIME[name], xlabel="frame")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("S")
+    axes[-1].legend(fontsize=7)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=_DPI)
+    return True
+
+
+def _figure(width: float, height: float) -> Any:
+    require("matplotlib", "eval")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _names(result: RobustnessResult) -> list[str]:
+    return list(dict.fromkeys(cell.corruption for cell in result.cells))
+
+
+def _resilience(result: RobustnessResult, name: str) -> float:
+    return float(np.mean([result.resilience(cell) for cell in result.of(name)]))
+
+
+def _harm(result: RobustnessResult, name: str) -> float:
+    return min(result.harm(cell) for cell in result.of(name))
