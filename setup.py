@@ -123,6 +123,8 @@ setup(
         "eval": ["pysodmetrics>=1.5", "matplotlib>=3.5"],
         # Damage inside JPEG files: m4sam dataset check.
         "check": ["simplejpeg>=1.6"],
+        # Recordings for robot learning: m4sam bag to-lerobot.
+        "lerobot": ["pyarrow>=14", "av>=12"],
         # COCO files: m4sam label.
         "label": ["pycocotools>=2.0.6"],
         # Rendering the packaged model's training clips.

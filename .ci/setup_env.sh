@@ -42,7 +42,7 @@ echo "$sourced_ros" > "$venv/.sourced_ros"
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
 cp constraints.txt "$constraints"
-extras="test,bags,check,label,eval,train,synth,openvino"
+extras="test,bags,check,label,lerobot,eval,train,synth,openvino"
 if [ "$sourced_ros" = yes ]; then
     # ROS's messages are compiled against the system's NumPy: a venv that shadows NumPy 1 with NumPy 2 crashes on import.
     if "$python" -c 'import numpy, sys; sys.exit(numpy.__version__.startswith("2"))' 2>/dev/null; then

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.bags.source import CAMERA_INFO, COMPRESSED, IMAGE, BagSource, as_cdr
+from m4sam_core.rgbd.bags.ros1_messages import as_cdr
+from m4sam_core.rgbd.bags.source import CAMERA_INFO, COMPRESSED, IMAGE, BagSource
 from m4sam_core.rgbd.bags.topics import choose_topics
 from m4sam_ros.player.settings import PlayConfig
 from m4sam_ros.player.source import DEPTH, INFO, RGB, Item

@@ -8,7 +8,6 @@ recorder wrote about them, cannot keep a bag from being read.
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import re
 import tempfile
@@ -72,26 +71,6 @@ class BagMessage:
         if stamp is None:
             return self.log_ns
         return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec) or self.log_ns
-
-
-def as_cdr(channel: Channel, raw: bytes) -> bytes:
-    """A message as ROS 2 has it on the wire.
-
-    Args:
-        channel: its channel; one that is not ROS 2's own must be of `KNOWN_TYPES`.
-        raw: as stored.
-
-    Raises:
-        InputError: it cannot be decoded.
-    """
-    if channel.coding != "ros1":
-        return raw
-    store = _types("cdr")
-    try:
-        message = _decode("ros1", raw, channel.msgtype)
-        return bytes(store.serialize_cdr(_renewed(message, channel.msgtype, store), channel.msgtype))
-    except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
-        raise InputError(f"{channel.topic}: expected a whole message, got {text_of(error)}; it is damaged") from None
 
 
 class BagSource:
@@ -284,14 +263,3 @@ def _types(coding: Coding) -> Any:
     from rosbags.typesys import Stores, get_typestore
 
     return get_typestore(Stores.ROS1_NOETIC if coding == "ros1" else Stores.ROS2_HUMBLE)
-
-
-def _renewed(message: Any, name: str, store: Any) -> Any:
-    """The same message of the store's own class, field by field: ROS 1's D, K, R, P become lower case, seq goes."""
-    kind = store.types[name]
-    values = {}
-    for part in dataclasses.fields(kind):
-        value = getattr(message, part.name) if hasattr(message, part.name) else getattr(message, part.name.upper())
-        inner = getattr(value, "__msgtype__", None)
-        values[part.name] = _renewed(value, inner, store) if inner else value
-    return kind(**values)

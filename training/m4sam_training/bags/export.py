@@ -19,7 +19,8 @@ from m4sam_core.host.files import write_text
 from m4sam_core.objects import ObjectFinder, as_record
 from m4sam_core.predict_objects import OBJECTS_FILE, recorded_camera
 from m4sam_core.rgbd.bags.frames import Drops, read_frames, read_intrinsics
-from m4sam_core.rgbd.bags.source import KNOWN_TYPES, BagSource, as_cdr, check_topic
+from m4sam_core.rgbd.bags.ros1_messages import as_cdr, as_ros2
+from m4sam_core.rgbd.bags.source import BagSource, check_topic
 from m4sam_core.rgbd.bags.storage import Channel
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter, Storage
@@ -140,7 +141,7 @@ def predict_bag(
     """Copy a bag and add the model's masks, each with the header stamp of its rgb image.
 
     Args:
-        bag: the bag; ROS 2 messages are copied byte for byte, ROS 1 images and calibrations are converted.
+        bag: the bag; ROS 2 messages are copied byte for byte, ROS 1 messages are converted.
         out: the new bag.
         model: name or path.
         rgb_topic: None: the only plausible one.
@@ -219,17 +220,14 @@ def _add_masks(
 
 
 def _copy_all(source: BagSource, writer: ImageBagWriter, report: PredictReport) -> None:
-    """Every message as it is; ROS 1 images and calibrations as ROS 2 has them, other ROS 1 types are left out."""
+    """Every message as it is, ROS 1's as ROS 2 has them; channels that are neither are left out."""
     copies: dict[Channel, Any] = {}
     for channel in source.channels:
-        if channel.coding == "ros1" and channel.msgtype not in KNOWN_TYPES:
-            if channel.count:
-                report.left_out.append(f"{channel.topic}: a ROS 1 {channel.msgtype}")
-            continue
         try:
-            copies[channel] = writer.copy_channel(channel)
+            copies[channel] = writer.copy_channel(as_ros2(channel))
         except InputError as error:
-            report.left_out.append(str(error))
+            if channel.count:
+                report.left_out.append(f"{channel.topic}: {str(error).removeprefix(f'{channel.topic}: ')}")
     for channel, log_ns, raw in source.raw_messages():
         if channel not in copies:
             continue

@@ -19,6 +19,7 @@ _RGB = typer.Option(None, "--rgb-topic", help="Default: the only colour image to
 _UNIT = typer.Option(
     None, "--depth-unit", min=1e-6, max=10, help="Metres per unit of depth; default: 0.001 in integers, 1 in floats."
 )
+_STRICT = typer.Option(False, help="Exit with 1 when a bag is damaged, though what is whole was used.")
 _EMPTY_SPLIT = (
     "none for {what}: a recording is in one split as a whole, and there are few; add recordings, "
     "or convert another one with --split {name} into the same folder"
@@ -27,22 +28,26 @@ _DEPTH = typer.Option(None, "--depth-topic", help="Default: the only (aligned) d
 
 
 @app.command()
-def info(bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags.")) -> None:
+def info(
+    bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags."),
+    strict: bool = _STRICT,
+) -> None:
     """List topics, counts and rates, damage, and which topics would be used."""
     from m4sam_core.errors import InputError
     from m4sam_core.rgbd.bags.find import find_bags
     from m4sam_core.rgbd.bags.source import BagSource
 
     console = Console(markup=False, soft_wrap=True)
-    unreadable = 0
+    unreadable = damaged = 0
     for path in find_bags(bags):
         try:
             with BagSource(path) as source:
                 _describe(console, source)
+                damaged += bool(source.damage)
         except InputError as error:
             unreadable += 1
             console.print(f"unreadable: {error}")
-    if unreadable:
+    if unreadable or (strict and damaged):
         raise typer.Exit(1)
 
 
@@ -90,6 +95,7 @@ def to_dataset(
     address: Optional[str] = typer.Option(None, help="Of a running Ray cluster; default: one on this machine."),
     workers: Optional[int] = typer.Option(None, min=1, help="Tasks at a time, when Ray is started here."),
     json_path: Optional[Path] = typer.Option(None, "--json", help="Write what was dropped and why here."),
+    strict: bool = _STRICT,
 ) -> None:
     """Turn bags into a dataset of the m4sam layout."""
     from rich.progress import track
@@ -147,7 +153,7 @@ def to_dataset(
                 console.print(_EMPTY_SPLIT.format(what=what, name=name))
     if json_path:
         write_json(json_path, [vars(report) for report in reports])
-    if any(report.error for report in reports):
+    if any(report.error or (strict and report.damage) for report in reports):
         raise typer.Exit(1)
 
 
@@ -166,6 +172,7 @@ def predict(
     depth_unit: Optional[float] = _UNIT,
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
     objects: bool = typer.Option(False, "--objects", help="Also write OUT/objects.jsonl, a line per mask."),
+    strict: bool = _STRICT,
 ) -> None:
     """Write a copy of a bag with the masks added."""
     from m4sam_core.rgbd.bags.write import storage_of
@@ -185,5 +192,42 @@ def predict(
         print(f"damaged: {line}")
     for line in report.left_out:
         print(f"left out: {line}")
-    if report.left_out:
+    if report.left_out or (strict and report.damage):
+        raise typer.Exit(1)
+
+
+@app.command("to-lerobot")
+def to_lerobot(
+    bags: list[Path] = typer.Argument(..., help="Bags, or folders of bags: an episode each, cut at pauses of 2 s."),
+    out: Path = typer.Option(..., "--out", "-o", help="New or empty folder of the data set."),
+    task: str = typer.Option("look", help="What is done in the recordings, in words."),
+    rgb: str = typer.Option("video", help="video: small, lossy; image: PNG in the table."),
+    fps: Optional[int] = typer.Option(None, min=1, max=1000, help="Frames per second; default: the first bag's."),
+    rgb_topic: Optional[str] = _RGB,
+    depth_topic: Optional[str] = _DEPTH,
+    mask_topic: Optional[str] = typer.Option(None, help="Default: a topic called mask; '' for none."),
+    depth_unit: Optional[float] = _UNIT,
+    model: Optional[str] = typer.Option(None, help="Makes masks where there is no other."),
+) -> None:
+    """Write recordings as a LeRobot data set (v3.0) with rgb, depth and mask.
+
+    Depth and masks are PNG inside the table, without loss; rgb is video. Needs pyarrow and av.
+    """
+    from m4sam_core.cli.choices import one_of
+    from m4sam_core.rgbd.bags.find import find_bags
+    from m4sam_training.bags.lerobot import RGB_AS
+    from m4sam_training.bags.lerobot_bags import LerobotConfig, bags_to_lerobot
+
+    cfg = LerobotConfig(task, one_of("rgb", rgb, RGB_AS), fps, rgb_topic, depth_topic, mask_topic, depth_unit, model)
+    report, failed, drops = bags_to_lerobot(find_bags(bags), out, cfg)
+    print(f"{out}: {len(report.episodes)} episodes, {sum(report.episodes)} frames, {report.masks} with a mask")
+    if report.rounded:
+        print(f"note: float depth rounded to millimetres ({report.rounded})")
+    for size, count in report.left_out.items():
+        print(f"left out: frames of another size than the first, {size} ({count})")
+    for reason, count in drops.counts.items():
+        print(f"dropped: {reason} ({count})")
+    for line in failed:
+        print(f"left out: {line}")
+    if failed or report.left_out:
         raise typer.Exit(1)

@@ -75,16 +75,15 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
 def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
     paths = [frame.mask for frame in _spread(video.annotated) if frame.mask is not None]
     refused = []
-    told = False
+    unusual: tuple[Path, str] | None = None
     for path in paths:
         try:
             text = understand_file(path, video.masks).note
         except InputError as error:
             refused.append(f"masks cannot be understood: {_without_path(error, path)}")
             continue
-        if text is not None and "without" not in text and not told:
-            note(path, text, True)
-            told = True
+        if text is not None and "without" not in text and unusual is None:
+            unusual = path, text
     if paths and len(refused) == len(paths):
         note(folder, refused[0], False)
         return False
@@ -92,6 +91,8 @@ def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
     if ids is not None:
         note(folder, f"masks cannot be understood: values {', '.join(map(str, ids[:8]))}; give --mask-values", False)
         return False
+    if unusual is not None:
+        note(*unusual, True)
     return True
 
 

@@ -93,8 +93,10 @@ class RobustnessResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RobustnessResult:
         """The table that `as_dict` gave."""
-        names = ("modality", "corruption", "severity", "scores")
-        cells = (Cell(*(cell[name] for name in names), tuple(cell["over_time"])) for cell in values["cells"])
+        cells = (
+            Cell(cell["modality"], cell["corruption"], cell["severity"], cell["scores"], tuple(cell["over_time"]))
+            for cell in values["cells"]
+        )
         over_time = (tuple(values[name]) for name in ("clean_over_time", "black_depth_over_time"))
         return cls(values["measure"], values["clean"], values["black_depth"], tuple(cells), *over_time)
 
