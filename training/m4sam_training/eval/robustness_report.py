@@ -67,11 +67,15 @@ def page_text(values: Mapping[str, Any]) -> str:
     one = next(iter(models.values()))
     about = (
         f"{one['measure']} of {one['frames']} frames in {one['videos']} videos ({one['source']}), mode {one['mode']}, "
-        f"seed {one['seed']}; weights "
+        f"seed {one['seed']}, severities {_severities(one)}; weights "
         + ", ".join(f"{name} `{entry['weights'][:12]}`" for name, entry in models.items())
         + "."
     )
     return f"{about}\n\n{markdown_table(results)}"
+
+
+def _severities(values: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, sorted({cell["severity"] for cell in values["cells"]})))
 
 
 def update_page(page: Path, values: Mapping[str, Any]) -> None:
