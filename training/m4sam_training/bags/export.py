@@ -16,6 +16,7 @@ import numpy as np
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.files import write_text
+from m4sam_core.host.progress import tracked
 from m4sam_core.objects import ObjectFinder, as_record
 from m4sam_core.predict_objects import OBJECTS_FILE, recorded_camera
 from m4sam_core.rgbd.bags.frames import Drops, read_frames, read_intrinsics
@@ -201,7 +202,9 @@ def _add_masks(
     finder, lines, ids = ObjectFinder(), [], set()
     pipeline = SaliencyPipeline.from_name(model, settings)
     try:
-        for frame in read_frames(source, topics, report.drops, unit_m=unit_m):
+        frames = read_frames(source, topics, report.drops, unit_m=unit_m)
+        expected = next((topic.count for topic in source.topics if topic.name == topics.rgb), None)
+        for frame in tracked(frames, "predicting", expected):
             depth = fit_depth(frame.depth, *frame.rgb.shape[:2])
             result = pipeline.process(frame.rgb, depth, frame.stamp_ns * 1e-9)
             writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
 from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
 from m4sam_core.rgbd.masks import AUTO, MaskRule, understand_file
@@ -89,7 +90,7 @@ def check_dataset(
         report = SplitReport(scan_split(root, layout, split, depth_kind, masks, coding))
         report.irregular.extend(report.scan.irregular)
         if decode:
-            for video in report.scan.videos:
+            for video in tracked(report.scan.videos, f"decoding {split}"):
                 _check_video(video, report)
         reports.append(report)
     _compare_recordings(reports)
