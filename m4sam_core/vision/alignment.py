@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.vision.depth import PreparedDepth, without_depth
+from m4sam_core.vision.images import glance, resize_rgb
 
 _WIDTH_PX = 160  # both images are compared at this width
 _REACH_PX, _STEP_PX = 12, 3  # shifts tried, of those pixels: 7.5 % of the width to each side
@@ -44,8 +45,8 @@ class DepthAlignment:
         """Take note of a frame; give back the same depth, or none with the reason.
 
         Args:
-            rgb (H, W, 3): uint8.
-            depth: of the same frame and size.
+            rgb (H, W, 3): uint8, of any size.
+            depth: of the same frame.
         """
         if depth.rgb_only:
             return depth
@@ -58,31 +59,30 @@ class DepthAlignment:
                 self._note = _NOTE.format(away_px)
         if self._note is None:
             return depth
-        height, width = depth.unit.shape
-        return without_depth(height, width, depth.valid_ratio, self._note)
+        return without_depth(*depth.shape, depth.valid_ratio, self._note)
 
 
 def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:
     """How far away depth would fit better: 0 where it lies, None when this frame cannot tell.
 
     Args:
-        rgb (H, W, 3): uint8.
-        depth: of the same frame and size, with readings.
+        rgb (H, W, 3): uint8, of any size.
+        depth: of the same frame, with readings.
 
     Returns:
-        pixels of rgb.
+        pixels of depth.
     """
-    height, width = depth.unit.shape
-    size = (_WIDTH_PX, max(2 * _REACH_PX + 2, round(_WIDTH_PX * height / width)))
-    unit = cv2.resize(depth.unit, size, interpolation=cv2.INTER_NEAREST)
+    height, width = depth.shape
+    size = max(2 * _REACH_PX + 2, round(_WIDTH_PX * height / width)), _WIDTH_PX
+    unit = depth.unit_at(np.arange(size[0]) * height // size[0], np.arange(size[1]) * width // size[1])
     rows, columns = _jumps(cv2.medianBlur(np.where(unit > 0, depth.distances(unit), np.float32(0)), 5))
     if len(rows) < _LEAST_EDGES:
         return None
-    outlines = _outlines(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    outlines = _outlines(resize_rgb(glance(rgb), size)[0].permute(1, 2, 0).numpy())
     shifts = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
     down, right = (grid.ravel() for grid in np.meshgrid(shifts, shifts, indexing="ij"))
-    places = (rows * size[0] + columns)[None, :] + (down * size[0] + right)[:, None]
-    strength = outlines.ravel()[places].mean(axis=1)
+    places = (rows * size[1] + columns)[None, :] + (down * size[1] + right)[:, None]
+    strength = np.take(outlines, places).mean(axis=1)
     best, here = int(strength.argmax()), strength[len(strength) // 2]
     middle = float(np.median(strength))
     spread, advantage = 1.48 * float(np.median(np.abs(strength - middle))), strength[best] - middle
@@ -110,5 +110,7 @@ def _jumps(distance: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.
 def _outlines(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W) strength of the picture's outlines, compressed, so that a few strong ones do not decide alone."""
     smooth = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), 0.8)
-    steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)).max(axis=2)
-    return np.asarray(cv2.dilate(np.sqrt(steep), np.ones((3, 3), np.uint8)), np.float32)
+    across, down = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    red, green, blue = cv2.split(across * across + down * down)
+    steepest = cv2.max(cv2.max(red, green), blue)
+    return np.asarray(cv2.dilate(np.sqrt(np.sqrt(steepest)), np.ones((3, 3), np.uint8)), np.float32)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a frame looks like at a glance, and how much two frames differ. Feeds scene.py and write_gate.py.
 
-Everything is computed on a 64x64 thumbnail in about a millisecond, whatever the camera's or the model's size, and is
+Everything is computed on a 64x64 thumbnail of what the model sees, at the same cost for every camera, and is
 built to ignore what is not a change of scene: exposure (colour without brightness, structure without gain), camera
 motion (the best common shift is taken out first) and moving objects (judged piece by piece).
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.vision.depth import PreparedDepth
-from m4sam_core.vision.images import resize_rgb
+from m4sam_core.vision.images import glance, resize_rgb
 
 Array = NDArray[np.float32]
 
@@ -87,17 +88,22 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
     """Reduce a frame to its cues.
 
     Args:
-        rgb (H, W, 3): uint8.
+        rgb (H, W, 3): uint8, of any size.
         depth: the frame's prepared depth, of any size; an rgb-only frame has no depth cue.
     """
-    fine = resize_rgb(rgb, _SHARPNESS_SIDE)[0].permute(1, 2, 0).numpy().astype(np.float32)
+    fine = resize_rgb(glance(rgb), _SHARPNESS_SIDE)[0].permute(1, 2, 0).numpy().astype(np.float32)
     fine *= np.float32(1.0 / 255.0)
-    small = fine.reshape(SIDE, 2, SIDE, 2, 3).mean(axis=(1, 3))
+    small = cv2.resize(fine, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # means of 2x2
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     fine_luma, luma = fine @ weights, small @ weights
-    unclipped = small.min(axis=2) < _BURNT
+    red, green, blue = cv2.split(small)
+    largest, smallest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    unclipped = smallest < _BURNT
     usable = ((luma > _DIM) & unclipped).astype(np.float32)
-    chroma = _colour_disc(small)
+    # On the colour disc: saturation as radius (square root, to spread the greys), hue as angle.
+    x, y = red - 0.5 * (green + blue), np.float32(0.8660254) * (green - blue)
+    length = np.sqrt((largest - smallest) / np.maximum(largest, np.float32(0.02))) / np.maximum(_length(x, y), 1e-6)
+    chroma = np.stack([x * length, y * length])
     return FrameCues(
         luma=_box_mean(luma, 1),
         chroma=chroma,
@@ -127,15 +133,9 @@ def compare_frames(old: FrameCues, new: FrameCues) -> FrameDifference:
     )
 
 
-def _colour_disc(rgb: Array) -> Array:
-    """(H, W, 3) -> (2, H, W): saturation as radius (square root, to spread the greys), hue as angle."""
-    largest, smallest = rgb.max(axis=2), rgb.min(axis=2)
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    x, y = red - 0.5 * (green + blue), np.float32(0.8660254) * (green - blue)
-    length = np.maximum(np.hypot(x, y), 1e-6)
-    radius = np.sqrt((largest - smallest) / np.maximum(largest, np.float32(0.02)))
-    disc: Array = np.stack([x, y]) * (radius / length)
-    return disc
+def _length(x: Array, y: Array) -> Array:
+    """Of vectors; numpy's hypot, which minds numbers beyond 1e19, takes ten times as long."""
+    return np.sqrt(x * x + y * y)
 
 
 def _histogram(chroma: Array, usable: Array) -> Array:
@@ -143,16 +143,14 @@ def _histogram(chroma: Array, usable: Array) -> Array:
     position = (chroma.reshape(2, -1) + 1) * np.float32((_HISTOGRAM_BINS - 1) / 2)
     low = np.clip(position.astype(np.int64), 0, _HISTOGRAM_BINS - 2)
     part = position - low
-    weight = usable.ravel()
-    counts = np.zeros(_HISTOGRAM_BINS**2)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            share = (part[0] if dx else 1 - part[0]) * (part[1] if dy else 1 - part[1]) * weight
-            index = (low[0] + dx) * _HISTOGRAM_BINS + low[1] + dy
-            counts += np.bincount(index, weights=share, minlength=_HISTOGRAM_BINS**2)
+    rest, weight = 1 - part, usable.ravel()
+    shares = [x * y * weight for x in (rest[0], part[0]) for y in (rest[1], part[1])]
+    index = low[0] * _HISTOGRAM_BINS + low[1]
+    corners = [index, index + 1, index + _HISTOGRAM_BINS, index + _HISTOGRAM_BINS + 1]
+    counts = np.bincount(np.concatenate(corners), np.concatenate(shares), minlength=_HISTOGRAM_BINS**2)
     total = counts.sum()
-    shares = counts / total if total > 0 else counts
-    return _box_mean(shares.reshape(_HISTOGRAM_BINS, _HISTOGRAM_BINS).astype(np.float32), 1)
+    parts = counts / total if total > 0 else counts
+    return _box_mean(parts.reshape(_HISTOGRAM_BINS, _HISTOGRAM_BINS).astype(np.float32), 1)
 
 
 def _hellinger(p: Array, q: Array) -> float:
@@ -166,10 +164,8 @@ def _hellinger(p: Array, q: Array) -> float:
 def _log_depth(depth: PreparedDepth) -> Array:
     if depth.rgb_only:
         return np.full((SIDE, SIDE), np.nan, np.float32)
-    height, width = depth.unit.shape
-    rows = (np.arange(SIDE) * 2 + 1) * height // (2 * SIDE)
-    columns = (np.arange(SIDE) * 2 + 1) * width // (2 * SIDE)
-    unit = depth.unit[np.ix_(rows, columns)]
+    rows, columns = ((np.arange(SIDE) * 2 + 1) * side // (2 * SIDE) for side in depth.shape)
+    unit = depth.unit_at(rows, columns)
     return np.where(unit > 0, np.log(depth.distances(unit)), np.float32(np.nan))
 
 
@@ -195,7 +191,7 @@ def _difference_at(old: FrameCues, new: FrameCues, shift: tuple[int, int]) -> tu
     was, now = (ours[0], theirs[0]), (ours[1], theirs[1])
     a, b = old.luma[was], new.luma[now]
     correlation, texture = _local_correlation(a, b)
-    apart = np.hypot(*(old.chroma[(slice(None), *was)] - new.chroma[(slice(None), *now)]))
+    apart = _length(*(old.chroma[(slice(None), *was)] - new.chroma[(slice(None), *now)]))
     coloured = old.usable[was] * new.usable[now]
     same_colour = 1 - coloured * np.clip(_box_mean(apart, _WINDOW_RADIUS // 2) / _CHROMA_SCALE - 0.5, 0, 1)
     found = np.clip((correlation - 0.3) * 2.5, 0, 1) * same_colour
@@ -228,12 +224,4 @@ def _local_correlation(a: Array, b: Array) -> tuple[Array, Array]:
 def _box_mean(image: Array, radius: int) -> Array:
     """Mean over the (2*radius+1)^2 window around each pixel, edges repeated."""
     size = 2 * radius + 1
-    padded = np.pad(image, radius, mode="edge").astype(np.float64)
-    for axis in (0, 1):
-        sums = np.cumsum(padded, axis=axis)
-        lead = np.take(sums, range(size - 1, sums.shape[axis]), axis=axis)
-        lead[tuple(slice(1, None) if i == axis else slice(None) for i in (0, 1))] -= np.take(
-            sums, range(sums.shape[axis] - size), axis=axis
-        )
-        padded = lead / size
-    return padded.astype(np.float32)
+    return np.asarray(cv2.blur(image, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)

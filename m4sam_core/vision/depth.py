@@ -9,13 +9,15 @@ reason is reported.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.config import DepthConfig
-from m4sam_core.rgbd.depth_values import fit_depth, has_reading, same_shape
+from m4sam_core.rgbd.depth_values import fit_depth, same_shape
+from m4sam_core.vision.depth_scale import DepthScale, count_readings, in_metres
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
 _PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
@@ -23,28 +25,45 @@ _LEAST_SPAN_M = 1e-3  # a flat map must not be stretched into noise
 _CONSTANT = "depth: every reading is the same number, which tells nothing; is the driver running, or a test pattern on?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedDepth:
     """One frame's depth, ready for the model.
 
     Attributes:
-        unit (H, W): float32 in [0, 1], larger = farther, holes 0; all zero when the frame is processed from rgb alone.
+        shape: rows and columns of the rgb image.
         valid_ratio: share of pixels with a usable reading, [0, 1].
         note: why the depth was not used, None when it was.
-        near_m: what 0 stands for, in metres; NaN when the map is relative or absent.
-        far_m: what 1 stands for, in metres; NaN when the map is relative or absent.
+        readings (H, W): the sensor's map at the size of the rgb image; None when the frame goes on from rgb alone.
+        scale: what its numbers become.
     """
 
-    unit: NDArray[np.float32]
+    shape: tuple[int, int]
     valid_ratio: float
     note: str | None
-    near_m: float = float("nan")
-    far_m: float = float("nan")
+    readings: NDArray[Any] | None
+    scale: DepthScale
 
     @property
     def rgb_only(self) -> bool:
         """Whether the frame goes on without depth."""
-        return self.note is not None
+        return self.readings is None
+
+    @cached_property
+    def unit(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1], larger = farther, holes 0; all zero when the frame goes on from rgb alone."""
+        return np.zeros(self.shape, np.float32) if self.readings is None else self.scale.unit(self.readings)
+
+    def unit_at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """`unit` at (h,) rows and (w,) columns, (h, w), without the rest of it."""
+        if self.readings is None:
+            return np.zeros((len(rows), len(columns)), np.float32)
+        return self.scale.unit(self.readings[np.ix_(rows, columns)])
+
+    def reduced(self, size_px: int) -> NDArray[np.float32]:
+        """(size_px, size_px) float32: `unit` as the model sees it, holes kept apart; see `DepthScale.reduced`."""
+        if self.readings is None:
+            return np.zeros((size_px, size_px), np.float32)
+        return self.scale.reduced(self.readings, size_px)
 
     def distances(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """Distances of values from `unit`: metres; for relative depth the far end counts as five times the near one.
@@ -52,9 +71,10 @@ class PreparedDepth:
         Args:
             unit: any part of the map; holes are as near as the near end.
         """
-        if np.isnan(self.near_m):
+        near_m, far_m = self.scale.near_m, self.scale.far_m
+        if np.isnan(near_m):
             return unit + np.float32(0.25)
-        return unit * np.float32(self.far_m - self.near_m) + np.float32(max(self.near_m, 1e-3))
+        return unit * np.float32(far_m - near_m) + np.float32(max(near_m, 1e-3))
 
 
 def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: DepthConfig) -> PreparedDepth:
@@ -74,26 +94,15 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     if problem is not None or depth is None:
         return without_depth(height, width, 0.0, problem or "no depth")
     depth = fit_depth(depth.reshape(depth.shape[:2]), height, width)
-    near_m = far_m = float("nan")
-    if depth.dtype == np.uint8:
-        valid = depth > 0
-        valid_ratio = np.count_nonzero(valid) / valid.size
-        unit = depth.astype(np.float32)
-        unit *= np.float32(1.0 / 255.0)
-    else:
-        metres, valid = _metres(depth, cfg)
-        valid_ratio = np.count_nonzero(valid) / valid.size
-        if valid_ratio > 0:
-            near_m, far_m = _range(metres, valid, cfg)
-            unit = np.clip((metres - near_m) * np.float32(1.0 / (far_m - near_m)), 0.0, 1.0)
-            unit[~valid] = 0.0
+    valid_ratio = count_readings(depth, cfg) / depth.size
     if valid_ratio == 0 or valid_ratio < cfg.min_valid_ratio:
         return without_depth(height, width, valid_ratio, _too_few(valid_ratio, cfg))
-    if near_m >= cfg.max_m:
+    scale = DepthScale(cfg) if depth.dtype == np.uint8 else DepthScale(cfg, *_range(depth, cfg))
+    if scale.near_m >= cfg.max_m:
         return without_depth(height, width, valid_ratio, _out_of_range(depth, cfg))
-    if _is_constant(depth, valid):
+    if _is_constant(depth, cfg):
         return without_depth(height, width, valid_ratio, _CONSTANT)
-    return PreparedDepth(unit, valid_ratio, None, near_m, far_m)
+    return PreparedDepth((height, width), valid_ratio, None, depth, scale)
 
 
 def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None:
@@ -112,36 +121,24 @@ def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None
     return None
 
 
-def _metres(depth: NDArray[Any], cfg: DepthConfig) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    if depth.dtype == np.uint16:
-        metres = depth.astype(np.float32)
-        metres *= np.float32(cfg.unit_m)
-        return metres, has_reading(depth) & (metres >= cfg.min_m)
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes Inf, which is invalid
-        metres = depth.astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        valid = has_reading(metres) & (metres >= cfg.min_m)
-    if not valid.all():
-        metres[~valid] = 0.0
-    return metres, valid
-
-
-def _range(metres: NDArray[np.float32], valid: NDArray[np.bool_], cfg: DepthConfig) -> tuple[float, float]:
-    """The distances in metres that become 0 and 1."""
+def _range(depth: NDArray[Any], cfg: DepthConfig) -> tuple[float, float]:
+    """The distances in metres that become 0 and 1; readings on a grid tell."""
     if cfg.range == "fixed":
         return cfg.min_m, cfg.max_m
-    step = max(1, int((metres.size / _PERCENTILE_SAMPLES) ** 0.5))
-    sample = metres[::step, ::step][valid[::step, ::step]]
-    if sample.size == 0:
-        sample = metres[valid]
-    near, far = (min(float(end), cfg.max_m) for end in np.percentile(sample, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
+    for step in (max(1, int((depth.size / _PERCENTILE_SAMPLES) ** 0.5)), 1):
+        metres, valid = in_metres(depth[::step, ::step], cfg)
+        if valid.any():
+            break
+    ends = np.percentile(metres[valid], (_LOW_PERCENTILE, _HIGH_PERCENTILE))
+    near, far = (min(float(end), cfg.max_m) for end in ends)
     return near, max(far, near + _LEAST_SPAN_M)
 
 
-def _is_constant(depth: NDArray[Any], valid: NDArray[np.bool_]) -> bool:
+def _is_constant(depth: NDArray[Any], cfg: DepthConfig) -> bool:
     """Every reading is the same number. A few of them tell that most maps are not."""
     for step in (16, 1):
-        readings = depth[::step, ::step][valid[::step, ::step]]
+        part = depth[::step, ::step]
+        readings = part[part > 0 if part.dtype == np.uint8 else in_metres(part, cfg)[1]]
         if readings.size and (readings != readings[0]).any():
             return False
     return True
@@ -161,4 +158,4 @@ def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:
 
 def without_depth(height: int, width: int, valid_ratio: float, note: str) -> PreparedDepth:
     """What a frame gets that goes on from rgb alone, and why."""
-    return PreparedDepth(np.zeros((height, width), np.float32), valid_ratio, note)
+    return PreparedDepth((height, width), valid_ratio, note, None, DepthScale(DepthConfig()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
-_HOLE_SHARE = 0.5  # a resized depth pixel is a hole when less than this share of what it covers is valid
+GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the model
 
 
 def check_rgb(rgb: Any) -> NDArray[np.uint8]:
@@ -42,23 +43,31 @@ def check_rgb(rgb: Any) -> NDArray[np.uint8]:
     return rgb
 
 
-def resize_rgb(rgb: NDArray[np.uint8], size_px: int) -> Tensor:
-    """Resize an image to the model's square.
+def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor:
+    """Resize an image, to the model's square or any other size.
 
     The interleaved numpy layout is torch's channels-last layout, so nothing is copied before the resize and torch
     takes its vectorised 8-bit path.
 
     Args:
         rgb (H, W, 3): uint8.
-        size_px: side of the square.
+        size_px: side of the square, or rows and columns.
 
     Returns:
-        (1, 3, size_px, size_px) uint8, channels last.
+        (1, 3, rows, columns) uint8, channels last.
     """
-    image = _as_tensor(rgb).permute(2, 0, 1)[None]
-    if image.shape[-2:] == (size_px, size_px):
-        return image
-    return _downscale(image, size_px)
+    size = (size_px, size_px) if isinstance(size_px, int) else size_px
+    return _downscale(_as_tensor(rgb).permute(2, 0, 1)[None], size)
+
+
+def glance(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) as judges need it: as it is when it is small, else (224, 224, 3).
+
+    So a camera's picture is gone through once, for the model, and what is judged of it costs the same at every size.
+    """
+    if max(rgb.shape[:2]) <= GLANCE_SIDE_PX:
+        return rgb
+    return np.asarray(resize_rgb(rgb, GLANCE_SIDE_PX)[0].permute(1, 2, 0).numpy())
 
 
 def resize_map(values: NDArray[np.uint8], size_px: int) -> Tensor:
@@ -71,8 +80,7 @@ def resize_map(values: NDArray[np.uint8], size_px: int) -> Tensor:
     Returns:
         (1, 1, size_px, size_px) uint8.
     """
-    image = _as_tensor(values)[None, None]
-    return image if image.shape[-2:] == (size_px, size_px) else _downscale(image, size_px)
+    return _downscale(_as_tensor(values)[None, None], (size_px, size_px))
 
 
 def to_unit(rgb: Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -85,32 +93,10 @@ def to_unit(rgb: Tensor, device: torch.device | str = "cpu") -> Tensor:
     return rgb.to(device, non_blocking=True).to(torch.float32).div_(255.0)
 
 
-def resize_depth(unit: NDArray[np.float32], size_px: int) -> Tensor:
-    """Resize a prepared depth map so that holes do not bleed into their surroundings.
-
-    Every output pixel is the antialiased mean of the valid readings it covers, or 0 when most of them are holes.
-
-    Args:
-        unit (H, W): float32 in [0, 1], holes 0.
-        size_px: side of the square.
-
-    Returns:
-        (1, 1, size_px, size_px) float32 in [0, 1].
-    """
-    depth = _as_tensor(unit)[None, None]
-    if depth.shape[-2:] == (size_px, size_px):
-        return depth
-    total = _downscale(depth, size_px)
-    valid = depth > 0
-    if bool(valid.all()):
-        return total.clamp_(0.0, 1.0)
-    share = _downscale(valid.to(torch.float32), size_px)
-    filled = total.div_(share.clamp(min=_HOLE_SHARE)).clamp_(0.0, 1.0)
-    return filled.mul_(share >= _HOLE_SHARE)
-
-
-def _downscale(image: Tensor, size_px: int) -> Tensor:
-    return F.interpolate(image, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
+def _downscale(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if image.shape[-2:] == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float32]:
@@ -124,13 +110,26 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
     Returns:
         (height, width) float32 in [0, 1].
     """
-    with torch.inference_mode():
-        native = F.interpolate(mask_prob.float(), size=(height, width), mode="bilinear", align_corners=False)
-        return native[0, 0].cpu().numpy()
+    prob = mask_prob[0, 0].float().cpu().numpy()
+    return np.asarray(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def salient(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """(H, W) uint8, 255 where a probability (H, W) is above the threshold, else 0."""
+    return np.asarray(cv2.compare(probability, threshold, cv2.CMP_GT), np.uint8)
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
-    # torch needs positive strides and warns about read-only memory (a ROS message's buffer): only these are copied.
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    """A tensor on the array's memory, which nobody here writes to; torch wants positive strides."""
+    if any(stride < 0 for stride in array.strides):
         array = array.copy()
-    return torch.from_numpy(array)
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Lent(array)))
+
+
+class _Lent:
+    """A read-only array (the buffer of a ROS message) for torch, which would warn of it; keeps it alive."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array
+        pointer, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (pointer, False)}

@@ -17,7 +17,7 @@ from m4sam_core.config import PipelineConfig
 from m4sam_core.vision.alignment import DepthAlignment
 from m4sam_core.vision.cues import FrameCues, describe_frame
 from m4sam_core.vision.depth import prepare_depth
-from m4sam_core.vision.images import check_rgb, resize_depth, resize_rgb, to_unit
+from m4sam_core.vision.images import GLANCE_SIDE_PX, check_rgb, glance, resize_rgb, to_unit
 from m4sam_core.vision.region import Region, region_of
 
 
@@ -78,16 +78,19 @@ class FramePreparation:
         region = region_of(rgb.shape[0], rgb.shape[1], cfg.roi, ignored)
         rgb, depth = region.take_rgb(rgb), region.take_depth(depth)
         prepared = prepare_depth(depth, rgb.shape[0], rgb.shape[1], cfg.depth)
+        square = resize_rgb(rgb, self._size_px)
+        # Who judges the picture does with what the model sees, where that is large enough.
+        seen = glance(square[0].permute(1, 2, 0).numpy() if self._size_px >= GLANCE_SIDE_PX else rgb)
         # Before the alignment check may leave depth out: a map that is late or badly registered still tells a new room
         # from a light switched on, which is all the cues ask of it, and it must not vanish from them in mid-scene.
-        cues = describe_frame(rgb, prepared)
-        # At the camera's size and in metres, where outlines are sharp and jumps mean something; hence before resizing.
+        cues = describe_frame(seen, prepared)
+        # Of readings in metres, where jumps mean something; hence before they are mixed by resizing.
         if cfg.depth.check_alignment:
-            prepared = self._alignment.update(rgb, prepared)
+            prepared = self._alignment.update(seen, prepared)
         # Colour travels to the device as 8 bits, a quarter of the bytes, and becomes float there.
         return PreparedFrame(
-            rgb=to_unit(resize_rgb(rgb, self._size_px), self._device),
-            depth=resize_depth(prepared.unit, self._size_px).to(self._device, non_blocking=True),
+            rgb=to_unit(square, self._device),
+            depth=torch.from_numpy(prepared.reduced(self._size_px))[None, None].to(self._device, non_blocking=True),
             cues=cues,
             depth_note=prepared.note,
             region=region,

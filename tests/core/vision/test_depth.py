@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import interpolate
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.vision.depth import prepare_depth
@@ -138,8 +140,8 @@ def test_a_lone_valid_region_off_the_sampling_grid_still_counts():
     assert not prepared.rgb_only
     assert np.all(prepared.unit[1:-1:2, 1::2] == pytest.approx(0.5))
     stretched = prepare_depth(counts, 400, 600, DepthConfig())
-    assert stretched.near_m == pytest.approx(3.0)
-    assert stretched.far_m == pytest.approx(3.001)
+    assert stretched.scale.near_m == pytest.approx(3.0)
+    assert stretched.scale.far_m == pytest.approx(3.001)
 
 
 def test_one_reading_that_differs_is_enough():
@@ -158,3 +160,106 @@ def test_a_map_in_another_unit_is_named_instead_of_flattened(depth, unit):
     assert "check the unit" in prepared.note
     assert unit in prepared.note
     assert not prepare_depth(tenths.astype(np.uint16), 20, 30, DepthConfig(unit_m=1e-4)).rgb_only
+
+
+def by_torch(unit, size_px):
+    """The antialiased mean of the readings that each pixel covers; and their share."""
+    depth = torch.from_numpy(unit)[None, None]
+    total, share = (
+        interpolate(part, size=(size_px, size_px), mode="bilinear", antialias=True)[0, 0].numpy()
+        for part in (depth, (depth > 0).float())
+    )
+    return np.where(share >= 0.5, np.clip(total / np.maximum(share, 0.5), 0, 1), 0), share
+
+
+def scene(height, width, kind):
+    """A slanted wall with things before it, noise, holes, marks and readings out of range."""
+    rng = np.random.default_rng(height)
+    metres = np.linspace(0.7, 6.0, width, dtype=np.float32)[None].repeat(height, 0) + rng.normal(
+        0, 0.01, (height, width)
+    )
+    metres[height // 4 : height // 2, width // 3 : width // 2] = 0.9
+    metres[rng.random((height, width)) < 0.05] = 0
+    metres[: height // 5, : width // 4] = 0
+    if kind is np.uint8:
+        return np.clip(metres * 40, 0, 255).astype(np.uint8)
+    if kind is np.uint16:
+        counts = np.clip(metres * 1000, 0, 65534).astype(np.uint16)
+        counts[-3:, ::7], counts[-6:-3, ::5] = 65535, 90
+        return counts
+    metres[-3:, ::7], metres[-6:-3, ::5], metres[-9:-6, ::3], metres[-9:-6, 1::3] = np.nan, np.inf, -np.inf, -1
+    return metres.astype(kind)
+
+
+@pytest.mark.parametrize("size_px", [64, 224, 352])
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (300, 200), (96, 96), (224, 224), (37, 411)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+def test_the_square_is_the_map_resized_as_torch_does(kind, height, width, size_px):
+    depth = scene(height, width, kind)
+    for cfg in (DepthConfig(), DepthConfig(range="fixed", min_m=0.8, max_m=4.0), DepthConfig(unit_m=0.00097)):
+        prepared = prepare_depth(depth, height, width, cfg)
+        assert not prepared.rgb_only, prepared.note
+        expected, share = by_torch(prepared.unit, size_px)
+        ours = prepared.reduced(size_px)
+        decided = np.abs(share - 0.5) > 1e-5  # whether a pixel is a hole is chance where just half of it is
+        assert decided.mean() > 0.9
+        assert np.abs(ours - expected)[decided].max() < 3e-6
+        assert (ours.dtype, ours.shape) == (np.float32, (size_px, size_px))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("strided", [False, True])
+def test_readings_are_counted_and_looked_up_one_by_one(kind, strided):
+    depth = scene(130, 170, kind)
+    depth = depth[::-2, 3:160:2] if strided else depth
+    prepared = prepare_depth(depth, *depth.shape, DepthConfig(min_m=0.1))
+    with np.errstate(invalid="ignore"):
+        metres = depth * 1e-3 if kind is np.uint16 else depth
+        valid = np.isfinite(metres) & (metres > 0) & ((metres >= 0.1) if kind is not np.uint8 else True)
+    if kind is np.uint16:
+        valid &= depth != 65535
+    assert prepared.valid_ratio == np.count_nonzero(valid) / valid.size
+    rows, columns = np.array([3, 7, 50]), np.array([0, 5, 6, 60])
+    np.testing.assert_array_equal(prepared.unit_at(rows, columns), prepared.unit[np.ix_(rows, columns)])
+    np.testing.assert_allclose(prepared.reduced(32), by_torch(prepared.unit, 32)[0], atol=3e-6)
+
+
+def test_holes_do_not_bleed():
+    counts = np.full((200, 300), 3000, np.uint16)
+    counts[:100, :50], counts[:, 100:200] = 2000, 0
+    reduced = prepare_depth(counts, 200, 300, DepthConfig(range="fixed", min_m=1.0, max_m=5.0)).reduced(64)
+    is_hole = reduced == 0
+    between = reduced[40:]
+    assert np.all(is_hole[40:] | (np.abs(between - 0.5) < 1e-5)), "a hole or a reading, never between"
+    assert is_hole.mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_counts_around_the_nearest_distance_are_told_apart_exactly():
+    """Which counts are above 0 is a matter of float32; the square must agree with the map about each of them."""
+    for unit_m in (0.001, 0.0001, 0.00025, 0.0012345):
+        counts = np.arange(1, 65535, dtype=np.uint16)[: 255 * 257 - 1].reshape(2, -1)
+        for near_m in (0.3, 0.7001, 1.2345678):
+            cfg = DepthConfig(range="fixed", min_m=near_m, max_m=near_m + 2.0, unit_m=unit_m, min_valid_ratio=0.0)
+            prepared = prepare_depth(counts, *counts.shape, cfg)
+            if not prepared.rgb_only:
+                clipper = prepared.scale._clipper(counts.dtype)
+                clipped, there = clipper.block(counts)
+                np.testing.assert_array_equal(there > 0, prepared.unit > 0)
+                np.testing.assert_allclose(
+                    np.where(there > 0, (clipped + clipper.offset) * clipper.gain, 0), prepared.unit, atol=2e-6
+                )
+
+
+def test_exactly_half_is_a_reading_whatever_the_rounding():
+    """At 10 to 7 a seventh of the columns cover as much on either side of some edges."""
+    met = 0
+    for edge in range(40, 60):
+        counts = np.full((320, 320), 3000, np.uint16)
+        counts[:, edge:], counts[0, 0] = 0, 2500
+        prepared = prepare_depth(counts, 320, 320, DepthConfig(range="fixed", min_m=1.0, max_m=5.0))
+        _, share = by_torch(prepared.unit, 224)
+        half = np.abs(share[2:-2] - 0.5) < 1e-5
+        assert prepared.reduced(224)[2:-2][half].all()
+        assert not prepared.reduced(224)[2:-2][share[2:-2] < 0.5 - 2e-5].any()
+        met += np.count_nonzero(half)
+    assert met

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from m4sam_core.errors import InputError
-from m4sam_core.vision.images import check_rgb, resize_depth, resize_prob, resize_rgb, to_unit
+from m4sam_core.vision.images import check_rgb, glance, resize_prob, resize_rgb, to_unit
 
 
 def picture(height, width, seed=0):
@@ -40,9 +42,13 @@ def test_no_resize_no_copy():
 
 def test_read_only_and_flipped_arrays_are_fine():
     rgb = picture(48, 64)
-    frozen = np.frombuffer(rgb.tobytes(), np.uint8).reshape(rgb.shape)
+    frozen = np.frombuffer(rgb.tobytes(), np.uint8).reshape(rgb.shape)  # as a message's buffer
+    padded = np.frombuffer(np.pad(rgb, ((0, 0), (0, 5), (0, 0))).tobytes(), np.uint8).reshape(48, 69, 3)[:, :64]
     bgr = np.ascontiguousarray(rgb[..., ::-1])
-    torch.testing.assert_close(resize_rgb(frozen, 32), resize_rgb(rgb, 32), rtol=0, atol=0)
+    for same in (frozen, padded):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            torch.testing.assert_close(resize_rgb(same, 32), resize_rgb(rgb, 32), rtol=0, atol=0)
     torch.testing.assert_close(resize_rgb(bgr[..., ::-1], 32), resize_rgb(rgb, 32), rtol=0, atol=0)
 
 
@@ -68,21 +74,24 @@ def test_unusable_rgb_is_refused(rgb, words):
         check_rgb(rgb)
 
 
-def test_depth_holes_do_not_bleed():
-    unit = np.full((200, 300), 0.8, np.float32)
-    unit[:, 100:200] = 0.0
-    resized = resize_depth(unit, 64)[0, 0].numpy()
-    is_hole = resized == 0
-    assert np.all(is_hole | (np.abs(resized - 0.8) < 1e-5)), "a pixel is either a hole or a reading, never between"
-    assert is_hole.mean() == pytest.approx(1 / 3, abs=0.03)
+def test_a_glance_is_small_and_the_same_from_every_size():
+    rgb = picture(480, 640)
+    assert glance(rgb).shape == (224, 224, 3)
+    np.testing.assert_array_equal(glance(glance(rgb)), glance(rgb))
+    small = picture(96, 200)
+    assert glance(small) is small
 
 
-def test_depth_without_holes_is_a_plain_resize():
-    unit = np.random.default_rng(0).uniform(0.1, 1.0, (120, 160)).astype(np.float32)
-    plain = torch.nn.functional.interpolate(
-        torch.from_numpy(unit)[None, None], size=(64, 64), mode="bilinear", antialias=True
-    )
-    torch.testing.assert_close(resize_depth(unit, 64), plain)
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (96, 96), (57, 91)])
+def test_probability_is_interpolated_as_torch_does(height, width):
+    coarse = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    prob = torch.nn.functional.interpolate(coarse, size=(224, 224), mode="bicubic").clamp(0, 1)
+    theirs = torch.nn.functional.interpolate(prob, size=(height, width), mode="bilinear")[0, 0].numpy()
+    ours = resize_prob(prob, height, width)
+    assert np.abs(ours - theirs).max() < 3e-6
+    assert 0 <= ours.min() <= ours.max() <= 1
+    decided = np.abs(theirs - 0.5) > 3e-6
+    np.testing.assert_array_equal((ours > 0.5)[decided], (theirs > 0.5)[decided])
 
 
 def test_probability_comes_back_at_native_size():

@@ -18,7 +18,7 @@ from m4sam_core.rgbd.depth_values import fit_depth
 from m4sam_core.rgbd.image_files import read_rgb
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_core.vision.depth import prepare_depth
-from m4sam_core.vision.images import resize_depth, resize_map, resize_rgb, to_unit
+from m4sam_core.vision.images import resize_map, resize_rgb, to_unit
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.videos import Frame, Video
 
@@ -92,7 +92,7 @@ def depth_tensor(depth: np.ndarray, size_px: int, unit_m: float | None) -> Tenso
         return _resize_8bit(depth, size_px)
     cfg = _UNKNOWN_UNIT if unit_m is None and depth.dtype == np.uint16 else DepthConfig(unit_m=unit_m or 0.001)
     prepared = prepare_depth(depth, depth.shape[0], depth.shape[1], cfg)
-    return resize_depth(prepared.unit, size_px)[0]
+    return torch.from_numpy(prepared.reduced(size_px))[None]
 
 
 def mask_tensor(mask: np.ndarray, size_px: int) -> Tensor:

@@ -19,7 +19,7 @@ from m4sam_core.config import DepthConfig
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
 from m4sam_core.vision.depth import prepare_depth
-from m4sam_core.vision.images import resize_depth, resize_rgb
+from m4sam_core.vision.images import resize_rgb
 from m4sam_training.edge.teaching import is_story, lesson
 from m4sam_training.synth.clip import DrawScene, SynthFrame, draw_room, generate_clip
 from m4sam_training.synth.scene import SceneStyle
@@ -86,9 +86,9 @@ def as_model_sees(frames: Iterable[SynthFrame], size_px: int) -> dict[str, npt.N
     rgbs, depths, masks, labels = [], [], [], []
     for frame in frames:
         height, width = frame.depth.shape
-        unit = prepare_depth(frame.depth, height, width, DepthConfig()).unit
+        depth = prepare_depth(frame.depth, height, width, DepthConfig()).reduced(size_px)
         rgbs.append(resize_rgb(frame.rgb, size_px)[0].permute(1, 2, 0).numpy())
-        depths.append(np.round(resize_depth(unit, size_px)[0, 0].numpy() * 65535).astype(np.uint16))
+        depths.append(np.round(depth * 65535).astype(np.uint16))
         masks.append(cv2.resize(frame.mask, (size_px, size_px), interpolation=cv2.INTER_AREA))
         labels.append(cv2.resize(frame.label, (size_px, size_px), interpolation=cv2.INTER_NEAREST))
     return {"rgb": np.stack(rgbs), "depth": np.stack(depths), "mask": np.stack(masks), "label": np.stack(labels)}
