@@ -8,10 +8,13 @@ what an engine holds in memory.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -27,6 +30,7 @@ from m4sam_core.bench.model import machine
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import resolve_device
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_core.host.processes import running
 
 REFERENCE = ("torch", "float32")
 _STEP_S = 0.1
@@ -89,6 +93,7 @@ def bench_backends(
     threads: int,
     height: int = 480,
     width: int = 640,
+    busy: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Time every row on the same frames in turn, and hold its masks against those of torch in float32.
@@ -101,6 +106,7 @@ def bench_backends(
         threads: of every engine; 0 leaves its choice.
         height: rows of the camera image. Pixels.
         width: columns of the camera image. Pixels.
+        busy: processes that compute beside the frames while these are timed, as other programs of a robot do.
         on_step: told what is going on.
 
     Returns:
@@ -117,11 +123,15 @@ def bench_backends(
             on_step(f"masks of {worker.name}")
             masks.append(worker.ask("masks", {name: list(clip) for name, clip in clips.items()}))
         times: list[list[tuple[float, float]]] = [[] for _ in workers]
-        for index in range(frames):
-            on_step(f"frame {index + 1} of {frames}")
-            for worker, spent in zip(workers, times, strict=True):
-                if worker.note is None:
-                    spent.append(worker.ask("frame", None))
+        for worker in workers if frames else ():
+            on_step(f"filling the memory of {worker.name}")
+            worker.ask("frame", None)
+        with _busy(busy):
+            for index in range(frames):
+                on_step(f"frame {index + 1} of {frames}")
+                for worker, spent in zip(workers, times, strict=True):
+                    if worker.note is None:
+                        spent.append(worker.ask("frame", None))
         resident = [worker.ask("resident", None) for worker in workers]
     finally:
         for worker in workers:
@@ -133,6 +143,7 @@ def bench_backends(
     return {
         "rows": [asdict(row) for row in results],
         "threads": threads,
+        "busy": busy,
         "cores": os.cpu_count(),
         "load_before": load_before,
         "load_after": os.getloadavg(),
@@ -140,6 +151,15 @@ def bench_backends(
         "image": [height, width],
         "machine": machine("cpu"),
     }
+
+
+@contextlib.contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """That many processes compute in the block."""
+    with tempfile.TemporaryDirectory(prefix="m4sam_busy_") as folder, running(os.environ, Path(folder)) as group:
+        for number in range(count):
+            group.start(f"busy{number}", [sys.executable, "-I", "-S", "-c", "while True: sum(range(100_000))"])
+        yield
 
 
 def _row(

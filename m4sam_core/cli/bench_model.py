@@ -23,6 +23,9 @@ def command(
         ),
     ] = "",
     frames: Annotated[int, typer.Option(min=1, help="Frames timed.")] = 10,
+    busy: Annotated[
+        int, typer.Option(min=0, max=64, help="With --backend: processes that compute beside it, as on a busy robot.")
+    ] = 0,
     warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
     entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -58,7 +61,7 @@ def command(
         torch.set_num_threads(threads)
     console = Console(markup=False)
     if backend:
-        compared = compare_engines(console, checkpoint, size, backend, frames, threads)
+        compared = compare_engines(console, checkpoint, size, backend, frames, threads, busy)
         show_rows(console, compared)
         if json_file:
             write_json(json_file, compared)

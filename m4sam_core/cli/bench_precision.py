@@ -60,7 +60,7 @@ def command(
 
 
 def compare_engines(
-    console: Console, checkpoint: Path | None, size: str, backend: str, frames: int, threads: int
+    console: Console, checkpoint: Path | None, size: str, backend: str, frames: int, threads: int, busy: int = 0
 ) -> dict[str, Any]:
     """Time and compare engines on a checkpoint, the packaged weights (size edge) or fresh weights of a preset."""
     from m4sam_core.bench.backends import bench_backends, variants
@@ -77,7 +77,9 @@ def compare_engines(
         if file is None:
             file = Path(folder) / f"{size}.safetensors"
             save_checkpoint(file, build_model(ModelConfig.preset(size)))
-        result = bench_backends(file, rows, gate_clips(), frames=frames, threads=threads, on_step=status.update)
+        result = bench_backends(
+            file, rows, gate_clips(), frames=frames, threads=threads, busy=busy, on_step=status.update
+        )
     name = str(checkpoint) if checkpoint else f"{size}, {'packaged' if trained else 'fresh'} weights"
     return {"model": name, **result}
 
