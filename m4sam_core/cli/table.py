@@ -30,7 +30,7 @@ CORE_COMMANDS: Table = {
     "bench": {
         "model": Entry("m4sam_core.cli.bench_model", "Milliseconds and memory of a model, stage by stage."),
         "precision": Entry("m4sam_core.cli.bench_precision", "Which engines and precisions keep a model's masks."),
-        "image": Entry("m4sam_core.cli.bench_image", "Milliseconds of a frame around the network, part by part."),
+        "image": Entry("m4sam_core.cli.bench.image", "Milliseconds of a frame around the network, part by part."),
         "startup": Entry("m4sam_core.cli.bench.startup", "From an empty process to the first mask, stage by stage."),
         "stream": Entry("m4sam_core.cli.bench_stream", "Memory and time of an endless stream, early against late."),
     },
