@@ -101,8 +101,8 @@ def _newest(monitor: ManagedProcess) -> dict[str, dict[str, Any]]:
     """Masks and drops of each node, from its newest report."""
     found: dict[str, dict[str, Any]] = {}
     for line in monitor.output.splitlines():
-        if line.startswith("{") and line.endswith("}"):
-            report = json.loads(line)
+        report = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
+        if "values" in report:  # other lines tell who else is in the graph
             values = report["values"]
             found[report["node"]] = {
                 "node": report["node"],
