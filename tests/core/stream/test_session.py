@@ -70,7 +70,7 @@ def test_stream_equals_clip(model, policy, deep_update):
     with torch.no_grad():
         whole = unroll_clip(model, rgb[None], depth[None], deep_update=deep_update).mask_prob[0]
     assert streamed.std() > 1e-3
-    assert (streamed - whole).abs().max() <= 1e-5
+    assert (streamed - whole).abs().max() <= 3e-5, "the ring reads its entries in another order"
     drift = (streamed[1:] - streamed[:-1]).abs().max()
     assert drift > 1e-4, "a constant output would prove nothing"
 
@@ -105,7 +105,7 @@ def test_clip16_restarts_like_the_release(model):
     streamed = run(StreamSession(model, ungated(policy="clip16")), rgb, depth)
     with torch.no_grad():
         second = unroll_clip(model, rgb[None, 16:], depth[None, 16:], deep_update="always").mask_prob[0]
-    assert (masks(streamed[16:]) - second).abs().max() <= 1e-5
+    assert (masks(streamed[16:]) - second).abs().max() <= 3e-5
     assert all(frame.reset_reason is None for frame in streamed)
 
 
