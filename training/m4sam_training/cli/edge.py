@@ -47,16 +47,18 @@ def render(
     size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
     first: int = typer.Option(0, min=0, help="Number of the first clip, to share the work among processes."),
     kind: str = typer.Option("room", help="What they show: room, situation or story (docs/models.md)."),
+    plain: bool = typer.Option(False, "--plain", help="Made-up textures and bodies alone, none of the pictures."),
 ) -> None:
     """Render training clips; goes on where it stopped."""
     from rich.progress import track
 
     from m4sam_training.edge.data import KINDS, render_clip
     from m4sam_training.synth.assets import load_style
+    from m4sam_training.synth.clip import PLAIN_STYLE
 
     if kind not in KINDS:
         raise typer.BadParameter(f"expected {', '.join(KINDS)}, got {kind}", param_hint="--kind")
-    style = load_style(folder, "train")
+    style = PLAIN_STYLE if plain else load_style(folder, "train")
     out.mkdir(parents=True, exist_ok=True)
     for number in track(range(first, first + clips), description="clips"):
         seed = KINDS[kind][1] + number
