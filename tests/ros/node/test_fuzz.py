@@ -137,5 +137,7 @@ def test_random_parameters(bench, nano_weights, count):
     assert bench.set_parameter("sync.backend", "nearest").successful
     assert bench.set_parameter("sync.depth_stamp_offset_s", 0.0).successful
     assert bench.set_parameter("max_frame_age_s", 0.0).successful
+    for side in ("x", "y", "width", "height"):  # a rectangle outside the picture is refused with each frame
+        assert bench.set_parameter(f"roi.{side}", 0).successful
     bench.step(camera, masks, 1e5)
     assert "Traceback" not in node.log
