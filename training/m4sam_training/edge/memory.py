@@ -18,7 +18,7 @@ from m4sam_training.edge.data import as_model_sees
 from m4sam_training.edge.teaching import BAD_PRIORS, is_story, spoiled
 from m4sam_training.synth.clip import DrawScene, draw_room, generate_clip
 from m4sam_training.synth.scene import Scene, SceneStyle
-from m4sam_training.synth.scenes.situations import SituationBuilder
+from m4sam_training.synth.scenes.situations import SITUATIONS, SituationBuilder
 from m4sam_training.synth.scenes.stories import StoryBuilder, draw_story
 
 FIRST_STORY_SEED, FIRST_ORDINARY_SEED, FIRST_SHIFT_SEED = 1_700_000, 1_720_000, 1_740_000
@@ -58,9 +58,6 @@ def memory_rows(model: M4SAM, style: SceneStyle, clips: int, ordinary: int, shif
     }
 
 
-SITUATIONS = ("hands", "sizes", "crowd", "workplace", "plain")
-
-
 def situation_rows(model: M4SAM, style: SceneStyle, clips: int) -> dict[str, dict[str, float]]:
     """What pictures of each kind of situation cost (`SituationBuilder`), two frames a clip.
 
@@ -97,8 +94,7 @@ def _situation(
     aspect: float,
     stamps: npt.NDArray[np.float64],  # noqa: ARG001 (one signature)
 ) -> Scene:
-    draw: Callable[[], Scene] = getattr(SituationBuilder(style, rng, aspect), kind)
-    return draw()
+    return SituationBuilder(style, rng, aspect).situation(kind)
 
 
 def held_out(

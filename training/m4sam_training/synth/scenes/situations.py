@@ -22,6 +22,7 @@ from m4sam_training.synth.sprites import SPRITE_PX, Sprite, shade
 
 _LEAST_AREA, _MOST_AREA = 0.01, 0.8  # of the picture
 _FILLED = 0.5  # of a thing's square that it covers, about
+SITUATIONS = {"hands": 0.26, "sizes": 0.26, "crowd": 0.24, "workplace": 0.13, "plain": 0.11}
 _STILL = Wobble(np.zeros(2), np.zeros((2, 2)), np.zeros((2, 2)))  # of a picture: no turn, no stretch
 
 
@@ -39,15 +40,13 @@ class SituationBuilder(SceneBuilder):
     """Draws scenes of the kinds that the plain room leaves out."""
 
     def build(self) -> Scene:
-        """Hands, sizes, a crowd, a workplace or something large and plain."""
-        kinds: dict[Callable[[], Scene], float] = {
-            self.hands: 0.26,
-            self.sizes: 0.26,
-            self.crowd: 0.24,
-            self.workplace: 0.13,
-            self.plain: 0.11,
-        }
-        return list(kinds)[int(self.rng.choice(len(kinds), p=list(kinds.values())))]()
+        """A scene of a kind of `SITUATIONS`, drawn by these shares."""
+        return self.situation(list(SITUATIONS)[int(self.rng.choice(len(SITUATIONS), p=list(SITUATIONS.values())))])
+
+    def situation(self, kind: str) -> Scene:
+        """A scene of that kind: the method of its name."""
+        draw: Callable[[], Scene] = getattr(self, kind)
+        return draw()
 
     # ------------------------------------------------------------------------------------------- kinds
 
