@@ -67,6 +67,16 @@ def check_outputs(*, folders: tuple[Path | None, ...] = (), files: tuple[Path | 
             ) from None
 
 
+def check_new_folder(out: Path) -> None:
+    """Refuse a place where something is already, for results that appear as a whole.
+
+    Raises:
+        ConfigError: a file, or a folder with something in it.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold a folder for one run; the system frees it when the process dies, however it dies.

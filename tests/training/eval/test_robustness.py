@@ -220,6 +220,39 @@ def test_the_page_has_the_table_of_its_file():
     assert f"{MARKS[0]}\n{page_text(values)}\n{MARKS[1]}" in page
 
 
+def test_two_models_whose_files_have_one_name_keep_their_own_journals(tmp_path):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=2, height=72, width=96)
+    args = ["robustness", "--data", str(tmp_path / "D"), "--corruption", "jpeg", "--severity", "3"]
+    for seed, run in enumerate(("a", "b")):
+        torch.manual_seed(seed)
+        (tmp_path / run).mkdir()
+        save_checkpoint(tmp_path / run / "best.safetensors", build_model(ModelConfig.preset("nano")), {})
+        args += ["--checkpoint", str(tmp_path / run / "best.safetensors")]
+    assert main([*args, "--out", str(tmp_path / "out")]) == 0
+    journals = sorted(path.name for path in (tmp_path / "out").glob("*.jsonl"))
+    assert journals == ["robustness_1_best.jsonl", "robustness_2_best.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--split", "val"], "expected --data with them"),
+        (["--dataset", "rdvs"], "expected --data with them"),
+        (["--mode", "video"], "mode: expected one of clip, stream"),
+        (["--measure", "beauty"], "measure: expected one of S"),
+        (["--page", "README.md"], "expected the marks"),
+        (["--page", "nowhere.md"], "expected a Markdown file"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_generated(tmp_path, capsys, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("no table")
+    assert main(["robustness", "--checkpoint", "edge", "--clips", "1", "--frames", "1", *words]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert "generating" not in err
+
+
 def test_a_stopped_table_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatch, capsys):
     generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=2, height=72, width=96)
     torch.manual_seed(0)

@@ -28,17 +28,15 @@ from m4sam_core.rgbd.bags.write import ImageBagWriter, Storage
 from m4sam_core.rgbd.depth_values import fit_depth, in_millimetres
 from m4sam_core.rgbd.image_files import read_rgb
 from m4sam_core.rgbd.masks import read_mask
-from m4sam_core.rgbd.order import are_stamps
 from m4sam_core.rgbd.video_yaml import VideoInfo
 from m4sam_training.data.frames import read_frame_depth
 from m4sam_training.data.names import safe_name
-from m4sam_training.data.videos import Scan, Video
+from m4sam_training.data.videos import FALLBACK_FPS, Scan, Video
 
 RGB_TOPIC, DEPTH_TOPIC = "/rgb/image", "/depth/image"
 TRUTH_TOPIC, PREDICTED_TOPIC = "/ground_truth/mask", "/saliency/mask"
 INFO_TOPIC = "/rgb/camera_info"
 _START_NS = 1_700_000_000_000_000_000
-_FALLBACK_FPS = 25.0
 
 
 def export_videos(
@@ -81,9 +79,9 @@ def export_videos(
 
 def _write_video(writer: ImageBagWriter, video: Video) -> None:
     frame_id = video.info.frame_id or "camera_color_optical_frame"
-    stamped = video.info.stamped or are_stamps(frame.stem for frame in video.frames)
+    stamped = video.stamped
     for index, frame in enumerate(video.frames):
-        stamp_ns = int(frame.stem) if stamped else _START_NS + round(index * 1e9 / (video.fps or _FALLBACK_FPS))
+        stamp_ns = int(frame.stem) if stamped else _START_NS + round(index * 1e9 / (video.fps or FALLBACK_FPS))
         rgb = read_rgb(frame.rgb)
         depth = read_frame_depth(frame, rgb, "real", video.coding)
         if depth.dtype != np.float32:

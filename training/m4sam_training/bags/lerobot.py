@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_folder, write_json
 from m4sam_core.host.optional import require
+from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M, in_millimetres
+from m4sam_training.bags.lerobot_files import (
+    CODECS,
+    HAS_MASK,
+    STAMP,
+    Table,
+    VideoFile,
+    available_codec,
+    pixel_format,
+    png,
+)
 
 FORMAT = "v3.0"
 RGB, DEPTH, MASK = "observation.images.rgb", "observation.images.depth", "observation.images.mask"
-STAMP, HAS_MASK = "observation.stamp_ns", "observation.has_mask"
 RgbAs = Literal["video", "image"]
 RGB_AS: tuple[RgbAs, ...] = ("video", "image")
-_CODECS = {"libx264": "h264", "libsvtav1": "av1", "mpeg4": "mpeg4"}
-_CHUNK, _ROWS = 1000, 32
+_CHUNK = 1000
 _QUANTILES = {"q01": 1, "q10": 10, "q50": 50, "q90": 90, "q99": 99}
 _SAMPLES = 200  # images that statistics look at, of each kind
 _SAMPLE_PX = 64
@@ -96,8 +104,7 @@ def write_lerobot(
     require("pyarrow.parquet", "lerobot", "pyarrow")
     if rgb_as == "video":
         require("av", "lerobot")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
+    check_new_folder(out)
     with whole_folder(out) as draft:
         writer = _Writer(draft, fps, task, rgb_as, depth_unit_m, mask_source)
         for shots in episodes:
@@ -118,11 +125,11 @@ class _Writer:
         self._sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         self._rows: list[dict[str, Any]] = []
         self._samples: dict[str, list[np.ndarray]] = {}
-        self._seen = 0
-        self._codec = ""
+        self._codec = available_codec() if rgb_as == "video" else ""
 
     def episode(self, shots: Iterator[Shot]) -> None:
-        first = next((shot for shot in shots if self._fits(shot)), None)
+        fitting = filter(self._fits, shots)
+        first = next(fitting, None)
         if first is None:
             return
         index = len(self.report.episodes)
@@ -130,9 +137,7 @@ class _Writer:
         name = "chunk-{chunk_index:03d}/file-{file_index:03d}".format(**place)
         start, count = sum(self.report.episodes), 0
         with self._table(name) as table, self._video(name) as video:
-            for shot in _chain(first, shots):
-                if shot is not first and not self._fits(shot):
-                    continue
+            for shot in chain((first,), fitting):
                 row = self._row(shot, index, count, start + count)
                 if video is not None:
                     video.add(shot.rgb)
@@ -202,14 +207,14 @@ class _Writer:
             "index": index,
             "task_index": 0,
             STAMP: shot.stamp_ns,
-            DEPTH: _png(depth),
+            DEPTH: png(depth),
         }
         images = {RGB: shot.rgb, DEPTH: depth[..., None]}
         if self._rgb_as == "image":
-            row[RGB] = _png(shot.rgb[..., ::-1])
+            row[RGB] = png(shot.rgb[..., ::-1])
         if self._mask_source is not None:
             mask = shot.mask if shot.mask is not None else np.zeros(shot.rgb.shape[:2], np.uint8)
-            row |= {MASK: _png(mask), HAS_MASK: shot.mask is not None}
+            row |= {MASK: png(mask), HAS_MASK: shot.mask is not None}
             images[MASK] = mask[..., None]
             self.report.masks += shot.mask is not None
         self._sample(images, row)
@@ -220,14 +225,13 @@ class _Writer:
         for name, value in row.items():
             if not isinstance(value, dict):
                 self._samples.setdefault(name, []).append(np.float64(value).reshape(1, 1))
-        step = 1 + self._seen // _SAMPLES
-        if self._seen % step == 0:
+        step = 1 + row["index"] // _SAMPLES
+        if row["index"] % step == 0:
             for name, image in images.items():
                 stride = max(1, max(image.shape[:2]) // _SAMPLE_PX)
                 scale = 255.0 if image.dtype == np.uint8 else 1.0
                 pixels = image[::stride, ::stride].reshape(-1, image.shape[2]) / scale
                 self._samples.setdefault(name, []).append(pixels[..., None, None])
-        self._seen += 1
 
     def _features(self) -> dict[str, Any]:
         assert self._sizes is not None
@@ -247,7 +251,7 @@ class _Writer:
         }
         if self._rgb_as == "video":
             size = {"video.height": height, "video.width": width, "video.channels": 3, "video.fps": self._fps}
-            about = {"video.codec": _CODECS[self._codec], "video.pix_fmt": _pixel_format(height, width)}
+            about = {"video.codec": CODECS[self._codec], "video.pix_fmt": pixel_format(height, width)}
             features[RGB]["info"] = {**size, **about, "video.is_depth_map": False, "has_audio": False}
         if self._mask_source is not None:
             features[MASK] = {"dtype": "image", "shape": [height, width, 1], "names": names}
@@ -257,7 +261,7 @@ class _Writer:
 
     # ------------------------------------------------------------------------------------- files
 
-    def _table(self, name: str) -> _Table:
+    def _table(self, name: str) -> Table:
         path = self._root / "data" / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         images = [
@@ -265,110 +269,14 @@ class _Writer:
             *([RGB] if self._rgb_as == "image" else []),
             *([MASK] if self._mask_source is not None else []),
         ]
-        return _Table(path, images, has_mask=self._mask_source is not None)
+        return Table(path, images, has_mask=self._mask_source is not None)
 
-    def _video(self, name: str) -> _Video:
-        if self._rgb_as == "video" and not self._codec:
-            self._codec = _available_codec()
+    def _video(self, name: str) -> AbstractContextManager[VideoFile | None]:
+        if self._rgb_as != "video":
+            return nullcontext()
         assert self._sizes is not None
-        path = self._root / "videos" / RGB / f"{name}.mp4" if self._rgb_as == "video" else None
-        return _Video(path, self._codec, self._fps, self._sizes[0][0], self._sizes[0][1])
-
-
-class _Table:
-    """One parquet file, written a few rows at a time."""
-
-    def __init__(self, path: Path, images: list[str], *, has_mask: bool) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        fields = [("timestamp", pa.float32())]
-        fields += [(name, pa.int64()) for name in ("frame_index", "episode_index", "index", "task_index", STAMP)]
-        fields += [(HAS_MASK, pa.bool_())] if has_mask else []
-        kinds: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in fields}
-        kinds["timestamp"]["dtype"] = "float32"
-        kinds |= {name: {"_type": "Image"} for name in images}
-        about = {b"huggingface": json.dumps({"info": {"features": kinds}}).encode()}
-        self._schema = pa.schema([*fields, *((name, image) for name in images)], metadata=about)
-        self._writer = pq.ParquetWriter(path, self._schema)
-        self._waiting: list[dict[str, Any]] = []
-
-    def __enter__(self) -> _Table:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._waiting.append(row)
-        if len(self._waiting) >= _ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
-            self._waiting.clear()
-
-
-class _Video:
-    """One MP4 file; nothing without a path."""
-
-    def __init__(self, path: Path | None, codec: str, fps: int, height: int, width: int) -> None:
-        self._container: Any = None
-        if path is None:
-            return
-        import av
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(path), "w")
-        self._stream = self._container.add_stream(codec, rate=Fraction(fps))
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = _pixel_format(height, width)
-        if codec != "mpeg4":
-            self._stream.options = {"crf": "23" if codec == "libx264" else "30", "g": "2"}  # any frame is soon decoded
-
-    def __enter__(self) -> _Video | None:
-        return self if self._container is not None else None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._container is not None:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-
-    def add(self, rgb: np.ndarray) -> None:
-        import av
-
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")))
-
-
-def _available_codec() -> str:
-    import av
-
-    found = [codec for codec in _CODECS if codec in av.codecs_available]
-    if not found:
-        raise ConfigError(f"av: expected an encoder of {', '.join(_CODECS)}, got none; use --rgb image")
-    return found[0]
-
-
-def _pixel_format(height: int, width: int) -> str:
-    return "yuv420p" if height % 2 == width % 2 == 0 else "yuv444p"
-
-
-def _png(pixels: np.ndarray) -> dict[str, Any]:
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not ok:
-        raise InputError(f"lerobot: the png encoder refused {pixels.dtype} {pixels.shape}")
-    return {"bytes": data.tobytes(), "path": None}
+        height, width, _ = self._sizes[0]
+        return VideoFile(self._root / "videos" / RGB / f"{name}.mp4", self._codec, self._fps, height, width)
 
 
 def _statistics(samples: list[np.ndarray], frames: int) -> dict[str, Any]:
@@ -389,8 +297,3 @@ def _tasks(task: str) -> Any:
     about = {"index_columns": [index], "column_indexes": [], "columns": columns}
     table = pa.table({"task_index": pa.array([0], pa.int64()), index: pa.array([task])})
     return table.replace_schema_metadata({b"pandas": json.dumps({**about, "pandas_version": "2.0.0"}).encode()})
-
-
-def _chain(first: Shot, rest: Iterator[Shot]) -> Iterator[Shot]:
-    yield first
-    yield from rest

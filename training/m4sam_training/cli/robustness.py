@@ -12,6 +12,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from m4sam_training.data.videos import Scan
+    from m4sam_training.eval.predict_dataset import PredictConfig
 
 
 def command(
@@ -38,28 +39,40 @@ def command(
     """Score, resilience and harm under 13 depth and 4 rgb corruptions."""
     import tempfile
 
+    from m4sam_core.cli.choices import one_of
+    from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
     from m4sam_training.data.scan import scan_split
-    from m4sam_training.eval.robustness import plan
-    from m4sam_training.eval.robustness_report import robustness_table, update_page, write_chart, write_over_time
+    from m4sam_training.eval.predict_dataset import PredictConfig
+    from m4sam_training.eval.robustness import MEASURES, plan
+    from m4sam_training.eval.robustness_report import (
+        around_table,
+        robustness_table,
+        update_page,
+        write_chart,
+        write_over_time,
+    )
 
     check_outputs(folders=(out,), files=(json_path, page))
+    if data is None and (dataset, split) != ("m4sam", "test"):
+        raise ConfigError("--dataset, --split: expected --data with them, got none; without it clips are generated")
+    if page is not None:
+        around_table(page)
+    cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")))
+    measure = one_of("measure", measure, MEASURES)
     steps = plan(corruption or (), severity or ())
     with tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
         where = data or _generated(Path(scratch) / "clips", clips, frames)
-        scan = scan_split(where, dataset, split if data else "test")
+        scan = scan_split(where, dataset, split)
         for line in scan.flaws():
             typer.echo(line, err=True)
         source = str(data.resolve()) if data else f"generated, {clips} clips of {frames} frames"
         settings = {"dataset": dataset, "source": source, "split": split, "mode": mode, "seed": seed, "device": device}
         results, values = {}, {}
-        for name in dict.fromkeys(checkpoint):
-            journal = None
-            if out:
-                own = f"_{Path(name).stem}" if len(set(checkpoint)) > 1 else ""
-                journal = out / f"robustness{own}.jsonl"
-            results[name], weights = _measure(name, scan, steps, settings, measure, journal)
+        for name, own in _apart(checkpoint).items():
+            journal = out / f"robustness{own}.jsonl" if out else None
+            results[name], weights = _measure(name, scan, cfg, steps, settings, measure, journal)
             about = {**settings, "checkpoint": name, "weights": weights}
             about |= {"videos": len(scan.videos), "frames": scan.frame_count}
             values[name] = {**about, **results[name].as_dict()}
@@ -79,6 +92,19 @@ def command(
         write_over_time(out / "over_time.png", next(iter(results.values())))
 
 
+def _apart(checkpoints: list[str]) -> dict[str, str]:
+    """What tells the journal of each model from the others': nothing, its file's name, or its number too."""
+    names = list(dict.fromkeys(checkpoints))
+    if len(names) == 1:
+        return {names[0]: ""}
+    stems = [Path(name).stem for name in names]
+    alike = len(set(stems)) < len(stems)
+    return {
+        name: f"_{number}_{stem}" if alike else f"_{stem}"
+        for number, (name, stem) in enumerate(zip(names, stems, strict=True), 1)
+    }
+
+
 def _generated(folder: Path, clips: int, frames: int) -> Path:
     """Plain rooms and scenes that are hard without depth, in turn."""
     from m4sam_training.data.generate import generate_dataset
@@ -95,7 +121,7 @@ _SEED = 7_000_000
 
 
 def _measure(
-    name: str, scan: Scan, steps: Any, settings: dict[str, Any], measure: str, journal: Path | None
+    name: str, scan: Scan, cfg: PredictConfig, steps: Any, settings: dict[str, Any], measure: str, journal: Path | None
 ) -> tuple[Any, str]:
     """The table of one model, and the hash of its weights."""
     from rich.progress import (
@@ -107,10 +133,9 @@ def _measure(
         TimeRemainingColumn,
     )
 
-    from m4sam_core.cli.choices import load_for_evaluation, one_of
+    from m4sam_core.cli.choices import load_for_evaluation
     from m4sam_core.download import sha256_of
     from m4sam_core.model_files import resolve_model
-    from m4sam_training.eval.predict_dataset import PredictConfig
     from m4sam_training.eval.robustness import run_robustness
 
     file = resolve_model(name)
@@ -123,7 +148,6 @@ def _measure(
         def progress(title: str) -> None:
             bar.update(task, advance=1, description=title)
 
-        cfg = PredictConfig(one_of("mode", settings["mode"], ("clip", "stream")))
         result = run_robustness(model, scan, cfg, steps, measure, settings["seed"], progress, journal, about)
         bar.update(task, advance=1)
     return result, weights

@@ -109,8 +109,9 @@ def _compare_recordings(reports: list[SplitReport]) -> None:
             places = splits.get(video.info.recording, set())
             if len(places) > 1:
                 where = f"{video.info.recording} in {', '.join(sorted(places))}"
-                folder = video.frames[0].rgb.parent.parent
-                report.irregular.append(Irregularity(folder, f"recording is in several splits: {where}", used=True))
+                report.irregular.append(
+                    Irregularity(video.folder, f"recording is in several splits: {where}", used=True)
+                )
 
 
 def _check_video(video: Video, report: SplitReport) -> None:

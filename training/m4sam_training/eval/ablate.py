@@ -216,7 +216,7 @@ def run_variant(job: AblationJob, variant: Variant) -> dict[str, Any]:
 
 def _score(job: AblationJob, cfg: TrainConfig, folder: Path) -> dict[str, Any]:
     model = load_checkpoint(folder / "last.safetensors", "cuda" if torch.cuda.is_available() else "cpu")
-    scan = indexed_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind)
+    scan = indexed_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind, annotated_only=True)
     predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind))
     values = evaluate(predictions, "m4sam", []).as_dict()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

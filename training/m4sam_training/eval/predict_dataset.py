@@ -18,17 +18,15 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.clip_folder import frame_offsets
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, image_size
 from m4sam_core.rgbd.masks import read_soft_mask
-from m4sam_core.rgbd.order import are_stamps
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
-from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
+from m4sam_training.data.videos import FALLBACK_FPS, Frame, Irregularity, Scan, Video
 
 if TYPE_CHECKING:
     from m4sam_core.model.m4sam import M4SAM
 
 DEFAULT_CLIP_LENGTH = 16
-_FALLBACK_FPS = 25.0
 Fault = Callable[[Video], Callable[[Clip], Clip]]
 """Made anew for every video; receives its clips in order."""
 
@@ -198,7 +196,7 @@ class _StreamRunner:
         settings = PipelineConfig(device=device, depth=DepthConfig(unit_m=video.depth_unit_m or 0.001))
         self._pipeline = SaliencyPipeline(model, settings)
         stems = [frame.stem for frame in video.frames]
-        offsets = frame_offsets(stems, None if _stamped(video) else video.fps or _FALLBACK_FPS, video.info.stamped)
+        offsets = frame_offsets(stems, None if video.stamped else video.fps or FALLBACK_FPS, video.info.stamped)
         self._stamps_s = {stem: offset * 1e-9 for stem, offset in zip(stems, offsets, strict=True)}
 
     def run(self, frames: Sequence[Frame], clip: Clip) -> list[np.ndarray | None]:
@@ -210,8 +208,3 @@ class _StreamRunner:
 
     def close(self) -> None:
         self._pipeline.close()
-
-
-def _stamped(video: Video) -> bool:
-    """Whether the names of its frames say when they were taken."""
-    return video.info.stamped or are_stamps(frame.stem for frame in video.frames)

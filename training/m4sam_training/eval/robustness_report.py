@@ -82,14 +82,26 @@ def update_page(page: Path, values: Mapping[str, Any]) -> None:
     """Put the table of a JSON between the marks of a page.
 
     Raises:
-        ConfigError: the page has no marks.
+        ConfigError: see `around_table`.
     """
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(MARKS[0])
+    head, tail = around_table(page)
+    write_text(page, f"{head}\n{page_text(values)}\n{tail}")
+
+
+def around_table(page: Path) -> tuple[str, str]:
+    """What stands before and after the table of a page, with the marks.
+
+    Raises:
+        ConfigError: the page cannot be read, or has no marks.
+    """
+    try:
+        head, begin, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{page}: expected a Markdown file, got {error}; check --page") from None
     _, end, tail = rest.partition(MARKS[1])
     if not begin or not end:
         raise ConfigError(f"{page}: expected the marks {MARKS[0]} and {MARKS[1]}, got none; add them")
-    write_text(page, f"{head}{begin}\n{page_text(values)}\n{end}{tail}")
+    return head + begin, end + tail
 
 
 def write_chart(path: Path, results: Results) -> None:

@@ -31,7 +31,8 @@ def validation(cfg: TrainConfig, data: Path) -> Validate | None:
     table, scan = get_layout(cfg.data.layout), None
     if "val" in table.splits:
         rule = MaskRule.parse(cfg.data.mask_values)
-        scan = indexed_split(data, cfg.data.layout, "val", cfg.data.depth_kind, rule, cfg.data.depth_coding)
+        read = cfg.data.depth_kind, rule, cfg.data.depth_coding
+        scan = indexed_split(data, cfg.data.layout, "val", *read, annotated_only=True)
     if scan is None or not scan.frame_count:
         LOGGER.warning("no validation: %s has no annotated frame in a split val", data)
         return None

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_folder, write_json, write_text
+from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.rgbd.image_files import image_size, write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.predicted_masks import note_drawn, read_predicted
@@ -78,8 +79,7 @@ def export_frames(
         ConfigError: the folder is not empty, or a package is missing.
         InputError: a mask cannot be read.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
+    check_new_folder(out)
     chosen = [frame for frame, _ in frames]
     with whole_folder(out) as draft:
         (draft / IMAGES_FOLDER).mkdir()
@@ -126,11 +126,12 @@ def import_labels(
     frames, parsed = read_frames(table), read_file(file, salient)
     report = ImportReport(left_out=list(parsed.flaws))
     usable: list[tuple[LabelFrame, Returned]] = []
+    images: dict[Path, dict[str, Path]] = {}
     for name, returned in parsed.images.items():
         frame = frames.get(name)
         flaw = "expected an exported image, got a name that is not in the table" if frame is None else None
         if frame is not None:
-            flaw = _misfit(frame, returned, data)
+            flaw = _misfit(frame, returned, data, images)
         if frame is None or flaw is not None:
             report.left_out.append(f"{name}: {flaw}")
         else:
@@ -192,17 +193,18 @@ def _text_of(file: Path) -> str:
         return archive.read(inside[0]).decode("utf-8")
 
 
-def _misfit(frame: LabelFrame, returned: Returned, data: Path) -> str | None:
-    """Why a mask cannot go to its frame; None when it can."""
+def _misfit(frame: LabelFrame, returned: Returned, data: Path, images: dict[Path, dict[str, Path]]) -> str | None:
+    """Why a mask cannot go to its frame; None when it can. `images` remembers the pictures of each video by stem."""
     parts = (frame.split, frame.video, frame.stem)
-    images = (
-        [p for p in (frame.folder(data) / "rgb").glob("*") if p.stem == frame.stem]
-        if all(map(safe_name, parts))
-        else []
-    )
-    if not images:
+    image = None
+    if all(map(safe_name, parts)):
+        folder = frame.folder(data) / "rgb"
+        if folder not in images:
+            images[folder] = {path.stem: path for path in folder.glob("*")}
+        image = images[folder].get(frame.stem)
+    if image is None:
         return f"expected the frame {'/'.join(parts)} in {data}, got none; give the dataset it came from"
-    size = image_size(images[0])
+    size = image_size(image)
     if returned.mask.size and returned.mask.shape != size:
         height, width = returned.mask.shape
         return f"expected a mask of {size[1]}x{size[0]} px, got {width}x{height}"

@@ -82,7 +82,7 @@ def choose_frames(scans: Sequence[Scan], which: Which = "todo", limit: int = 0) 
     found: list[tuple[tuple[float, float, int], Scan, Video, Frame, str, float | None]] = []
     for scan in scans:
         for video in scan.videos:
-            known = read_predicted(video.frames[0].rgb.parent.parent)
+            known = read_predicted(video.folder)
             for frame in video.frames:
                 source, confidence = _origin(frame, known.get(frame.mask.stem if frame.mask else ""))
                 rank = {UNLABELLED: 2.0, DRAWN: 3.0}.get(source, 1.0 if confidence is None else 0.0)

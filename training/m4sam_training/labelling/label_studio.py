@@ -33,14 +33,13 @@ _CHANNELS = 4
 _MAX_VALUES = 1 << 28
 
 
-def label_studio_file(frames: Sequence[LabelFrame], data: Path, address: str, model: str = "") -> list[dict[str, Any]]:
+def label_studio_file(frames: Sequence[LabelFrame], data: Path, address: str) -> list[dict[str, Any]]:
     """Tasks in the order of the frames; sort by prediction score to get that order in the data manager.
 
     Args:
         frames: what to label.
         data: the dataset.
         address: what the images' names are appended to.
-        model: version of the predictions; "": the frames' own sources.
 
     Raises:
         InputError: a mask cannot be read.
@@ -52,9 +51,8 @@ def label_studio_file(frames: Sequence[LabelFrame], data: Path, address: str, mo
         mask = frame.mask(data)
         if mask is not None:
             result = [_brush(mask)] if mask.any() else []
-            version = model or frame.source
             score = {} if frame.confidence is None else {"score": round(frame.confidence, 4)}
-            task["predictions"].append({"model_version": version, **score, "result": result})
+            task["predictions"].append({"model_version": frame.source, **score, "result": result})
         tasks.append(task)
     return tasks
 

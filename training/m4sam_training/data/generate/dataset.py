@@ -10,6 +10,7 @@ from pathlib import Path
 
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_folder
+from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.host.progress import tracked
 from m4sam_training.data.generate.flaws import plant, plant_across
 from m4sam_training.data.generate.planted import Planted
@@ -53,8 +54,7 @@ def generate_dataset(
     table = get_layout(layout)
     if videos < 1 or frames < 1:
         raise ConfigError(f"videos, frames: expected at least 1 of each, got {videos} and {frames}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected a new or empty folder, got one with files; nothing is ever overwritten")
+    check_new_folder(out)
     with whole_folder(out) as draft:
         only = splits or table.splits
         planted = _write_splits(draft, table, videos, frames, (height, width), seed, only, kinds, irregular=irregular)

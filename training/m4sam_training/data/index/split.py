@@ -30,7 +30,7 @@ from m4sam_training.data.scan import scan_split
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 KEPT = 64  # indices in the cache
 
 
@@ -62,12 +62,12 @@ def indexed_split(
     place = Path(root).resolve()
     name = hashlib.sha256(json.dumps([str(place), wanted], sort_keys=True).encode()).hexdigest()[:24]
     file = cache_dir() / "index" / f"{name}.jsonl"
+    try:
+        state = tree_state(place)
+    except OSError as error:
+        log.debug("no index of %s: %s", place, error)
+        state = ""
     with _alone(file):
-        try:
-            state = tree_state(place)
-        except OSError as error:
-            log.debug("no index of %s: %s", place, error)
-            state = ""
         scan = _read(file, Path(root), state, wanted, masks, coding, annotated_only) if state else None
         if scan is None:
             scan = scan_split(root, layout, split, depth_kind, masks, coding)
@@ -124,8 +124,7 @@ def _write(file: Path, scan: Scan, head: dict[str, Any]) -> None:
                 "unit": video.depth_unit_m,
                 "fps": video.fps,
                 "info": {**info, "intrinsics": dict(info["intrinsics"]) if info["intrinsics"] else None},
-                "annotated": [frame for frame in frames if frame[3] is not None],
-                "all": frames if len(frames) > len(video.annotated) else None,
+                "frames": frames,
             }
         )
     try:
@@ -165,7 +164,7 @@ def _read(
                 return None
             scan = Scan(get_layout(wanted["layout"]), root, wanted["split"])
             items = json.loads(next(lines))["irregular"]
-            scan.irregular = [Irregularity(_below(root, path), reason, used) for path, reason, used in items]
+            scan.irregular = [Irregularity(root / path, reason, used) for path, reason, used in items]
             for line in lines:
                 scan.videos.append(_video(json.loads(line), root, masks, coding, annotated_only))
             return scan
@@ -174,17 +173,13 @@ def _read(
 
 
 def _video(values: dict[str, Any], root: Path, masks: MaskRule, coding: DepthCoding, annotated_only: bool) -> Video:
-    listed = values["annotated"] if annotated_only or values["all"] is None else values["all"]
     frames = tuple(
         Frame(stem, root / rgb, root / depth if depth else None, root / mask if mask else None, predicted)
-        for stem, rgb, depth, mask, predicted in listed
+        for stem, rgb, depth, mask, predicted in values["frames"]
+        if mask or not annotated_only
     )
     info = VideoInfo(**{**values["info"], "labels": tuple(values["info"]["labels"])})
     return Video(values["name"], frames, values["unit"], values["fps"], info, masks, coding)
-
-
-def _below(root: Path, path: str) -> Path:
-    return root / path if path != "." else root
 
 
 def _plain(masks: MaskRule) -> tuple[str, list[int]]:
