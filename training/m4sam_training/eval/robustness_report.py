@@ -118,7 +118,7 @@ def write_chart(path: Path, results: Results) -> None:
     for axis, name in zip(axes, names, strict=False):
         for colour, (model, result) in zip(_COLOURS * len(results), results.items(), strict=False):
             cells = result.of(name)
-            label = f"{model}, " if len(results) > 1 else ""
+            label = f"{'/'.join(Path(model).parts[-2:])}, " if len(results) > 1 else ""
             axis.axhline(result.clean[result.measure], color=colour, lw=1, ls="--", label=f"{label}{CLEAN}")
             axis.axhline(result.black[result.measure], color=colour, lw=1, ls=":", label=f"{label}{BLACK}")
             scores = [c.scores[result.measure] for c in cells]
