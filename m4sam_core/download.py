@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
@@ -177,6 +178,17 @@ def _verify(row: RemoteFile, path: Path, remedy: str) -> None:
         raise DownloadError(f"{path}: expected {row.size_bytes} bytes, got {size}; {remedy}")
     if row.sha256 and sha256_of(path) != row.sha256:
         raise DownloadError(f"{path}: expected SHA-256 {row.sha256}, got {sha256_of(path)}; {remedy}")
+
+
+def digest_of(path: Path) -> str:
+    """`sha256_of`, computed once as long as nobody writes to the file."""
+    about = path.stat()
+    return _digest_of(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, *_: int) -> str:
+    return sha256_of(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +19,7 @@ from m4sam_core.backends.compiled import CompiledNetwork
 from m4sam_core.checkpoint import BFLOAT16_IOU, read_header
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import check_dtype, device_errors, resolve_device
+from m4sam_core.download import digest_of
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.scheduling import ThreadPlace
 from m4sam_core.model.inference import specialise
@@ -122,7 +122,7 @@ def load_for_inference(
     device = resolve_device(cfg.device)  # before the seconds that loading takes
     place = ThreadPlace(cfg.affinity, cfg.priority)
     threads = cfg.threads if threads is None else threads
-    source = Source(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), partial(load_model, path))
+    source = Source(str(path), digest_of(path), partial(load_model, path))
     with place.adopting():
         asked = cfg.model_copy(update={"threads": threads})
         compiled = open_backend(source, asked, device, progress or _LOG.info)

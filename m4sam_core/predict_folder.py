@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.config import PipelineConfig
-from m4sam_core.download import sha256_of
+from m4sam_core.download import digest_of
 from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
@@ -219,11 +219,11 @@ def _about_run(
     return {
         "kind": _ABOUT_RUN,
         "model": model_file.name,
-        "sha256": sha256_of(model_file),
+        "sha256": digest_of(model_file),
         "fps": fps,
         "probability": probability,
         **({} if coding == "plain" else {"depth_coding": coding}),
-        "settings": cfg.model_dump(exclude={"device", "threads"}),
+        "settings": cfg.model_dump(exclude={"device", "threads", "affinity", "priority"}),
     }
 
 

@@ -71,11 +71,8 @@ class ObjectNotes:
 
     def resume(self, done: Sequence[Mapping[str, Any]]) -> None:
         """Number on where finished scenes have ended."""
-        last: dict[int, int] = {}
-        for line in done:
-            for item in line[NOTES]["objects"]:
-                last[line["scene"]] = max(last.get(line["scene"], 0), item["id"])
-        self._finder.number_after(last[max(last)] if last else 0)
+        given = ((line["scene"], item["id"]) for line in done for item in line[NOTES]["objects"])
+        self._finder.number_after(max(given, default=(0, 0))[1])
 
     def note(
         self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, stamp_s: float, scene: int, result: SaliencyResult

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -115,3 +117,12 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def newest_first(output: str, key: str) -> Iterator[dict[str, Any]]:
+    """The lines with this key that a monitor printed (`m4sam_ros.bench.probes monitor`); nothing else is read."""
+    for text in reversed(output.splitlines()):
+        if text.startswith("{") and text.endswith("}"):
+            line: dict[str, Any] = json.loads(text)
+            if key in line:
+                yield line

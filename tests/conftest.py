@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ _LAST_DOMAIN = 100  # higher domains reach into the ephemeral port range of Linu
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background; processes inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.util.find_spec("torch") is not None:
         import torch
 

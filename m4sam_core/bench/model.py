@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -174,25 +175,34 @@ def _filled_memory(model: M4SAM, rgb: Tensor, depth: Tensor, entries: int) -> Me
 
 def machine(device: str) -> dict[str, Any]:
     """What a row of a speed table must name: processor, threads, torch, and the commit it was measured at."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # git from PATH, and only if it is there
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    cpu = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.device(device).type == "cuda" else None,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": commit.stdout.strip() or None,
+        "commit": _commit(),
     }
+
+
+def machine_now(device: str) -> dict[str, Any]:
+    """`machine`, and how busy it is: cores and the load average of the last minute."""
+    return {**machine(device), "cores": os.cpu_count(), "load_average_1min": round(os.getloadavg()[0], 2)}
+
+
+def processor() -> str:
+    """The processor's name."""
+    names = (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _commit() -> str | None:
+    command, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent  # git from PATH
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return None
+    return done.stdout.strip() or None
 
 
 def _lines(path: str) -> list[str]:

@@ -13,17 +13,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from m4sam_core.backends.engines import ENGINES
 from m4sam_core.backends.parity import LARGEST_DIFFERENCE
-from m4sam_core.bench.model import machine
+from m4sam_core.bench.model import processor
 from m4sam_core.bench.stream import textured_view
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import resolve_device
+from m4sam_core.download import digest_of
 from m4sam_core.host.files import write_json
 from m4sam_core.host.scheduling import ThreadPlace, allowed_cores
 from m4sam_core.model_files import cache_dir, resolve_model
@@ -60,7 +63,8 @@ def quickest_threads(name_or_path: str | Path, cfg: PipelineConfig, progress: Ca
     known = _read(file)
     if known is None:
         progress(f"measuring how many of {most} threads the model is worth, once for this machine")
-        known = measure(name_or_path, cfg, candidates(most))
+        with ThreadPoolExecutor(1) as own:  # a thread that ends: it takes the model's cores and nice value
+            known = own.submit(measure, name_or_path, cfg, candidates(most)).result()
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
         spent = ", ".join(f"{count}: {ms:.0f} ms" for count, ms in known["ms"].items())
@@ -106,9 +110,8 @@ def choose(ms: dict[int, float], difference: dict[int, float]) -> int:
 
 def _key(path: Path, cfg: PipelineConfig, most: int) -> str:
     engines = {name: engine.version for name, engine in ENGINES.items() if engine.installed}
-    told = [hashlib.sha256(path.read_bytes()).hexdigest(), cfg.backend, cfg.dtype, most, engines]
-    here = machine("cpu")
-    return hashlib.sha256(repr([*told, here["cpu"], here["torch"]]).encode()).hexdigest()[:16]
+    told = [digest_of(path), cfg.backend, cfg.dtype, most, engines, processor(), torch.__version__]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _read(file: Path) -> dict[str, Any] | None:

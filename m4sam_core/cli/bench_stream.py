@@ -25,13 +25,11 @@ def command(
 
     Example: m4sam bench stream --model default --backend openvino --frames 30000
     """
-    import os
-
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.bench.stream import bench_stream
     from m4sam_core.build import build_model
     from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
@@ -65,6 +63,6 @@ def command(
             "model": model,
             "backend": pipeline.backend,
             "image": [height, width],
-            "machine": {**machine(str(pipeline.device)), "cores": os.cpu_count(), "load_average": os.getloadavg()},
+            "machine": machine_now(str(pipeline.device)),
         }
         write_json(json_file, result)

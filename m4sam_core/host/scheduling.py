@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from m4sam_core.errors import ConfigError
@@ -88,8 +88,9 @@ class ThreadPlace:
             yield
             return
         own, before = os.sched_getaffinity(0), _tasks()
-        if self.cores and self.refused is None:
-            os.sched_setaffinity(0, self.cores)  # what an engine counts, and what its threads inherit
+        if self.cores:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, self.cores)  # what an engine counts, and what its threads inherit
         try:
             yield
         finally:
@@ -100,17 +101,20 @@ class ThreadPlace:
 
     def _apply(self, task: int) -> None:
         """To a thread by its id; 0: the calling one."""
+        if self.cores:
+            self._try(f"affinity {_listed(self.cores)}", lambda: os.sched_setaffinity(task, self.cores))
+        if self._nice:
+            self._try(f"priority {self._nice}", lambda: os.setpriority(os.PRIO_PROCESS, task, self._nice))
+
+    def _try(self, what: str, call: Callable[[], object]) -> None:
         try:
-            if self.cores:
-                os.sched_setaffinity(task, self.cores)
-            if self._nice:
-                os.setpriority(os.PRIO_PROCESS, task, self._nice)
+            call()
         except ProcessLookupError:
             pass  # it has ended
         except (AttributeError, OSError) as error:
             self.refused = (
-                f"affinity {_listed(self.cores) or 'any'}, priority {self._nice}: expected to be allowed, got {error}; "
-                "the model's threads stay as they are (a priority below 0 needs CAP_SYS_NICE or `ulimit -e`)"
+                f"{what}: expected to be allowed, got {error}; it stays as it is (a priority below 0 needs "
+                "CAP_SYS_NICE or `ulimit -e`)"
             )
 
 

@@ -92,7 +92,6 @@ class M4SAM(nn.Module):
         self.has_memory = memory is not None
         if memory is not None:
             self.sensory_dim = memory.sensory_update.sensory_dim
-            self.value_dim = memory.value_path.value_dim
             self.gated_fusion = memory.gated_fusion
             self.key_path = memory.key_path
             self.value_path = memory.value_path

@@ -79,7 +79,6 @@ class ValuePath(nn.Module):
 
     def __init__(self, feature_dim: int, value_dim: int, sensory_dim: int) -> None:
         super().__init__()
-        self.value_dim = value_dim
         inner = value_dim // 2
         self.encoder = nn.Sequential(
             nn.Conv2d(feature_dim + 1, inner, 3, padding=1),

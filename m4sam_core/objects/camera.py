@@ -165,7 +165,7 @@ class CameraModel:
         )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # one for each camera of a process
 def _lens_rays(camera: CameraModel) -> FloatArray:
     """(height, width, 2) rays of a lens; NaN where it cannot be undone."""
     columns = np.linspace(0, camera.width - 1, max(2, -(-camera.width // _NODE_STEP_PX)))
@@ -188,7 +188,7 @@ def _lens_rays(camera: CameraModel) -> FloatArray:
     return np.asarray(cv2.remap(nodes, map_x, map_y, cv2.INTER_LINEAR), np.float32)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # one for each camera of a process
 def _rectifying_maps(camera: CameraModel) -> tuple[FloatArray, FloatArray]:
     """Where each pixel of the pinhole image is found in the lens's image: column and row, float32."""
     rays = camera.rectified().rays((slice(0, camera.height), slice(0, camera.width))).reshape(-1, 2)

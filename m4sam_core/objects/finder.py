@@ -93,11 +93,9 @@ class ObjectFinder:
         """The same for a frame whose images are together already; see `FrameView.of`."""
         self._follow_scene(scene_id, stamp_s)
         step = grid_step(*view.shape)
-        depth_m = None
-        if view.depth is not None:
-            depth_m = view.depth.sample((slice(0, view.shape[0]), slice(0, view.shape[1])), step)
-            if not self._steadiness.update(depth_m, stamp_s):
-                view, note = replace(view, depth=None), note or DepthSteadiness.NOTE
+        depth_m = view.grid_m
+        if depth_m is not None and not self._steadiness.update(depth_m, stamp_s):
+            view, note = replace(view, depth=None), note or DepthSteadiness.NOTE
         regions = find_regions(mask[::step, ::step] > SALIENT_ABOVE, depth_m, self._cfg.depth_gap_m)
         things = cut_things(mask, regions, step, self._least_px(view), MOST_OBJECTS)
         found = [

@@ -84,7 +84,7 @@ class RegisteredDepth:
         return metres(self.depth[rows[:, None], columns[None]], self.unit_m)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)  # two ways for each camera of a process
 def _pixel_map(camera: CameraModel, depth_camera: CameraModel) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Row and column of the depth map that each colour pixel looks at, (height, width) each; -1 outside."""
     rays = camera.rays((slice(0, camera.height), slice(0, camera.width))).reshape(-1, 2)

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.errors import InputError
-from m4sam_core.objects.camera import CameraModel
+from m4sam_core.objects.camera import CameraModel, FloatArray
 from m4sam_core.objects.identity.track import Sighting, Track
 from m4sam_core.objects.regions import BRIDGE_KNOWN, BRIDGE_NEARER, gap_at, grid_step
 from m4sam_core.objects.registered import RegisteredDepth
@@ -100,6 +101,12 @@ class FrameView:
         centroid = None if surface is None else surface.centroid
         return Seen(thing, surface, Sighting(thing.box_px, thing.centre_px, thing.area_px, centroid, colour))
 
+    @cached_property
+    def grid_m(self) -> FloatArray | None:
+        """Metres on the grid of `grid_step`, 0 without a reading; None without depth."""
+        whole = (slice(0, self.shape[0]), slice(0, self.shape[1]))
+        return None if self.depth is None else self.depth.sample(whole, grid_step(*self.shape))
+
     @property
     def near_px(self) -> float:
         """How far apart two parts of one thing may seem. Pixels."""
@@ -119,11 +126,10 @@ class FrameView:
         between = ~(one.thing.holds(rows, columns) | other.thing.holds(rows, columns))
         if np.count_nonzero(between) * np.linalg.norm(ends[1] - ends[0]) / (steps - 1) <= self.near_px:
             return True
-        if self.depth is None or one.surface is None or other.surface is None:
+        if self.grid_m is None or one.surface is None or other.surface is None:
             return False
         grid = grid_step(*self.shape)
-        depth_m = self.depth.sample((slice(0, self.shape[0]), slice(0, self.shape[1])), grid)
-        readings = depth_m[rows[between] // grid, columns[between] // grid]
+        readings = self.grid_m[rows[between] // grid, columns[between] // grid]
         known = readings[readings > 0]
         deep = np.asarray(min(one.surface.centroid[2], other.surface.centroid[2]), np.float32)
         nearer = np.count_nonzero(known < deep - gap_at(deep, gap_m) / 2)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from m4sam_core.host.processes import ManagedProcess
 from m4sam_ros.bench.node import write_clip
 from m4sam_ros.environment import CAMERA
 from m4sam_ros.graph import NODE_CODE, Graph, ros_arguments, running_graph
-from m4sam_ros.report import drops_in
+from m4sam_ros.report import drops_in, newest_first
 
 _PATIENCE_S = 300.0
 _START_S = 300.0
@@ -100,16 +99,10 @@ def _case(
 def _newest(monitor: ManagedProcess) -> dict[str, dict[str, Any]]:
     """Masks and drops of each node, from its newest report."""
     found: dict[str, dict[str, Any]] = {}
-    for line in monitor.output.splitlines():
-        report = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
-        if "values" in report:  # other lines tell who else is in the graph
-            values = report["values"]
-            found[report["node"]] = {
-                "node": report["node"],
-                "masks": int(values["masks_out"]),
-                "frames": int(values["rgb_in"]),
-                "drops": drops_in(values),
-            }
+    for report in newest_first(monitor.output, "values"):
+        values = report["values"]
+        about = {"masks": int(values["masks_out"]), "frames": int(values["rgb_in"]), "drops": drops_in(values)}
+        found.setdefault(report["node"], {"node": report["node"], **about})
     return found
 
 

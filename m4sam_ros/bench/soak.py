@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import tempfile
@@ -20,7 +19,7 @@ import numpy as np
 from m4sam_core.host.processes import ManagedProcess
 from m4sam_ros.generated import generate_clip
 from m4sam_ros.graph import Graph, running_graph
-from m4sam_ros.report import drops_in, finite
+from m4sam_ros.report import drops_in, finite, newest_first
 
 FAULTS: dict[str, float] = {
     "drop_rgb": 0.02,
@@ -165,14 +164,9 @@ def _play(graph: Graph, run: _Run, plan: SoakPlan, clip: Path, on_progress: Call
         run.cameras.append({"name": name, "ended_by": ended, "published": published, "frames_in": run.frames - before})
 
 
-def _reports(run: _Run) -> list[dict[str, Any]]:
-    lines = [text for text in run.monitor.output.splitlines() if text.startswith("{") and text.endswith("}")]
-    return [json.loads(text) for text in lines]
-
-
 def _line(run: _Run) -> list[dict[str, Any]]:
     """The newest report as a line of the trace; none before the first report."""
-    newest = next((line for line in reversed(_reports(run)) if "values" in line), None)
+    newest = next(newest_first(run.monitor.output, "values"), None)
     if newest is None:
         return []
     report = newest["values"]
@@ -211,7 +205,7 @@ def _ghosts(run: _Run) -> dict[str, Any]:
 
     A newcomer hears nothing of a participant that was killed, so it is the monitor that is asked, who knew them all.
     """
-    (node,) = {line["node"] for line in _reports(run) if "values" in line}
+    (node,) = {line["node"] for line in newest_first(run.monitor.output, "values")}
     found: dict[str, Any] = {}
     for when, expected in (("after_cameras", [node]), ("after_node", [])):
         asked = time.monotonic()
@@ -230,7 +224,7 @@ def _ghosts(run: _Run) -> dict[str, Any]:
 
 def _others(run: _Run) -> list[str]:
     """The nodes that the monitor sees just now, other than itself."""
-    return next((list(line["others"]) for line in reversed(_reports(run)) if "others" in line), [])
+    return next((list(line["others"]) for line in newest_first(run.monitor.output, "others")), [])
 
 
 def _segments(run: _Run) -> set[Path]:

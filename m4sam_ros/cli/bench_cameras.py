@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -26,14 +25,14 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_ros.bench.cameras import bench_cameras, evenness
 
     console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_cameras(cameras, model, backend, masks, fps, on_step=status.update)
-    result["machine"] = {**machine("cpu"), "cores": os.cpu_count(), "load_average": os.getloadavg()}
+    result["machine"] = machine_now("cpu")
     table = Table(title=f"{model}, {backend}, 640x480 at {fps:g} Hz each")
     for heading in ("cameras", "process", "resident MB", "masks of each", "least to most"):
         table.add_column(heading, justify="right")

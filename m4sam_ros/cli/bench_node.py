@@ -22,7 +22,7 @@ def command(
     """
     from rich.console import Console
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_ros.bench.node import bench_node
 
@@ -30,9 +30,7 @@ def command(
     with console.status("starting") as status:
         result = bench_node(seconds, fps, on_step=status.update)
     result["machine"] = {
-        **machine("cpu"),
-        "cores": os.cpu_count(),
-        "load_average_1min": round(os.getloadavg()[0], 2),
+        **machine_now("cpu"),
         "real_time_priority": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
     }
     _show(console, result, fps)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -39,7 +38,7 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_ros.bench.soak import SoakPlan, soak
 
@@ -50,7 +49,7 @@ def command(
         result = soak(plan, lambda done: progress.update(bar, completed=done))
     if clip is None:
         result["size"] = f"{width}x{height}"
-    result["machine"] = {**machine("cpu"), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()}
+    result["machine"] = machine_now("cpu")
     drops = ", ".join(f"{cause} {count}" for cause, count in result["drops"].items()) or "none"
     console.print(
         f"{result['frames_in']} frames in {result['seconds']:.0f} s: {result['masks_out']} masks, "

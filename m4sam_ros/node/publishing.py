@@ -22,8 +22,17 @@ _DEPTH_ROOM = 8  # pairs whose depth may wait to be cleared
 
 
 @dataclass(frozen=True)
-class _Segmented:
-    """A frame whose mask is out, since `at` (monotonic seconds)."""
+class Segmented:
+    """A frame whose mask is out.
+
+    Attributes:
+        frame: `rgb_msg` and `depth_msg`.
+        rgb: (H, W, 3) uint8.
+        depth: (h, w) uint16 or float32, None without.
+        result: `SaliencyResult`.
+        capture: who waits for it, None when nobody does.
+        at: since when. Monotonic seconds.
+    """
 
     frame: Any
     rgb: np.ndarray
@@ -39,40 +48,39 @@ class Publishing:
     Args:
         outputs: the publishers.
         metrics: counters.
-        log: the node's logger.
+        warn: tells a kind of problem and a text, counted and now and then logged.
         decode_depth: see `DepthBackground.clear`.
+
+    Attributes:
+        held_up: whether somebody waits in `hand_over`, with a frame whose mask is out.
     """
 
     def __init__(
         self,
         outputs: Outputs,
         metrics: Metrics,
-        log: Any,
+        warn: Callable[[str, str], None],
         decode_depth: Callable[[Any, tuple[int, int]], np.ndarray | None],
     ) -> None:
         self._outputs = outputs
         self._metrics = metrics
-        self._log = log
+        self._warn = warn
         self._decode_depth = decode_depth
         self._closing = False
+        self.held_up = False
         self._frames = Worker(self._publish, self._on_error, name="outputs")
         self._depths = Worker(self._clear, self._on_error, name="depth", room=_DEPTH_ROOM)
 
-    def hand_over(
-        self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any, capture: Capture | None
-    ) -> None:
+    def hand_over(self, done: Segmented) -> None:
         """Everything else of a frame whose mask is out.
 
         Waits while the frame before the last one is not out yet: a busy node says everything of fewer frames.
-
-        Args:
-            frame: `rgb_msg` and `depth_msg`.
-            rgb: (H, W, 3) uint8.
-            depth: (h, w) uint16 or float32, None without.
-            result: `SaliencyResult`.
-            capture: who waits for it, None when nobody does.
         """
-        self._frames.hand_over(_Segmented(frame, rgb, depth, result, capture, time.monotonic()))
+        self.held_up = True
+        try:
+            self._frames.hand_over(done)
+        finally:
+            self.held_up = False
 
     def clear_depth(self, frames: Sequence[Any]) -> None:
         """New pairs, `rgb_msg`, `depth_msg` and `stamp` each, whether they will be segmented or not."""
@@ -89,9 +97,14 @@ class Publishing:
         ended = self._frames.stop(timeout_s, drain=True)
         return self._depths.stop(max(0.0, until - time.monotonic())) and ended
 
-    def _publish(self, done: _Segmented) -> None:
+    def _publish(self, done: Segmented) -> None:
         everything = done.capture is not None
-        self._outputs.publish(done.frame, done.rgb, done.depth, done.result, everything=everything)
+        try:
+            self._outputs.publish(done.frame, done.rgb, done.depth, done.result, everything=everything)
+        except Exception:
+            if done.capture is not None:
+                done.capture.lost = True
+            raise
         self._metrics.published((time.monotonic() - done.at) * 1000)
         if done.capture is not None:
             done.capture.answer(done.frame.rgb_msg.header.stamp, self._outputs.objects.found)
@@ -108,8 +121,3 @@ class Publishing:
         else:
             trace = "".join(traceback.format_exception(error))
             self._warn("output_errors", f"outputs of a frame lost: {type(error).__name__}: {error}\n{trace}")
-
-    def _warn(self, kind: str, text: str) -> None:
-        throttled = self._metrics.problem(kind, text)
-        if throttled is not None:
-            self._log.warning(throttled)

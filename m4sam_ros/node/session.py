@@ -31,7 +31,7 @@ from m4sam_ros.node.inputs import Arrived, ImageInput
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
-from m4sam_ros.node.publishing import Publishing
+from m4sam_ros.node.publishing import Publishing, Segmented
 from m4sam_ros.node.scenes import SceneLog
 from m4sam_ros.node.sync import make_synchronizer
 from m4sam_ros.node.worker import Worker
@@ -97,7 +97,7 @@ class ActiveSession:
         self.busy_since: float | None = None
         self.synchronizer = make_synchronizer(cfg.sync)
         self.worker = Worker(self._take_turn, self._on_worker_error)
-        self._publishing = Publishing(outputs, metrics, self._log, partial(self._decode_depth, warn=_say_nothing))
+        self._publishing = Publishing(outputs, metrics, self._warn, partial(self._decode_depth, warn=_say_nothing))
         self.rgb = ImageInput(node, RGB, cfg.image_transport, self._on_image, cfg, self._on_incompatible)
         self.depth = ImageInput(node, DEPTH, cfg.depth_transport, self._on_image, cfg, self._on_incompatible)
         self._ignored: np.ndarray | None = None
@@ -128,7 +128,7 @@ class ActiveSession:
     @property
     def waiting(self) -> int:
         """Frames under way: they wait for their depth or the worker, or are being inferred."""
-        return self.synchronizer.waiting + self.worker.pending
+        return self.synchronizer.waiting + self.worker.pending - self._publishing.held_up
 
     def capture(self, patience_s: float) -> str | None:
         """Take the next pair, enabled or not, and publish everything of it once.
@@ -143,6 +143,8 @@ class ActiveSession:
             if time.monotonic() - capture.asked_at > patience_s:
                 self._capture = None
                 return None
+            if capture.lost:
+                self._capture, capture.lost = capture, False
             with self._pairing:
                 self._hand_over(self._pair([*self.rgb.take_waiting(), *self.depth.take_waiting()]))
         return capture.text
@@ -261,24 +263,27 @@ class ActiveSession:
             if self._closing:
                 self._metrics.drop("inactive")
                 return
-            self._process(frame)
+            done = self._process(frame)
+        if done is not None:  # without the turn: who waits for outputs keeps no other camera from the weights
+            self._publishing.hand_over(done)
 
-    def _process(self, frame: Frame) -> None:
+    def _process(self, frame: Frame) -> Segmented | None:
+        """Infer and publish the mask; what else there is to say, None where no mask came of it."""
         frame = self._newest(frame)
         started = time.monotonic()
         capture = self._capture if self._capture is not None and frame.arrived >= self._capture.asked_at else None
         if not self._cfg.enabled and capture is None:
             self._metrics.drop("disabled")
-            return
+            return None
         if 0 < self._cfg.max_frame_age_s < started - frame.arrived:
             self._metrics.drop("too_old")
-            return
+            return None
         try:
             rgb = self.rgb.decode(frame.rgb_msg)
         except InputError as error:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
-            return
+            return None
         depth = self._decode_depth(frame, rgb.shape[:2], self._warn)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
@@ -287,22 +292,22 @@ class ActiveSession:
         except InputError as error:  # an image that the model cannot take; the stream is unharmed
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", f"{self.rgb.topic} {error}")
-            return
+            return None
         finally:
             self.busy_since = None
         self._note_scene(result, rgb.shape[0], rgb.shape[1], frame_id)
         model_ms = (time.monotonic() - started) * 1000
         if self._closing:
             self._metrics.drop("inactive")
-            return
+            return None
         if depth is not None and result.rgb_only:
             self._warn("depth_unusable", f"{self.depth.topic}: {result.depth_note}; going on from rgb alone")
         self._outputs.publish_mask(frame, result)
         self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
         if capture is not None:
             self._capture = None
-        self._publishing.hand_over(frame, rgb, depth, result, capture)
         self._on_result(result)
+        return Segmented(frame, rgb, depth, result, capture, time.monotonic())
 
     def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
         """Count a scene that began anew by its cause, and say so now and then."""

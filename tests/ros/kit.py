@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import threading
 import time
@@ -34,6 +35,34 @@ def report_of(bench, values):
     reports = bench.listen(DiagnosticArray, "/diagnostics")
     bench.until(lambda: reports, "a report")
     return values(reports[-1].status[0])
+
+
+def accounted(report) -> bool:
+    """Whether every frame of a report is a mask, a counted drop, or under way."""
+    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
+    return int(report["rgb_in"]) == int(report["masks_out"]) + drops + int(report["frames_waiting"])
+
+
+def streaming(bench, *parameters, **size):
+    """A node that has given five masks: node, masks, camera."""
+    node = bench.start(*parameters)
+    masks, camera = bench.masks(), bench.camera(**size)
+    for index in range(5):
+        bench.step(camera, masks, 1 + index / 15)
+    return node, masks, camera
+
+
+def without_depth(bench, node, camera, first_s, step_s, spin_s):
+    """Its depth goes; returns what shoots rgb alone and says whether the node has named that."""
+    bench.ros.destroy_publisher(camera.depth_publisher)
+    numbers = itertools.count()
+
+    def said():
+        camera.shoot(first_s + next(numbers) * step_s, depth=False)
+        bench.spin(spin_s)
+        return "masks from rgb alone: no publisher on /saliency/depth/image" in node.log
+
+    return said
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from m4sam_core.errors import ConfigError
+from tests.ros.kit import accounted, report_of
 
 pytestmark = pytest.mark.ros
 
@@ -22,7 +23,6 @@ needs_events = pytest.mark.skipif(not HAS_EVENTS, reason="this rclpy has no Even
 @pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
 def test_every_kind_of_callback_is_called(bench, values, reliability):
     """Messages with their info, timers, services, parameters, transitions; publishers that come, and another worker."""
-    from diagnostic_msgs.msg import DiagnosticArray
     from std_srvs.srv import Trigger
 
     node = bench.start("executor:=events")
@@ -37,11 +37,7 @@ def test_every_kind_of_callback_is_called(bench, values, reliability):
     assert bench.transition("activate")
     camera.wait_matched()
     bench.step(camera, masks, 10.0)
-    reports = bench.listen(DiagnosticArray, "/diagnostics")
-    bench.until(lambda: reports, "a report")
-    report = values(reports[-1].status[0])
-    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
-    assert int(report["rgb_in"]) == int(report["masks_out"]) + drops + int(report["frames_waiting"])
+    assert accounted(report_of(bench, values))
     code, _ = node.stop(signal.SIGINT)
     assert (code, "Traceback" in node.log) == (0, False), node.log
     bench.until(lambda: "m4sam" not in bench.ros.get_node_names(), "the node to leave the graph", 10)

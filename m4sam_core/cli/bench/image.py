@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,7 +23,7 @@ def command(
     from rich.table import Table
 
     from m4sam_core.bench.image import bench_image
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
 
     console = Console(markup=False)
@@ -40,5 +39,4 @@ def command(
         table.add_row(row["size"], *cells, f"{row['total']['ms_p50']:.2f}")
     console.print(table)
     if json_file:
-        load = {"cores": os.cpu_count(), "load_average_1min": round(os.getloadavg()[0], 2)}
-        write_json(json_file, {"rows": rows, "model_px": size, "frames": frames, "machine": {**machine("cpu"), **load}})
+        write_json(json_file, {"rows": rows, "model_px": size, "frames": frames, "machine": machine_now("cpu")})

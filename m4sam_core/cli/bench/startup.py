@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -25,15 +24,15 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.bench.startup import bench_startup
     from m4sam_core.host.files import write_json
 
     console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_startup(model, backend, threads, runs, status.update)
-    result["machine"] = {**machine("cpu"), "cores": os.cpu_count(), "load_average": os.getloadavg()}
-    table = Table(title=f"{model}, {backend}, median of {runs}, load {os.getloadavg()[0]:.1f}")
+    result["machine"] = machine_now("cpu")
+    table = Table(title=f"{model}, {backend}, median of {runs}, load {result['machine']['load_average_1min']:.1f}")
     for heading in ("stage", "ms", "CPU ms"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in [*result["stages"].items(), ("total", result["total"])]:

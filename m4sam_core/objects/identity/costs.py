@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from m4sam_core.objects.identity.track import RANGE_M, FloatArray, Sighting, Track, gaps_px
+from m4sam_core.objects.identity.track import RANGE_M, FloatArray, Sighting, Track, gaps_px, shared_px
 
 _WORST = 1.0  # cost from which two things are not the same
 _FAIR = 0.5  # cost up to which a pair is preferred to none
@@ -108,8 +108,6 @@ def _colour_costs(tracks: Sequence[Track], sightings: Sequence[Sighting]) -> Flo
 
 def _overlaps(old: FloatArray, new: FloatArray) -> FloatArray:
     """(N, M) intersection over union of boxes (left, top, width, height)."""
-    low = np.maximum(old[:, None, :2], new[None, :, :2])
-    high = np.minimum(old[:, None, :2] + old[:, None, 2:], new[None, :, :2] + new[None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=2)
+    both = shared_px(old, new)
     either = np.prod(old[:, 2:], axis=1)[:, None] + np.prod(new[:, 2:], axis=1)[None] - both
     return np.asarray(both / np.maximum(either, 1e-9))

@@ -120,14 +120,23 @@ class Track:
 
 def gaps_px(boxes: FloatArray, others: FloatArray) -> FloatArray:
     """(N, M) pixels between boxes (left, top, width, height), 0 where they overlap."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])
+    low, high = _common(boxes, others)
     return np.asarray(np.maximum(low - high, 0).max(axis=2))
+
+
+def shared_px(boxes: FloatArray, others: FloatArray) -> FloatArray:
+    """(N, M) pixels that boxes have in common."""
+    low, high = _common(boxes, others)
+    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2))
+
+
+def _common(boxes: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(N, M, 2): where the later of two boxes begins, and where the first to end does."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    return low, np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])
 
 
 def shares_inside(boxes: FloatArray, others: FloatArray) -> FloatArray:
     """(N, M) share of each of N boxes that lies within each of M others."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=2)
+    both = shared_px(boxes, others)
     return np.asarray(both / np.maximum(np.prod(boxes[:, 2:], axis=1)[:, None], 1e-9))

@@ -8,6 +8,7 @@ the newest mask there is, which was made for an earlier picture (docs/node.md#de
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from m4sam_ros import names
 from m4sam_ros.node.objects.calibration import Calibration
 from m4sam_ros.settings import NodeConfig
 
-_REMEMBERED = 64  # stamps that went out, so that a frame on demand does not repeat its depth
+_REMEMBERED = 64  # frames whose depth went out; a frame on demand is cleared by two threads
 _OLDEST_DEPTH_S = 0.1  # what `hold` keeps is good enough for a mask, not for where things are
 
 
@@ -72,7 +73,8 @@ class DepthBackground:
         self._send = send
         self._colour, self._depth = colour, depth
         self._newest: Clearance | None = None
-        self._sent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._sent: deque[Any] = deque(maxlen=_REMEMBERED)
+        self._claiming = threading.Lock()
         self.problem: str | None = None
 
     def take_mask(self, mask: np.ndarray, stamp_s: float) -> None:
@@ -87,10 +89,6 @@ class DepthBackground:
     def follows_camera(self) -> bool:
         """Whether `clear` is to be called with every pair; else `publish` with every frame that has a mask."""
         return self.cfg.outputs.background_mask_age_s > 0 and self._wanted()
-
-    def was_sent(self, header: Any) -> bool:
-        """Whether the depth of that colour image's frame went out lately."""
-        return (header.stamp.sec, header.stamp.nanosec) in self._sent
 
     def clear(self, frame: Any, decode: Callable[[Any, tuple[int, int]], np.ndarray | None]) -> None:
         """Publish a pair's depth, cleared by the newest mask, if there is one that is new enough.
@@ -108,20 +106,29 @@ class DepthBackground:
             self.publish(frame.rgb_msg.header, depth, getattr(frame.depth_msg, "encoding", ""), newest)
 
     def publish(self, header: Any, depth: np.ndarray, encoding: str, clearance: Clearance) -> None:
-        """Send out one frame's depth; nothing when it cannot be told which of its pixels to clear.
+        """Send out one frame's depth, once; nothing when it cannot be told which of its pixels to clear.
 
         Args:
-            header: of its colour image.
+            header: of its colour image; the same object for the same frame.
             depth: (h, w) uint16 or float32.
             encoding: of its message, "" for a compressed one.
             clearance: what to take out.
         """
+        if not self._claim(header):
+            return
         cleared = depth_background(depth, clearance.area, self._colour.camera, self._depth.camera)
         if cleared is None:
             return
         kind = "32FC1" if cleared.dtype == np.float32 else "mono16" if encoding == "mono16" else "16UC1"
-        self._sent.append((header.stamp.sec, header.stamp.nanosec))
         self._send(cleared, kind, header)
+
+    def _claim(self, header: Any) -> bool:
+        """Whether the caller is the first to publish this frame."""
+        with self._claiming:
+            if any(known is header for known in self._sent):  # by the frame, not by its stamp: bags loop
+                return False
+            self._sent.append(header)
+            return True
 
     def _new_enough(self, frame: Any) -> Clearance | None:
         newest, oldest_s = self._newest, self.cfg.outputs.background_mask_age_s

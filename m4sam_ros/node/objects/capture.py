@@ -19,11 +19,13 @@ class Capture:
     Attributes:
         asked_at: when; frames that came before do not count. Monotonic seconds.
         text: the answer.
+        lost: its frame could not be published; the next one is to be taken.
     """
 
     def __init__(self, asked_at: float) -> None:
         self.asked_at = asked_at
         self.text = ""
+        self.lost = False
         self._answered = threading.Event()
 
     def answer(self, stamp: Any, found: SceneObjects | None) -> None:

@@ -143,7 +143,7 @@ class ObjectOutputs:
             everything: whether anybody subscribes or not.
         """
         wanted = {name for name in self._publishers if everything or self._wanted(name)}
-        if self.background.follows_camera and (not everything or self.background.was_sent(frame.rgb_msg.header)):
+        if self.background.follows_camera and not everything:
             wanted.discard(names.DEPTH_BACKGROUND)
         if not wanted:
             return

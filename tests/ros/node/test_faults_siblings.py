@@ -10,22 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.ros.kit import quiet, report_of, seconds
+from tests.ros.kit import accounted, quiet, report_of, seconds, streaming, without_depth
 
 pytestmark = pytest.mark.ros
 
 
-def accounted(report) -> bool:
-    drops = sum(int(value) for name, value in report.items() if name.startswith("drops."))
-    return int(report["rgb_in"]) == int(report["masks_out"]) + drops + int(report["frames_waiting"])
-
-
 def test_a_camera_that_comes_back_with_another_resolution(bench, values):
-    node = bench.start()
-    masks = bench.masks()
-    small = bench.camera(width=64, height=48)
-    for index in range(5):
-        bench.step(small, masks, 1 + index / 15)
+    node, masks, small = streaming(bench, width=64, height=48)
     small.close()
     large = bench.camera(width=160, height=120)
     masks.clear()
@@ -36,19 +27,8 @@ def test_a_camera_that_comes_back_with_another_resolution(bench, values):
 
 
 def test_depth_that_goes_is_named_and_masks_go_on(bench, values):
-    node = bench.start("watchdog_period_s:=0.5")
-    masks = bench.masks()
-    camera = bench.camera()
-    for index in range(5):
-        bench.step(camera, masks, 1 + index / 15)
-    bench.ros.destroy_publisher(camera.depth_publisher)
-    stamps = iter(2 + index / 15 for index in range(10_000))
-
-    def said():
-        camera.shoot(next(stamps), depth=False)
-        bench.spin(0.05)
-        return "masks from rgb alone: no publisher on /saliency/depth/image" in node.log
-
+    node, masks, camera = streaming(bench, "watchdog_period_s:=0.5")
+    said = without_depth(bench, node, camera, 2, 1 / 15, 0.05)
     bench.until(said, "the line")
     masks.clear()
     bench.until(lambda: said() and len(masks) > 3, "masks without depth")
@@ -57,11 +37,7 @@ def test_depth_that_goes_is_named_and_masks_go_on(bench, values):
 
 
 def test_a_node_that_was_frozen_goes_on_with_what_is_new(bench, values):
-    node = bench.start("max_frame_age_s:=0.5")
-    masks = bench.masks()
-    camera = bench.camera()
-    for index in range(5):
-        bench.step(camera, masks, 1 + index / 15)
+    node, masks, camera = streaming(bench, "max_frame_age_s:=0.5")
     node.send(signal.SIGSTOP)
     for index in range(30):
         camera.shoot(2 + index / 15)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.ros.kit import PACE_S, quiet, report_of, seconds
+from tests.ros.kit import PACE_S, quiet, report_of, seconds, without_depth
 
 pytestmark = pytest.mark.ros
 
@@ -88,14 +88,7 @@ def test_rgb_at_30_hz_with_depth_at_15_hz(bench, values):
 def test_without_any_depth_masks_come_from_rgb_alone(bench, values):
     node = bench.start("watchdog_period_s:=1.0")
     camera = bench.camera()
-    bench.ros.destroy_publisher(camera.depth_publisher)
-    stamps = iter(10 + i / 10 for i in range(10_000))
-
-    def said():
-        camera.shoot(next(stamps), depth=False)
-        bench.spin(0.03)
-        return "masks from rgb alone: no publisher on /saliency/depth/image" in node.log
-
+    said = without_depth(bench, node, camera, 10, 0.1, 0.03)
     bench.until(said, "the watchdog")
     report = report_of(bench, values)
     assert int(report["frames_rgb_only"]) > 10

@@ -105,12 +105,18 @@ def test_a_larger_mailbox_keeps_the_order_and_gives_up_the_oldest():
     assert gate.seen == [0, 2, 3]
 
 
-def test_handing_over_waits_for_room_and_loses_nothing():
+def full():
+    """A worker with one item in work and one that waits, and its gate."""
     gate = Gate()
     worker = Worker(gate, lambda _error: None)
     assert worker.hand_over(0)
     assert gate.entered.acquire(timeout=WAIT_S)
     assert worker.hand_over(1)
+    return worker, gate
+
+
+def test_handing_over_waits_for_room_and_loses_nothing():
+    worker, gate = full()
     over = threading.Event()
     giver = threading.Thread(target=lambda: (worker.hand_over(2), over.set()))
     giver.start()
@@ -123,11 +129,7 @@ def test_handing_over_waits_for_room_and_loses_nothing():
 
 
 def test_nobody_waits_for_a_thread_that_is_told_to_stop():
-    gate = Gate()
-    worker = Worker(gate, lambda _error: None)
-    worker.hand_over(0)
-    assert gate.entered.acquire(timeout=WAIT_S)
-    worker.hand_over(1)
+    worker, gate = full()
     refused = []
     giver = threading.Thread(target=lambda: refused.append(not worker.hand_over(2)))
     giver.start()

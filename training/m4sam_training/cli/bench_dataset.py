@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,7 +23,7 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
     from m4sam_training.bench.dataset import bench_dataset, link_dataset
@@ -47,6 +46,6 @@ def command(
         table.add_row(row["step"], *shown)
     Console(markup=False).print(table)
     if json_file:
-        where = {**machine("cpu"), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()}
+        where = machine_now("cpu")
         asked = {"frames": frames, "videos": videos, "annotated": annotated}
         write_json(json_file, {"machine": where, **asked, "steps": rows})

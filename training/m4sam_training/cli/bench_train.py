@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -35,7 +34,7 @@ def command(
 
     from rich.console import Console
 
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_training.bench.training import bench_loader, bench_step_apart
     from m4sam_training.data.generate import generate_dataset
@@ -56,7 +55,7 @@ def command(
         pipeline = bench_loader(cfg, data, workers or [0, 2], batches=8)
     device = str(choose_device(cfg.run.device, 0))
     result = {
-        "machine": {**machine(device), "load_average_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count()},
+        "machine": machine_now(device),
         "settings": cfg.model_dump(mode="json"),
         "steps": [asdict(row) for row in figures],
         "pipeline": [asdict(row) for row in pipeline],

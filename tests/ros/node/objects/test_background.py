@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 
 from m4sam_core.rgbd.encodings import image_to_numpy
+from tests.ros.synchronisers import stamp_ns
 
 pytestmark = pytest.mark.ros
 
 RATE_HZ = 30.0
 MARGIN_PX = 8
-
-
-def stamp_ns(message):
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
 def started(bench, *parameters, **fault):
