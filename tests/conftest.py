@@ -25,8 +25,9 @@ _LAST_DOMAIN = 100  # higher domains reach into the ephemeral port range of Linu
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background; processes inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:  # a shell's job in the background, nohup; processes inherit it
+            signal.signal(number, usual)
     if importlib.util.find_spec("torch") is not None:
         import torch
 
