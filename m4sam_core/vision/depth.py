@@ -9,7 +9,6 @@ reason is reported.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,28 +47,23 @@ class PreparedDepth:
         """Whether the frame goes on without depth."""
         return self.readings is None
 
-    @cached_property
-    def unit(self) -> NDArray[np.float32]:
-        """(H, W) float32 in [0, 1], larger = farther, holes 0; all zero when the frame goes on from rgb alone."""
-        return np.zeros(self.shape, np.float32) if self.readings is None else self.scale.unit(self.readings)
-
     def unit_at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-        """`unit` at (h,) rows and (w,) columns, (h, w), without the rest of it."""
+        """(h, w) float32 in [0, 1], larger = farther, holes 0, at (h,) rows and (w,) columns; zero without depth."""
         if self.readings is None:
             return np.zeros((len(rows), len(columns)), np.float32)
         return self.scale.unit(self.readings[np.ix_(rows, columns)])
 
     def reduced(self, size_px: int) -> NDArray[np.float32]:
-        """(size_px, size_px) float32: `unit` as the model sees it, holes kept apart; see `DepthScale.reduced`."""
+        """(size_px, size_px) float32: the same as the model sees it, holes kept apart; see `DepthScale.reduced`."""
         if self.readings is None:
             return np.zeros((size_px, size_px), np.float32)
         return self.scale.reduced(self.readings, size_px)
 
     def distances(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Distances of values from `unit`: metres; for relative depth the far end counts as five times the near one.
+        """Distances of values in [0, 1]: metres; for relative depth the far end counts as five times the near one.
 
         Args:
-            unit: any part of the map; holes are as near as the near end.
+            unit: from `unit_at` or `reduced`; holes are as near as the near end.
         """
         near_m, far_m = self.scale.near_m, self.scale.far_m
         if np.isnan(near_m):

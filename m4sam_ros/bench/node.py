@@ -106,8 +106,8 @@ def write_clip(folder: Path, height: int, width: int) -> None:
 
 
 def has_events_executor() -> bool:
-    """Whether this release's rclpy has the EventsExecutor."""
-    return importlib.util.find_spec("rclpy.experimental") is not None
+    """Whether there is an rclpy, of a release that has the EventsExecutor."""
+    return all(importlib.util.find_spec(name) is not None for name in ("rclpy", "rclpy.experimental"))
 
 
 def _run(

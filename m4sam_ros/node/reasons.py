@@ -65,7 +65,7 @@ class Facts:
         missing_depth: policy.
         tolerance_s: pairing tolerance now.
         nearest_miss_s: distance of the nearest depth of the last frame without partner, None without.
-        waiting_for_clock: use_sim_time is set and /clock is silent.
+        clock: what is wrong with simulated time, see `why_no_time`; "" when nothing is.
         drops: frames dropped since the last look, by cause.
         depth_note: why the model could not use the depth of the last frame, "" when it could.
         time_jumps: how often a stream's stamps jumped.
@@ -86,7 +86,7 @@ class Facts:
     missing_depth: str = "hold"
     tolerance_s: float = 0.0
     nearest_miss_s: float | None = None
-    waiting_for_clock: bool = False
+    clock: str = ""
     drops: dict[str, int] = field(default_factory=dict)
     depth_note: str = ""
     time_jumps: int = 0
@@ -96,6 +96,20 @@ class Facts:
     camera_info: str = ""
     mask_topic: str = ""
     mask_publishers: int = 1
+
+
+def why_no_time(now_ns: int, before_ns: int) -> str:
+    """What is wrong with simulated time; "" when it runs.
+
+    Args:
+        now_ns: 0 as long as it has not begun. Nanoseconds.
+        before_ns: at the last look. Nanoseconds.
+    """
+    if now_ns == 0:
+        return "/clock is silent while use_sim_time is set"
+    if now_ns == before_ns:
+        return f"simulated time stands still at {now_ns * 1e-9:.3f} s; is the simulation paused?"
+    return ""
 
 
 def why_no_mask(facts: Facts) -> str | None:
@@ -190,12 +204,13 @@ def _input_problem(facts: InputFacts, node: Facts) -> str | None:
                 f"QoS mismatch on {topic}: its publisher's {facts.incompatible_policy} does not satisfy the node's; "
                 "set qos.reliability:=auto or best_effort"
             )
-        clock = " and /clock is silent while use_sim_time is set" if node.waiting_for_clock else ""
-        return f"{facts.publishers} publisher(s) on {topic} but no message{clock}; is the camera streaming?"
+        cause = f", and {node.clock}" if node.clock else "; is the camera streaming?"
+        return f"{facts.publishers} publisher(s) on {topic} but no message{cause}"
     if facts.bad == facts.received:
         return f"every message on {topic} is unusable: {facts.last_error}"
     if facts.late >= facts.received - facts.bad:
-        return f"the stamps of {topic} do not advance; the driver must stamp its messages"
+        cause = f", and {node.clock}" if node.clock else "; the driver must stamp its messages"
+        return f"the stamps of {topic} do not advance{cause}"
     return None
 
 

@@ -26,6 +26,7 @@ from m4sam_ros.node.backends import Backend, Backends
 from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
+from m4sam_ros.node.reasons import why_no_time
 from m4sam_ros.node.session import ActiveSession
 from m4sam_ros.node.watchdog import Watch
 from m4sam_ros.parameters import NodeParameters
@@ -87,6 +88,7 @@ class SaliencyNode(LifecycleNode):
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watch: Watch | None = None
+        self._time_ns = -1  # at the last look; simulated where use_sim_time is set
         self._report_timer = self.create_timer(1.0, self._report, clock=self._steady)
         self._start_timer = self.create_timer(0.01, self._autostart, clock=self._steady)
         self._publish_state()
@@ -306,10 +308,10 @@ class SaliencyNode(LifecycleNode):
 
     def _look(self, watch: Watch) -> str | None:
         note = (self._last_result.depth_note or "") if self._last_result is not None else ""
-        simulated = bool(self.get_parameter("use_sim_time").value)
-        waiting = simulated and self.get_clock().now().nanoseconds == 0
+        before_ns, self._time_ns = self._time_ns, self.get_clock().now().nanoseconds
+        clock = why_no_time(self._time_ns, before_ns) if self.get_parameter("use_sim_time").value else ""
         masks = self.resolve_topic_name(MASK)
-        problem, line = watch.look(self.config, note, waiting, (masks, self.count_publishers(masks)))
+        problem, line = watch.look(self.config, note, clock, (masks, self.count_publishers(masks)))
         if line is not None:
             self.get_logger().warning(line)
         return problem

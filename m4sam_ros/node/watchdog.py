@@ -36,14 +36,14 @@ class Watch:
         self._start()
 
     def look(
-        self, cfg: NodeConfig, depth_note: str, waiting_for_clock: bool, masks: tuple[str, int] = ("", 1)
+        self, cfg: NodeConfig, depth_note: str, clock: str, masks: tuple[str, int] = ("", 1)
     ) -> tuple[str | None, str | None]:
         """Call it about once a second.
 
         Args:
             cfg: `NodeConfig`.
             depth_note: why the last frame was processed without depth, "" when it was not.
-            waiting_for_clock: simulated time is asked for and has not begun.
+            clock: what is wrong with simulated time, "" when nothing is.
             masks: the mask's topic and how many publish it.
 
         Returns:
@@ -52,7 +52,7 @@ class Watch:
         now = time.monotonic()
         if now - self._since < cfg.watchdog_period_s:
             return self._problem, None
-        facts = self._facts(cfg, depth_note, waiting_for_clock, now)
+        facts = self._facts(cfg, depth_note, clock, now)
         facts.mask_topic, facts.mask_publishers = masks
         self._start()
         self._problem = why(facts)
@@ -70,7 +70,7 @@ class Watch:
         self._drops = all_drops(self._drops, self._session.synchronizer)
         self._pairing = Counter(self._session.synchronizer.counts)
 
-    def _facts(self, cfg: NodeConfig, depth_note: str, waiting_for_clock: bool, now: float) -> Facts:
+    def _facts(self, cfg: NodeConfig, depth_note: str, clock: str, now: float) -> Facts:
         session, metrics = self._session, self._metrics
         counts, drops = metrics.totals()
         counts.subtract(self._counts)
@@ -102,7 +102,7 @@ class Watch:
             missing_depth=cfg.sync.missing_depth,
             tolerance_s=session.synchronizer.tolerance_s,
             nearest_miss_s=session.synchronizer.nearest_miss_s,
-            waiting_for_clock=waiting_for_clock,
+            clock=clock,
             drops=dict(drops),
             depth_note=depth_note,
             time_jumps=pairing["time_jumps"],

@@ -12,8 +12,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+from m4sam_ros.bench.node import has_events_executor
+
 PACE_S = 0.008
 """Between two published frames: faster than any camera, and slow enough for a loaded test machine."""
+needs_events = pytest.mark.skipif(not has_events_executor(), reason="this rclpy has no EventsExecutor")
 
 
 def seconds(msg) -> float:

@@ -4,19 +4,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import sys
 
 import pytest
 
 from m4sam_core.errors import ConfigError
-from tests.ros.kit import accounted, report_of
+from tests.ros.kit import accounted, needs_events, report_of
 
 pytestmark = pytest.mark.ros
-
-HAS_EVENTS = all(importlib.util.find_spec(name) is not None for name in ("rclpy", "rclpy.experimental"))
-needs_events = pytest.mark.skipif(not HAS_EVENTS, reason="this rclpy has no EventsExecutor")
 
 
 @needs_events

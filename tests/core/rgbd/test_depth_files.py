@@ -15,6 +15,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, look_at_depth, read_depth, write_depth
 from m4sam_core.rgbd.depth_values import fit_depth, from_metres, has_reading, in_millimetres, same_shape, to_metres
 from m4sam_core.vision.depth import prepare_depth
+from tests.core.depth_maps import unit_map
 from tests.core.properties import SEEDED
 
 RAMP = np.tile(np.arange(1, 241, dtype=np.uint16) * 250, (16, 1))
@@ -130,7 +131,9 @@ def test_every_room_enlarges_registered_depth():
     small = np.tile(np.linspace(1000, 3000, 30).astype(np.uint16)[:, None], (1, 40))
     prepared = prepare_depth(small, 60, 80, DepthConfig())
     assert prepared.note is None
-    np.testing.assert_array_equal(prepared.unit, prepare_depth(fit_depth(small, 60, 80), 60, 80, DepthConfig()).unit)
+    np.testing.assert_array_equal(
+        unit_map(prepared), unit_map(prepare_depth(fit_depth(small, 60, 80), 60, 80, DepthConfig()))
+    )
     assert prepare_depth(small, 60, 100, DepthConfig()).rgb_only
 
 

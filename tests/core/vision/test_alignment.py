@@ -12,6 +12,7 @@ from m4sam_core.config import DepthConfig, ModelConfig, PipelineConfig
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.vision.alignment import DepthAlignment, misalignment
 from m4sam_core.vision.depth import prepare_depth
+from tests.core.depth_maps import unit_map
 
 HEIGHT, WIDTH = 240, 320
 
@@ -74,7 +75,7 @@ def test_one_odd_frame_is_let_pass_two_are_not():
     assert watch.update(rgb, shifted).note is None
     dropped = watch.update(rgb, shifted)
     assert dropped.rgb_only
-    assert not dropped.unit.any()
+    assert not unit_map(dropped).any()
     assert "px away" in dropped.note
 
 

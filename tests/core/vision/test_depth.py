@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.vision.depth import prepare_depth
+from tests.core.depth_maps import unit_map
 
 FIXED = DepthConfig(range="fixed", min_m=1.0, max_m=5.0)
 
@@ -24,17 +25,17 @@ def test_millimetres_and_metres_agree():
     millimetres = np.round(metres * 1000).astype(np.uint16)
     of_float = prepare_depth(metres, 20, 30, FIXED)
     of_int = prepare_depth(millimetres, 20, 30, FIXED)
-    np.testing.assert_allclose(of_int.unit, of_float.unit, atol=2e-4)
-    assert of_float.unit[0, 0] == 0.0
-    assert of_float.unit[-1, -1] == pytest.approx(1.0)
-    assert np.all(np.diff(of_float.unit.ravel()) > 0), "larger must mean farther"
+    np.testing.assert_allclose(unit_map(of_int), unit_map(of_float), atol=2e-4)
+    assert unit_map(of_float)[0, 0] == 0.0
+    assert unit_map(of_float)[-1, -1] == pytest.approx(1.0)
+    assert np.all(np.diff(unit_map(of_float).ravel()) > 0), "larger must mean farther"
 
 
 def test_unit_is_a_setting():
     counts = np.full((20, 30), 20_000, np.uint16)
     counts[-1] = 10_000
     cfg = DepthConfig(range="fixed", min_m=0.0, max_m=4.0, unit_m=0.0001)
-    assert prepare_depth(counts, 20, 30, cfg).unit[:-1] == pytest.approx(0.5)
+    assert unit_map(prepare_depth(counts, 20, 30, cfg))[:-1] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("bad", [0, 65535, 900])
@@ -42,8 +43,8 @@ def test_invalid_counts_are_holes(bad):
     counts = np.full((20, 30), 3000, np.uint16)
     counts[:10], counts[-1] = bad, 2000
     prepared = prepare_depth(counts, 20, 30, FIXED)
-    assert np.all(prepared.unit[:10] == 0)
-    assert np.all(prepared.unit[10:-1] == pytest.approx(0.5))
+    assert np.all(unit_map(prepared)[:10] == 0)
+    assert np.all(unit_map(prepared)[10:-1] == pytest.approx(0.5))
     assert prepared.valid_ratio == 0.5
 
 
@@ -57,9 +58,9 @@ def test_invalid_metres_are_holes(bad, dtype):
     metres = np.full((20, 30), 3.0, dtype)
     metres[:10], metres[-1] = bad, 2.0
     prepared = prepare_depth(metres, 20, 30, FIXED)
-    assert np.all(prepared.unit[:10] == 0)
-    assert np.all(prepared.unit[10:-1] == pytest.approx(0.5))
-    assert prepared.unit.dtype == np.float32
+    assert np.all(unit_map(prepared)[:10] == 0)
+    assert np.all(unit_map(prepared)[10:-1] == pytest.approx(0.5))
+    assert unit_map(prepared).dtype == np.float32
     assert prepared.valid_ratio == 0.5
 
 
@@ -67,14 +68,14 @@ def test_farther_than_the_range_is_clipped_not_dropped():
     metres = np.full((20, 30), 80.0, np.float32)
     metres[-1] = 70.0
     prepared = prepare_depth(metres, 20, 30, FIXED)
-    assert np.all(prepared.unit == 1.0)
+    assert np.all(unit_map(prepared) == 1.0)
     assert prepared.valid_ratio == 1.0
 
 
 def test_percentiles_stretch_the_frame_and_ignore_outliers():
     metres = np.random.default_rng(0).uniform(2.0, 3.0, (200, 300)).astype(np.float32)
     metres[0, 0] = 9.9
-    unit = prepare_depth(metres, 200, 300, DepthConfig()).unit
+    unit = unit_map(prepare_depth(metres, 200, 300, DepthConfig()))
     expected = np.clip((metres - 2.02) / 0.96, 0, 1)
     assert np.abs(unit - expected).max() < 0.02
 
@@ -84,13 +85,13 @@ def test_a_flat_map_is_not_stretched_into_noise():
     metres += np.random.default_rng(0).uniform(0, 1e-6, metres.shape).astype(np.float32)
     prepared = prepare_depth(metres, 20, 30, DepthConfig())
     assert not prepared.rgb_only
-    assert prepared.unit.max() < 0.01
+    assert unit_map(prepared).max() < 0.01
 
 
 def test_uint8_is_relative_depth():
     relative = np.arange(600, dtype=np.int64).reshape(20, 30) % 256
     prepared = prepare_depth(relative.astype(np.uint8), 20, 30, FIXED)
-    np.testing.assert_allclose(prepared.unit, relative / 255.0, atol=1e-6)
+    np.testing.assert_allclose(unit_map(prepared), relative / 255.0, atol=1e-6)
     assert prepared.valid_ratio == np.count_nonzero(relative) / 600
 
 
@@ -112,8 +113,8 @@ def test_useless_depth_degrades_with_a_reason(depth, words):
     prepared = prepare_depth(depth, 20, 30, DepthConfig())
     assert prepared.rgb_only
     assert words in prepared.note
-    assert prepared.unit.shape == (20, 30)
-    assert not prepared.unit.any()
+    assert unit_map(prepared).shape == (20, 30)
+    assert not unit_map(prepared).any()
 
 
 def test_valid_ratio_decides():
@@ -129,7 +130,7 @@ def test_input_is_left_alone_and_a_channel_axis_is_fine():
     before = metres.copy()
     with_axis = prepare_depth(metres[..., None], 20, 30, FIXED)
     np.testing.assert_array_equal(metres, before)
-    np.testing.assert_array_equal(with_axis.unit, prepare_depth(metres, 20, 30, FIXED).unit)
+    np.testing.assert_array_equal(unit_map(with_axis), unit_map(prepare_depth(metres, 20, 30, FIXED)))
 
 
 def test_a_lone_valid_region_off_the_sampling_grid_still_counts():
@@ -138,7 +139,7 @@ def test_a_lone_valid_region_off_the_sampling_grid_still_counts():
     counts[-1, -1] = 3001
     prepared = prepare_depth(counts, 400, 600, FIXED)
     assert not prepared.rgb_only
-    assert np.all(prepared.unit[1:-1:2, 1::2] == pytest.approx(0.5))
+    assert np.all(unit_map(prepared)[1:-1:2, 1::2] == pytest.approx(0.5))
     stretched = prepare_depth(counts, 400, 600, DepthConfig())
     assert stretched.scale.near_m == pytest.approx(3.0)
     assert stretched.scale.far_m == pytest.approx(3.001)
@@ -199,7 +200,7 @@ def test_the_square_is_the_map_resized_as_torch_does(kind, height, width, size_p
     for cfg in (DepthConfig(), DepthConfig(range="fixed", min_m=0.8, max_m=4.0), DepthConfig(unit_m=0.00097)):
         prepared = prepare_depth(depth, height, width, cfg)
         assert not prepared.rgb_only, prepared.note
-        expected, share = by_torch(prepared.unit, size_px)
+        expected, share = by_torch(unit_map(prepared), size_px)
         ours = prepared.reduced(size_px)
         decided = np.abs(share - 0.5) > 1e-5  # whether a pixel is a hole is chance where just half of it is
         assert decided.mean() > 0.9
@@ -220,8 +221,8 @@ def test_readings_are_counted_and_looked_up_one_by_one(kind, strided):
         valid &= depth != 65535
     assert prepared.valid_ratio == np.count_nonzero(valid) / valid.size
     rows, columns = np.array([3, 7, 50]), np.array([0, 5, 6, 60])
-    np.testing.assert_array_equal(prepared.unit_at(rows, columns), prepared.unit[np.ix_(rows, columns)])
-    np.testing.assert_allclose(prepared.reduced(32), by_torch(prepared.unit, 32)[0], atol=3e-6)
+    np.testing.assert_array_equal(prepared.unit_at(rows, columns), unit_map(prepared)[np.ix_(rows, columns)])
+    np.testing.assert_allclose(prepared.reduced(32), by_torch(unit_map(prepared), 32)[0], atol=3e-6)
 
 
 def test_holes_do_not_bleed():
@@ -244,9 +245,9 @@ def test_counts_around_the_nearest_distance_are_told_apart_exactly():
             if not prepared.rgb_only:
                 clipper = prepared.scale._clipper(counts.dtype)
                 clipped, there = clipper.block(counts)
-                np.testing.assert_array_equal(there > 0, prepared.unit > 0)
+                np.testing.assert_array_equal(there > 0, unit_map(prepared) > 0)
                 np.testing.assert_allclose(
-                    np.where(there > 0, (clipped + clipper.offset) * clipper.gain, 0), prepared.unit, atol=2e-6
+                    np.where(there > 0, (clipped + clipper.offset) * clipper.gain, 0), unit_map(prepared), atol=2e-6
                 )
 
 
@@ -257,7 +258,7 @@ def test_exactly_half_is_a_reading_whatever_the_rounding():
         counts = np.full((320, 320), 3000, np.uint16)
         counts[:, edge:], counts[0, 0] = 0, 2500
         prepared = prepare_depth(counts, 320, 320, DepthConfig(range="fixed", min_m=1.0, max_m=5.0))
-        _, share = by_torch(prepared.unit, 224)
+        _, share = by_torch(unit_map(prepared), 224)
         half = np.abs(share[2:-2] - 0.5) < 1e-5
         assert prepared.reduced(224)[2:-2][half].all()
         assert not prepared.reduced(224)[2:-2][share[2:-2] < 0.5 - 2e-5].any()

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from m4sam_ros.node.reasons import Facts, InputFacts, why, why_no_depth, why_no_mask
+from m4sam_ros.node.reasons import Facts, InputFacts, why, why_no_depth, why_no_mask, why_no_time
 
 
 def facts(rgb=None, depth=None, **changes):
@@ -22,7 +22,15 @@ def facts(rgb=None, depth=None, **changes):
 CASES = {
     "no publisher": ({"rgb": {"publishers": 0, "received": 0}}, "no publisher on /cam/rgb; start the camera or remap"),
     "no message": ({"rgb": {"received": 0}}, r"1 publisher\(s\) on /cam/rgb but no message; is the camera streaming"),
-    "no clock": ({"rgb": {"received": 0}, "waiting_for_clock": True}, "/clock is silent while use_sim_time is set"),
+    "no clock": ({"rgb": {"received": 0}, "clock": why_no_time(0, -1)}, "/clock is silent while use_sim_time is set"),
+    "paused": (
+        {"rgb": {"received": 0}, "clock": why_no_time(5 * 10**9, 5 * 10**9)},
+        r"but no message, and simulated time stands still at 5\.000 s; is the simulation paused",
+    ),
+    "paused camera": (
+        {"rgb": {"late": 150}, "clock": why_no_time(5 * 10**9, 5 * 10**9)},
+        r"stamps of /cam/rgb do not advance, and simulated time stands still at 5\.000 s",
+    ),
     "qos": (
         {"rgb": {"received": 0, "incompatible_policy": "reliability"}},
         "QoS mismatch on /cam/rgb: its publisher's reliability .* set qos.reliability:=auto",
@@ -59,6 +67,10 @@ def test_silence_is_explained_in_one_line(case):
     assert "\n" not in line
 
     assert re.search(pattern, line), line
+
+
+def test_time_that_runs_either_way_is_no_problem():
+    assert [why_no_time(now, 7) for now in (1, 6, 8)] == [""] * 3
 
 
 def test_nothing_to_say_while_masks_come_or_are_not_wanted():
