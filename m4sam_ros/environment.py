@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.dds import domain_problem, rclpy_problem, shared_memory_problem
 from m4sam_core.host.share import ament_prefixes
 
 EXIT_USAGE = 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends an executable: Ctrl-C, a manager, a closed terminal."""
 CAMERA = "--camera"
 """Begins the arguments of one of several nodes in a process."""
 _END = "--"
@@ -30,7 +34,7 @@ _HINTS = {
 
 
 def environment_problem() -> int:
-    """Print what `check_environment` finds; returns the exit code, 0 when nothing is wrong.
+    """Print what `check_environment` and `environment_notes` find; returns the exit code, 0 when ROS can start.
 
     To be called before rclpy is imported, which ends the process when the middleware is not there.
     """
@@ -39,14 +43,24 @@ def environment_problem() -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USAGE
+    sys.stderr.writelines(f"warning: {note}\n" for note in environment_notes())
+    for number in SIGNALS:  # until the main loop takes them over; nothing has begun that would have to be ended
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored, and means it
+            signal.signal(number, lambda *_: os._exit(0))
     return 0
 
 
+def environment_notes() -> list[str]:
+    """What will be missing, one line each, of a process that starts now: shared memory, a place in the domain."""
+    found = (shared_memory_problem(), domain_problem(int(os.environ.get("ROS_DOMAIN_ID", "").strip() or 0)))
+    return [problem for problem in found if problem]
+
+
 def check_environment() -> None:
-    """Look at the variables that rclpy and the middleware would fail on without a word that helps.
+    """Look at what rclpy and the middleware would fail on without a word that helps.
 
     Raises:
-        ConfigError: naming the variable.
+        ConfigError: naming the variable, or the folder.
     """
     domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
     if domain and not (domain.isascii() and domain.isdigit() and int(domain) <= _HIGHEST_DOMAIN):
@@ -62,6 +76,9 @@ def check_environment() -> None:
                 f"ROS_SECURITY_KEYSTORE: expected a folder, as ROS_SECURITY_ENABLE is set, got {keystore!r}; "
                 "make it with `ros2 security create_keystore`, or unset ROS_SECURITY_ENABLE"
             )
+    deadly = rclpy_problem()
+    if deadly:
+        raise ConfigError(deadly)
     wanted, there = os.environ.get("RMW_IMPLEMENTATION", ""), _middlewares()
     if wanted and there and wanted not in there:
         raise ConfigError(

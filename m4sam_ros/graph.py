@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from m4sam_core.errors import M4SamError
+from m4sam_core.host.dds import PROFILE_VARIABLES
 from m4sam_core.host.processes import ManagedProcess, ProcessGroup, running
-from m4sam_ros.share import DDS_VARIABLES, dds_profile
+from m4sam_ros.share import dds_profile
 
 NODE_CODE = "import sys; from m4sam_ros.node import main; sys.exit(main())"
 # The upper range whose ports no operating system hands out; tests and users take the lower one.
@@ -69,7 +70,7 @@ def running_graph(large_buffers: bool = True) -> Iterator[Graph]:
     """
     if importlib.util.find_spec("rclpy") is None:
         raise GraphError("rclpy: expected ROS 2, got none; source its setup.bash, or see `m4sam doctor`")
-    env = {name: value for name, value in os.environ.items() if name not in DDS_VARIABLES}
+    env = {name: value for name, value in os.environ.items() if name not in PROFILE_VARIABLES}
     env |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
     if large_buffers:
         env |= dds_profile()

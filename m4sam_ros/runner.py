@@ -21,7 +21,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.task import Future
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_ros.environment import EXIT_USAGE, start_ros
+from m4sam_ros.environment import EXIT_USAGE, SIGNALS, start_ros
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,7 +35,6 @@ _POLL_S = 0.1
 # which it waits without a limit, for the past, and runs nothing (docs/decisions/0024-events-executor.md).
 _SPIN_S = 3600.0
 _FORCED_LEAVE_S = 0.5
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a manager, a closed terminal
 EXIT_OK = 0
 EXIT_FAILED = 1
 
@@ -182,7 +181,7 @@ class _Ending:
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         # nohup has SIGHUP ignored, and means it.
-        self._numbers = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._numbers = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         for number in self._numbers:
             signal.signal(number, _noted)
         self._thread = threading.Thread(target=self._watch, name="ending", daemon=True)

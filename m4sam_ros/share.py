@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 
+from m4sam_core.host.dds import PROFILE_VARIABLES
 from m4sam_core.host.share import shared_folder
 
-DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _FAST_DDS_2 = ("humble", "iron", "jazzy")  # know the second name only; later distributions warn at it
 
 
@@ -18,5 +18,5 @@ def dds_profile() -> dict[str, str]:
     Raises:
         InputError: see `shared_folder`.
     """
-    variable = DDS_VARIABLES[os.environ.get("ROS_DISTRO", "") in _FAST_DDS_2]
+    variable = PROFILE_VARIABLES[os.environ.get("ROS_DISTRO", "") in _FAST_DDS_2]
     return {variable: str(shared_folder() / "config" / "dds" / "fastdds_shm.xml")}

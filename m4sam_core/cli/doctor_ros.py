@@ -4,18 +4,26 @@
 
 from __future__ import annotations
 
-import glob
 import importlib
 import importlib.util
 import os
 import shutil
 import sys
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from m4sam_core.cli.finding import Check, import_problem
+from m4sam_core.host.dds import (
+    MIB,
+    PROFILE_VARIABLES,
+    SHARED_MEMORY,
+    domain_problem,
+    participants,
+    profile,
+    profile_numbers,
+    rclpy_problem,
+    shared_memory_problem,
+)
 
-MIB = 1 << 20
 LEAST_SEGMENT_BYTES = 16 * MIB
 LEAST_SHM_BYTES = 256 * MIB
 PACKAGE = "m4sam_ros"
@@ -27,6 +35,10 @@ INDEX = Path("share") / "ament_index" / "resource_index" / "packages"
 def ros() -> list[Check]:
     """rclpy, its messages and middleware, and whether `ros2` finds this package."""
     distro = os.environ.get("ROS_DISTRO", "")
+    deadly = rclpy_problem()
+    if deadly:
+        found, _, advice = deadly.partition("; ")
+        return [Check("ROS 2", "fail", found, advice)]
     problem = import_problem("rclpy")
     if problem:
         if distro:
@@ -104,7 +116,10 @@ def missing_for_ros2(prefix: Path) -> list[str]:
 def _ros_settings() -> list[Check]:
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    findings = [Check("ROS network", "ok", f"domain {domain}, discovery {reach}")]
+    here = len(participants(int(domain))) if domain.isdecimal() else 0
+    crowded = domain_problem(int(domain)) if domain.isdecimal() else None
+    found = f"domain {domain}, {here} participant(s) on this machine, discovery {reach}"
+    findings = [Check("ROS network", "warn" if crowded else "ok", found, crowded or "")]
     if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
         advice = "publishing one image takes 40 ms and more with it: unset ROS_PYTHON_CHECK_FIELDS"
         findings.append(Check("ROS_PYTHON_CHECK_FIELDS", "warn", "1", advice))
@@ -113,14 +128,13 @@ def _ros_settings() -> list[Check]:
 
 def dds_profile() -> list[Check]:
     """How much shared memory the DDS profile gives a participant."""
-    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    path = next((os.environ[name] for name in variables if os.environ.get(name)), "")
-    if not path:
+    path = profile()
+    if path is None:
         advice = "launch file and demo set config/dds/fastdds_shm.xml; your camera driver wants it too (docs/dds.md)"
         return [Check("DDS profile", "note", "Fast DDS defaults (512 kB of shared memory)", advice)]
-    if not Path(path).is_file():
-        return [Check("DDS profile", "fail", f"{path} does not exist", f"correct or unset {variables[0]}")]
-    sizes = [int(node.text or 0) for node in ET.parse(path).iter() if node.tag.endswith("segment_size")]
+    if not path.is_file():
+        return [Check("DDS profile", "fail", f"{path} does not exist", f"correct or unset {PROFILE_VARIABLES[0]}")]
+    sizes = profile_numbers("segment_size")
     if not sizes or max(sizes) < LEAST_SEGMENT_BYTES:
         advice = f"depth frames get lost below {LEAST_SEGMENT_BYTES // MIB} MB; compare config/dds/fastdds_shm.xml"
         return [Check("DDS profile", "warn", f"{path}: shared memory {max(sizes, default=0)} bytes", advice)]
@@ -129,11 +143,14 @@ def dds_profile() -> list[Check]:
 
 def shared_memory() -> list[Check]:
     """Room in /dev/shm."""
-    if not Path("/dev/shm").is_dir():
+    if not SHARED_MEMORY.is_dir():
         return [Check("/dev/shm", "warn", "missing", "DDS falls back to UDP and loses large images")]
-    usage = shutil.disk_usage("/dev/shm")
-    segments = len([*glob.glob("/dev/shm/fastrtps_*"), *glob.glob("/dev/shm/fastdds_*")])
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    segments = len([*SHARED_MEMORY.glob("fastrtps_*"), *SHARED_MEMORY.glob("fastdds_*")])
     found = f"{usage.total // MIB} MB, {usage.free // MIB} MB free, {segments} Fast DDS files"
+    problem = shared_memory_problem()
+    if problem:
+        return [Check("/dev/shm", "warn", found, problem.partition("; ")[2])]
     if usage.free < LEAST_SHM_BYTES:
         advice = "in Docker: --ipc=host or --shm-size=1g; left-overs of killed nodes: fastdds shm clean"
         return [Check("/dev/shm", "warn", found, advice)]

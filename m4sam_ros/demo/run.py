@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.host.dds import PROFILE_VARIABLES
 from m4sam_core.host.files import write_json
 from m4sam_core.host.processes import ManagedProcess, ProcessError, ProcessGroup, executable, running
 from m4sam_core.host.share import shared_folder
 from m4sam_ros.generated import generate_clip
 from m4sam_ros.graph import own_domain, ros_arguments
-from m4sam_ros.share import DDS_VARIABLES, dds_profile
+from m4sam_ros.share import dds_profile
 
 if TYPE_CHECKING:
     from m4sam_ros.demo.report import Observer
@@ -120,7 +121,7 @@ def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSetting
 def private_network(domain: int) -> dict[str, str]:
     """Settings for a graph of its own on this machine; what the user has set stays."""
     wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1"}
-    if not any(os.environ.get(name) for name in DDS_VARIABLES):
+    if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         wanted |= dds_profile()
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 

@@ -66,6 +66,7 @@ class Facts:
         tolerance_s: pairing tolerance now.
         nearest_miss_s: distance of the nearest depth of the last frame without partner, None without.
         clock: what is wrong with simulated time, see `why_no_time`; "" when nothing is.
+        environment: what this machine lacks for messages to come, "" when nothing.
         drops: frames dropped since the last look, by cause.
         depth_note: why the model could not use the depth of the last frame, "" when it could.
         time_jumps: how often a stream's stamps jumped.
@@ -87,6 +88,7 @@ class Facts:
     tolerance_s: float = 0.0
     nearest_miss_s: float | None = None
     clock: str = ""
+    environment: str = ""
     drops: dict[str, int] = field(default_factory=dict)
     depth_note: str = ""
     time_jumps: int = 0
@@ -198,13 +200,14 @@ def _input_problem(facts: InputFacts, node: Facts) -> str | None:
         if facts.foreign_type:
             return f"{topic} carries {facts.foreign_type}, the node reads {facts.kind}; {_other_topic(facts)}"
         if facts.publishers == 0:
-            return f"no publisher on {topic}; start the camera or remap the input (ros2 topic list)"
+            cause = f"{node.environment}; or " if node.environment else ""
+            return f"no publisher on {topic}; {cause}start the camera or remap the input (ros2 topic list)"
         if facts.incompatible_policy is not None:
             return (
                 f"QoS mismatch on {topic}: its publisher's {facts.incompatible_policy} does not satisfy the node's; "
                 "set qos.reliability:=auto or best_effort"
             )
-        cause = f", and {node.clock}" if node.clock else "; is the camera streaming?"
+        cause = f", and {node.clock}" if node.clock else f"; {node.environment or 'is the camera streaming?'}"
         return f"{facts.publishers} publisher(s) on {topic} but no message{cause}"
     if facts.bad == facts.received:
         return f"every message on {topic} is unusable: {facts.last_error}"

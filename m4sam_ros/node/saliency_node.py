@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_ros.environment import split_cameras
+from m4sam_ros.environment import environment_notes, split_cameras
 from m4sam_ros.names import CAPTURE, DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
 from m4sam_ros.node.backends import Backend, Backends
 from m4sam_ros.node.diagnostics import diagnostics
@@ -52,6 +52,7 @@ class SaliencyNode(LifecycleNode):
         load: makes the backend from the model's name and the pipeline's settings; by default `backends` does.
         backends: of the process; a node alone has its own.
         arguments: ROS arguments of this node, which win over those of the process.
+        notes: what this machine lacks, see `environment_notes`.
 
     Raises:
         ConfigError: a parameter given at start-up is not allowed.
@@ -62,12 +63,14 @@ class SaliencyNode(LifecycleNode):
         load: Callable[[str, Any], Backend] | None = None,
         backends: Backends | None = None,
         arguments: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         # rclpy destroys a half-made node too, so this must be there first.
         self._session: ActiveSession | None = None
         super().__init__(NODE, namespace=NAMESPACE, cli_args=arguments)
         self._load = load or partial((backends or Backends()).load, progress=self.get_logger().info)
         self._settings = NodeParameters(self)
+        self._notes = "; ".join(notes)
         self._metrics = Metrics()
         self._backend: Backend | None = None
         self._outputs: Outputs | None = None
@@ -166,7 +169,7 @@ class SaliencyNode(LifecycleNode):
         if self._backend is None or self._outputs is None:
             raise ConfigError("activate: expected a configured node, got none; configure it first")
         self._session = ActiveSession(self, self.config, self._backend, self._outputs, self._metrics, self._on_result)
-        self._watch = Watch(self._session, self._metrics)
+        self._watch = Watch(self._session, self._metrics, self._notes)
         topics = f"{self._session.rgb.topic} and {self._session.depth.topic}"
         self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 
@@ -288,6 +291,8 @@ class SaliencyNode(LifecycleNode):
             for name, image in (("rgb", session.rgb), ("depth", session.depth)):
                 reliability = image.subscription.reliability.name.lower()
                 extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
+        if self._notes:
+            extra["environment"] = self._notes
         if self._settings.strangers:
             extra["unknown_parameters"] = "; ".join(self._settings.strangers)
         if self._backend is not None:
@@ -322,4 +327,5 @@ def main(args: Sequence[str] | None = None) -> int:
     common, cameras = split_cameras(sys.argv if args is None else args)
     backends = Backends()
     own: list[list[str] | None] = [*cameras] or [None]
-    return run_nodes([partial(SaliencyNode, None, backends, words) for words in own], common, LEAVE_AFTER_S)
+    notes = environment_notes()
+    return run_nodes([partial(SaliencyNode, None, backends, words, notes) for words in own], common, LEAVE_AFTER_S)

@@ -26,10 +26,12 @@ class Watch:
     Args:
         session: `ActiveSession`.
         metrics: `Metrics` of its node.
+        environment: what this machine lacks, "" when nothing.
     """
 
-    def __init__(self, session: ActiveSession, metrics: Metrics) -> None:
+    def __init__(self, session: ActiveSession, metrics: Metrics, environment: str = "") -> None:
         self._session = session
+        self._environment = environment
         self._metrics = metrics
         self._problem: str | None = None
         self._said: tuple[str, float] | None = None
@@ -103,6 +105,7 @@ class Watch:
             tolerance_s=session.synchronizer.tolerance_s,
             nearest_miss_s=session.synchronizer.nearest_miss_s,
             clock=clock,
+            environment=self._environment,
             drops=dict(drops),
             depth_note=depth_note,
             time_jumps=pairing["time_jumps"],
