@@ -12,7 +12,7 @@ from m4sam_core.config import DepthConfig, ModelConfig, PipelineConfig
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.vision.alignment import DepthAlignment, misalignment
 from m4sam_core.vision.depth import prepare_depth
-from tests.core.depth_maps import unit_map
+from tests.core.vision.depth_maps import unit_map
 
 HEIGHT, WIDTH = 240, 320
 

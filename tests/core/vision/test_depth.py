@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.vision.depth import prepare_depth
-from tests.core.depth_maps import unit_map
+from tests.core.vision.depth_maps import unit_map
 
 FIXED = DepthConfig(range="fixed", min_m=1.0, max_m=5.0)
 

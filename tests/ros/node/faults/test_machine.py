@@ -21,7 +21,7 @@ from tests.ros.kit import report_of
 
 pytestmark = pytest.mark.ros
 
-CAMERA_PROCESS = str(Path(__file__).parent / "node" / "camera_process.py")
+CAMERA_PROCESS = str(Path(__file__).parent / "camera_process.py")
 _MOUNT = 'mount -t tmpfs -o size="$1" tmpfs /dev/shm && shift && exec "$@"'
 
 
