@@ -8,7 +8,7 @@ And whether it can be believed from frame to frame: a map whose whole scale jump
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from m4sam_core.rgbd.depth_values import UINT16_NO_READING
 
 FloatArray = NDArray[np.float32]
+Number = TypeVar("Number", bound=np.generic)
 NEAREST_M, FARTHEST_M = 1e-3, 1e3  # beyond it no depth camera measures; such numbers are marks or damage
 _SPECKLE_PX = 3  # so many readings on their own are noise
 _SPECKLE_STEPS_PER_M = 100
@@ -42,10 +43,35 @@ def metres(depth: NDArray[Any], unit_m: float) -> FloatArray:
         values = depth.astype(np.float32)
     if depth.dtype == np.uint16:
         values *= np.float32(unit_m)
-        values[depth == UINT16_NO_READING] = 0
     with np.errstate(invalid="ignore"):  # NaN compares false
-        values[~((values >= NEAREST_M) & (values <= FARTHEST_M))] = 0
-    return values
+        kept = values >= NEAREST_M
+        kept &= values <= FARTHEST_M
+    if depth.dtype == np.uint16:
+        kept &= depth != UINT16_NO_READING
+    kept |= values.view(np.uint32) == 0
+    return values if kept.all() else only_where(kept, values)
+
+
+def only_where(kept: NDArray[np.bool_], values: NDArray[Number], otherwise: float = 0) -> NDArray[Number]:
+    """`np.where(kept, values, otherwise)`, in a quarter of its time.
+
+    Args:
+        kept (h, w): where values stay.
+        values (h, w): numbers of 1, 2, 4 or 8 bytes.
+        otherwise: what stands elsewhere.
+
+    Returns:
+        (h, w) of the values' type.
+    """
+    bits = values.view(f"u{values.itemsize}")
+    chosen = kept.astype(bits.dtype)
+    np.negative(chosen, out=chosen)  # all ones, or none
+    blank = np.asarray(otherwise, values.dtype).view(bits.dtype)
+    if not blank:
+        return np.bitwise_and(bits, chosen, out=chosen).view(values.dtype)
+    found = bits & chosen
+    found |= np.bitwise_and(np.invert(chosen, out=chosen), blank, out=chosen)
+    return found.view(values.dtype)
 
 
 def is_metric(depth: NDArray[Any]) -> bool:

@@ -105,7 +105,9 @@ class ObjectFinder:
         main = self._attention.update({track.id: score * item.thing.area_px**0.5 for item, track, score in found})
         labels = np.zeros(mask.shape, np.uint16)
         for item, track, _ in found:
-            labels[item.thing.window][item.thing.inside] = track.id
+            # Things share no pixel; picking theirs out one by one would take five times as long.
+            place = labels[item.thing.window]
+            place |= item.thing.inside.view(np.uint8) * np.uint16(track.id)
         objects = (view.identified(item, track, score, is_main=track.id == main) for item, track, score in found)
         return SceneObjects(tuple(objects), labels, scene_id, note)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.objects.camera import CameraModel, FloatArray, project
-from m4sam_core.objects.depth import is_metric, metres
+from m4sam_core.objects.depth import is_metric, metres, only_where
 
 Window = tuple[slice, slice]
 
@@ -130,13 +130,11 @@ def depth_background(
         one image belongs to which of the other.
     """
     if area.shape == depth.shape:
-        gone = area > 0
+        kept = area == 0
     else:
         # The area is looked up at the pixels of the depth image, as depth is at those of the colour image elsewhere.
         turned, _ = RegisteredDepth.of(area.astype(np.float32), 1.0, depth.shape, depth_camera, camera)
         if turned is None:
             return None
-        gone = turned.sample((slice(0, depth.shape[0]), slice(0, depth.shape[1])), 1) > 0
-    cleared = depth.copy()
-    np.copyto(cleared, np.nan if depth.dtype == np.float32 else 0, where=gone)
-    return cleared
+        kept = turned.sample((slice(0, depth.shape[0]), slice(0, depth.shape[1])), 1) == 0
+    return only_where(kept, depth, np.nan if depth.dtype == np.float32 else 0)

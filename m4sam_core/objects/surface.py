@@ -53,14 +53,15 @@ def locate(inside: NDArray[np.bool_], depth_m: FloatArray, rays: FloatArray) -> 
     """
     inside = inside & np.isfinite(rays).all(axis=2)
     pixels = int(np.count_nonzero(inside))
-    core = _core(inside) & (depth_m > 0)
+    without_rim = _core(inside)
+    core = without_rim & (depth_m > 0)
     known = core if np.count_nonzero(core) >= _LEAST_READINGS else inside & (depth_m > 0)
     if np.count_nonzero(known) < max(1, min(_LEAST_READINGS, pixels)):
         return None
     slopes, z = rays[known].astype(np.float64), depth_m[known].astype(np.float64)
     belongs = _belonging(slopes, z)
     # Of its rim nothing was asked, so its share is that of the pixels that were.
-    asked = int(np.count_nonzero(_core(inside))) if known is core else pixels
+    asked = int(np.count_nonzero(without_rim)) if known is core else pixels
     share = float(np.count_nonzero(belongs)) / max(asked, 1)
     if share < _LEAST_SHARE:
         return None
@@ -141,9 +142,10 @@ def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, floa
 
 def _extent(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high end of values (N,) or of each column of (N, C), without the tails."""
-    ordered = np.sort(values, axis=0)
     skipped = round(_TAIL * (len(values) - 1))
-    return ordered[skipped], ordered[len(values) - 1 - skipped]
+    ends = skipped, len(values) - 1 - skipped
+    ordered = np.partition(values, ends, axis=0)
+    return ordered[ends[0]], ordered[ends[1]]
 
 
 def _vector(values: NDArray[np.float64]) -> Vector3:

