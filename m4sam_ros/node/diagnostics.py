@@ -52,6 +52,7 @@ def diagnostics(
         "scene_resets": counts["resets"],
         "model_errors": counts["model_errors"],
         "output_errors": counts["output_errors"],
+        "outputs_behind": counts["outputs_behind"],
         "bad_rgb_messages": counts["bad_rgb"],
         "bad_depth_messages": counts["bad_depth"],
         "depth_unusable_frames": counts["depth_unusable"],

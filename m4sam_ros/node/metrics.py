@@ -23,7 +23,8 @@ class Metrics:
     Attributes:
         drops: frames that came to nothing in the node, by cause: disabled, busy (a newer frame displaced it), too_old,
             bad_rgb, model_error, inactive.
-        counts: rgb, depth, bad_rgb, bad_depth, depth_unusable, masks, resets, model_errors, output_errors.
+        counts: rgb, depth, bad_rgb, bad_depth, depth_unusable, masks, resets, model_errors, output_errors,
+            outputs_behind (frames of which only the mask went out, for the outputs of a newer one were due).
     """
 
     def __init__(self) -> None:

@@ -50,9 +50,6 @@ class Publishing:
         metrics: counters.
         warn: tells a kind of problem and a text, counted and now and then logged.
         decode_depth: see `DepthBackground.clear`.
-
-    Attributes:
-        held_up: whether somebody waits in `hand_over`, with a frame whose mask is out.
     """
 
     def __init__(
@@ -67,27 +64,24 @@ class Publishing:
         self._warn = warn
         self._decode_depth = decode_depth
         self._closing = False
-        self.held_up = False
-        self._frames = Worker(self._publish, self._on_error, name="outputs")
-        self._depths = Worker(self._clear, self._on_error, name="depth", room=_DEPTH_ROOM)
+        self._frames = Worker(self._publish, self._on_error, "outputs", must_stay=lambda done: done.capture is not None)
+        self._depths = Worker(self._clear, self._on_error, "depth", room=_DEPTH_ROOM)
 
     def hand_over(self, done: Segmented) -> None:
         """Everything else of a frame whose mask is out.
 
-        Waits while the frame before the last one is not out yet: a busy node says everything of fewer frames.
+        Never waits: a frame that still does when the next one comes is passed over, all of its outputs together; but
+        not one that somebody asked for.
         """
-        self.held_up = True
-        try:
-            self._frames.hand_over(done)
-        finally:
-            self.held_up = False
+        if self._frames.post(done) is not None:
+            self._metrics.count("outputs_behind")
 
     def clear_depth(self, frames: Sequence[Any]) -> None:
         """New pairs, `rgb_msg`, `depth_msg` and `stamp` each, whether they will be segmented or not."""
         if not frames or not self._outputs.objects.background.follows_camera:
             return
         for frame in frames:
-            if frame.depth_msg is not None and self._depths.post(frame):
+            if frame.depth_msg is not None and self._depths.post(frame) is not None:
                 self._warn("depth_background_busy", "depth_background: a pair was passed over, the node is too busy")
 
     def stop(self, timeout_s: float) -> bool:

@@ -128,7 +128,7 @@ class ActiveSession:
     @property
     def waiting(self) -> int:
         """Frames under way: they wait for their depth or the worker, or are being inferred."""
-        return self.synchronizer.waiting + self.worker.pending - self._publishing.held_up
+        return self.synchronizer.waiting + self.worker.pending
 
     def capture(self, patience_s: float) -> str | None:
         """Take the next pair, enabled or not, and publish everything of it once.
@@ -191,7 +191,7 @@ class ActiveSession:
         """The newest to the worker."""
         if frames:
             displaced = self.worker.post(frames[-1])
-            self._metrics.drop("busy", len(frames) - 1 + displaced)
+            self._metrics.drop("busy", len(frames) - 1 + (displaced is not None))
 
     def _pair(self, batch: list[Arrived]) -> list[Frame]:
         """The frames that these messages complete, oldest first."""
@@ -264,7 +264,7 @@ class ActiveSession:
                 self._metrics.drop("inactive")
                 return
             done = self._process(frame)
-        if done is not None:  # without the turn: who waits for outputs keeps no other camera from the weights
+        if done is not None:
             self._publishing.hand_over(done)
 
     def _process(self, frame: Frame) -> Segmented | None:

@@ -18,6 +18,7 @@ class Worker:
         on_error: called with what `handle` raised; the thread goes on.
         name: of the thread.
         room: items that may wait. With one, `post` makes the newest win.
+        must_stay: tells the items that are not displaced by newer ones; none without.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class Worker:
         on_error: Callable[[Exception], None],
         name: str = "inference",
         room: int = 1,
+        must_stay: Callable[[Any], bool] = lambda _item: False,
     ) -> None:
         self._handle = handle
         self._on_error = on_error
         self._changed = threading.Condition()
         self._room = room
+        self._must_stay = must_stay
         self._waiting: deque[Any] = deque()
         self._busy = False
         self._stopping = False
@@ -43,27 +46,25 @@ class Worker:
         with self._changed:
             return len(self._waiting) + self._busy
 
-    def post(self, item: Any) -> bool:
-        """Put an item into the mailbox; returns whether it displaced one that nobody had looked at, the oldest."""
+    def post(self, item: Any) -> Any:
+        """Put an item into a mailbox that may be full.
+
+        Returns:
+            what found no room: the oldest one there that need not stay, or this one when all must; None otherwise.
+        """
         with self._changed:
             if self._stopping:
-                return False
-            displaced = len(self._waiting) == self._room
-            if displaced:
-                self._waiting.popleft()
+                return None
+            displaced = None
+            if len(self._waiting) == self._room:
+                index = next((index for index, kept in enumerate(self._waiting) if not self._must_stay(kept)), None)
+                if index is None:
+                    return item
+                displaced = self._waiting[index]
+                del self._waiting[index]
             self._waiting.append(item)
             self._changed.notify_all()
         return displaced
-
-    def hand_over(self, item: Any) -> bool:
-        """Put an item into the mailbox as soon as there is room; returns False when the thread is told to stop."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or len(self._waiting) < self._room)
-            if self._stopping:
-                return False
-            self._waiting.append(item)
-            self._changed.notify_all()
-        return True
 
     def withdraw(self) -> list[Any]:
         """Take back what is in the mailbox, oldest first."""

@@ -13,6 +13,7 @@ import numpy as np
 from m4sam_core.errors import DeviceError
 from m4sam_ros.environment import split_cameras
 from m4sam_ros.node.backends import NearHalf
+from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.saliency_node import LEAVE_AFTER_S, SaliencyNode
 from m4sam_ros.runner import run_nodes
 
@@ -98,6 +99,20 @@ class Loading(NearHalf):
         time.sleep(30)
 
 
+class SlowOutputs(NearHalf):
+    """Gives masks at once; whatever else is published of a frame takes a second, like clouds on a busy machine."""
+
+    def __init__(self):
+        super().__init__()
+        publish = Outputs.publish
+
+        def slowly(*args, **settings):
+            time.sleep(1.0)
+            publish(*args, **settings)
+
+        Outputs.publish = slowly
+
+
 class Unloadable(NearHalf):
     """Cannot be made ready."""
 
@@ -114,6 +129,7 @@ BACKENDS = {
     "raising": Raising,
     "out_of_memory": OutOfMemory,
     "loading": Loading,
+    "slow_outputs": SlowOutputs,
     "unloadable": Unloadable,
 }
 

@@ -28,11 +28,11 @@ class Gate:
 def test_the_newest_frame_wins():
     gate, errors = Gate(), []
     worker = Worker(gate, errors.append)
-    assert not worker.post("first")
+    assert worker.post("first") is None
     assert gate.entered.acquire(timeout=WAIT_S)
-    assert not worker.post("second")
-    assert worker.post("third")
-    assert worker.post("fourth")
+    assert worker.post("second") is None
+    assert worker.post("third") == "second"
+    assert worker.post("fourth") == "third"
     gate.open.release(2)
     assert gate.entered.acquire(timeout=WAIT_S)
     assert worker.stop(WAIT_S)
@@ -99,41 +99,18 @@ def test_a_larger_mailbox_keeps_the_order_and_gives_up_the_oldest():
     worker = Worker(gate, lambda _error: None, room=2)
     worker.post(0)
     assert gate.entered.acquire(timeout=WAIT_S)
-    assert [worker.post(item) for item in (1, 2, 3)] == [False, False, True]
+    assert [worker.post(item) for item in (1, 2, 3)] == [None, None, 1]
     gate.open.release(3)
     assert worker.stop(WAIT_S, drain=True)
     assert gate.seen == [0, 2, 3]
 
 
-def full():
-    """A worker with one item in work and one that waits, and its gate."""
+def test_what_must_stay_is_not_displaced():
     gate = Gate()
-    worker = Worker(gate, lambda _error: None)
-    assert worker.hand_over(0)
+    worker = Worker(gate, lambda _error: None, must_stay=lambda item: item == "asked for")
+    worker.post("in work")
     assert gate.entered.acquire(timeout=WAIT_S)
-    assert worker.hand_over(1)
-    return worker, gate
-
-
-def test_handing_over_waits_for_room_and_loses_nothing():
-    worker, gate = full()
-    over = threading.Event()
-    giver = threading.Thread(target=lambda: (worker.hand_over(2), over.set()))
-    giver.start()
-    assert not over.wait(0.1), "one is in work and one waits"
-    gate.open.release()
-    assert over.wait(WAIT_S)
+    assert [worker.post(item) for item in ("old", "asked for", "new")] == [None, "old", "new"]
     gate.open.release(2)
     assert worker.stop(WAIT_S, drain=True)
-    assert gate.seen == [0, 1, 2]
-
-
-def test_nobody_waits_for_a_thread_that_is_told_to_stop():
-    worker, gate = full()
-    refused = []
-    giver = threading.Thread(target=lambda: refused.append(not worker.hand_over(2)))
-    giver.start()
-    assert not worker.stop(0.05)
-    giver.join(WAIT_S)
-    assert refused == [True]
-    gate.open.release(2)
+    assert gate.seen == ["in work", "asked for"]

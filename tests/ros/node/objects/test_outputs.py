@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.rgbd.encodings import image_to_numpy
+from tests.ros.kit import accounted, report_of
 
 pytestmark = pytest.mark.ros
 
@@ -127,6 +128,52 @@ def test_without_calibration_it_says_what_is_missing(bench, kinds, values):
     bench.until(said, "the diagnostics to say so")
     assert "no camera_info" in values(reports[-1].status[0])["objects_note"]
     assert heard["labels"] and not heard["target"] and not heard["bundle/image"]  # noqa: PT018 (one claim)
+
+
+def test_no_mask_waits_for_other_outputs_and_those_passed_over_are_counted(bench, kinds, values):
+    bench.start(fault="slow_outputs")
+    masks, camera, tell = bench.masks(), bench.camera(), calibrate(bench)
+    heard = {name: bench.listen(kinds[name], f"/saliency/{name}") for name in ("labels", "points", "bundle/depth")}
+    instants = iter(1 + i / 15 for i in range(1000))
+    until_all(bench, camera, heard, tell, instants)
+    bench.until(lambda: heard["bundle/depth"][-1].header == masks[-1].header, "the last frame")
+    bench.spin(0.2)
+    before = int(report_of(bench, values)["outputs_behind"])
+    for messages in heard.values():
+        messages.clear()
+    masks.clear()
+    for _ in range(6):
+        bench.step(camera, masks, next(instants))
+    assert len(heard["labels"]) <= 3, "masks came no faster than the outputs of a frame, one a second"
+    bench.until(lambda: heard["points"] and heard["points"][-1].header == masks[-1].header, "the newest frame")
+    report = report_of(bench, values)
+    assert int(report["outputs_behind"]) - before == len(masks) - len(heard["labels"]) > 0
+    assert accounted(report)
+    stamps = {name: [message.header.stamp for message in messages] for name, messages in heard.items()}
+    assert stamps["labels"] == stamps["points"] == stamps["bundle/depth"]  # all of a frame, or nothing
+
+
+def test_a_capture_is_answered_though_outputs_are_behind(bench, kinds):
+    from std_srvs.srv import Trigger
+
+    bench.start(fault="slow_outputs")
+    masks, camera = bench.masks(), bench.camera()
+    labels = bench.listen(kinds["labels"], "/saliency/labels")
+    client = bench.ros.create_client(Trigger, "/saliency/m4sam/capture")
+    bench.until(client.service_is_ready, "the service")
+    stamps = iter(1 + i / 15 for i in range(1000))
+    bench.step(camera, masks, next(stamps))
+    answer = client.call_async(Trigger.Request())
+
+    def answered():
+        camera.shoot(next(stamps))
+        bench.spin(0.07)
+        return answer.done()
+
+    bench.until(answered, "the answer")
+    assert answer.result().success, answer.result().message
+    spoken = {f"stamp {label.header.stamp.sec}.{label.header.stamp.nanosec:09}" for label in labels}
+    assert answer.result().message.split(":")[0] in spoken
 
 
 def test_capture_while_disabled_publishes_one_frame_of_everything(bench, kinds):
