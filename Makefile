@@ -4,7 +4,7 @@
 #   make demo                     a generated clip through player, node and recorder; writes demo_out/
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
-#   make test | test-slow | coverage | lint | bench | robustness | clean
+#   make test | test-slow | coverage | lint | bench | robustness | pictures | clean
 #   make sbom                     a CycloneDX bill of what .venv/ holds: sbom.cdx.json
 #   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
@@ -25,7 +25,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # A sourced ROS 2 registers pytest plugins written for an older pytest.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 
-.PHONY: help demo test test-slow coverage lint bench robustness sbom edge-weights setup clean
+.PHONY: help demo test test-slow coverage lint bench robustness pictures sbom edge-weights setup clean
 
 help:
 	@sed -n '4,11p' Makefile | cut -c3-
@@ -79,6 +79,10 @@ robustness: $(STAMP)
 		--json benchmarks/results/robustness.json --page docs/robustness.md
 	cp build/robustness/robustness.png docs/images/robustness.png
 	cp build/robustness/over_time.png docs/images/robustness_over_time.png
+
+# What consumers get of one frame, for docs/integrations.md.
+pictures: $(STAMP)
+	$(BIN)/python -m m4sam_ros.demo.pictures --out docs/images
 
 # Pictures, clips, training, scores; every step goes on where it stopped. Needs npm, apt and a few hours on two cores.
 # EDGE_PICTURES names the folder of photographs (docs/models.md); without it the later parts do without them.

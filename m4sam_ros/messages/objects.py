@@ -8,11 +8,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform, TransformStamped, Vector3
+from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from m4sam_core.objects import OrientedBox, SceneObject
+from m4sam_core.objects.drawing import Tag
 
 SALIENT_CLASS = "salient"
 BACKGROUND_CLASS = "background"
@@ -128,6 +131,16 @@ def read_marker_text(text: str) -> tuple[float | None, bool]:
         return float(rest.removesuffix(" m")), name.endswith("*")
     except ValueError:
         return None, False
+
+
+def tags_in(labels: NDArray[np.uint16], markers: Iterable[Any]) -> list[Tag]:
+    """What there is to write at each object of `labels` (H, W), with the distances of its frame's `markers`."""
+    texts = {marker.id: read_marker_text(marker.text) for marker in markers if marker.text}
+    tags = []
+    for number in (int(value) for value in np.unique(labels) if value):
+        rows, columns = np.nonzero(labels == number)
+        tags.append(Tag((float(columns.mean()), float(rows.mean())), number, *texts.get(number, (None, False))))
+    return tags
 
 
 def target(header: Any, item: SceneObject) -> PoseStamped | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from m4sam_core.objects.drawing import Tag
 from m4sam_ros.messages.convert import image_to_numpy
-from m4sam_ros.messages.objects import read_marker_text
+from m4sam_ros.messages.objects import tags_in
 
 _FRAMES_KEPT = 128
 
@@ -53,24 +53,19 @@ class ObjectDetails:
 
 def _understood(stamp_ns: int, labels_msg: Any, markers: Sequence[Any]) -> tuple[list[Tag], dict[str, Any]]:
     labels = image_to_numpy(labels_msg, "labels")
-    texts = {marker.id: read_marker_text(marker.text) for marker in markers if marker.text}
     boxes = {marker.id: marker for marker in markers if marker.ns == "boxes"}
-    tags, records = [], []
-    for number in (int(value) for value in np.unique(labels) if value):
-        rows, columns = np.nonzero(labels == number)
-        distance_m, is_main = texts.get(number, (None, False))
-        tag = Tag((float(columns.mean()), float(rows.mean())), number, distance_m, is_main)
-        tags.append(tag)
-        records.append(
-            {
-                "id": number,
-                "main": is_main,
-                "area_px": len(rows),
-                "centre_px": [round(value, 1) for value in tag.centre_px],
-                "distance_m": distance_m,
-                "box": _box(boxes[number]) if number in boxes else None,
-            }
-        )
+    tags = tags_in(labels, markers)
+    records = [
+        {
+            "id": tag.id,
+            "main": tag.is_main,
+            "area_px": int(np.count_nonzero(labels == tag.id)),
+            "centre_px": [round(value, 1) for value in tag.centre_px],
+            "distance_m": tag.distance_m,
+            "box": _box(boxes[tag.id]) if tag.id in boxes else None,
+        }
+        for tag in tags
+    ]
     return tags, {"stamp_ns": stamp_ns, "frame_id": labels_msg.header.frame_id, "objects": records}
 
 
