@@ -105,6 +105,7 @@ class SaliencyPipeline:
             ConfigError: the device's name is not understood, a backend asked for by name is not installed, or a loaded
                 model was loaded for other settings.
             DeviceError: the device is not there or cannot do `cfg.dtype` or `cfg.backend`.
+            InputError: the picture of `cfg.ignore_mask` cannot be read.
         """
         if isinstance(model, LoadedModel):
             cfg = cfg or model.cfg
@@ -228,7 +229,8 @@ class SaliencyPipeline:
         """Change settings from the next frame on. Any thread; does not wait.
 
         Raises:
-            ConfigError: device, backend, dtype or threads would change; they need a new pipeline.
+            ConfigError: device, backend, dtype, threads, affinity or priority would change; they need a new pipeline.
+            InputError: the picture of `cfg.ignore_mask` cannot be read; the settings stay as they were.
         """
         mask = _read_ignore_mask(cfg.ignore_mask)
         with self._mail:

@@ -168,7 +168,7 @@ def test_two_threads_take_turns(pipeline):
     assert sorted(result.frame_index for result in results) == list(range(12)), "no frame lost, none mixed"
 
 
-def test_configure_is_live(pipeline):
+def test_configure_is_live(pipeline, tmp_path):
     rgb, depth = frame()
     pipeline.process(rgb, depth, 0.0)
     pipeline.configure(cpu(stream={"bank": {"capacity": 4}}))
@@ -178,6 +178,9 @@ def test_configure_is_live(pipeline):
     for name, value in (("device", "auto"), ("dtype", "auto"), ("threads", 7)):
         with pytest.raises(ConfigError, match=f"{name}: expected"):
             pipeline.configure(PipelineConfig.parse({"device": "cpu", name: value}))
+    with pytest.raises(InputError, match=r"none.png: expected an image"):
+        pipeline.configure(cpu(ignore_mask=str(tmp_path / "none.png")))
+    assert (pipeline.cfg.stream.bank.capacity, pipeline.cfg.ignore_mask) == (4, ""), "refused settings change nothing"
 
 
 def test_close(pipeline):

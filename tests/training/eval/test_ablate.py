@@ -31,7 +31,7 @@ from m4sam_training.eval.ablate import (
     make_jobs,
     run_variant,
 )
-from m4sam_training.eval.ablate_report import as_list, as_tables, collect, write_csv
+from m4sam_training.eval.ablate_report import as_list, as_tables, collect, equal_rows, write_csv
 from m4sam_training.train.config import TrainConfig, load_train_config
 from m4sam_training.train.distributed import World
 from m4sam_training.train.step import ClipModule, TrainStep
@@ -177,6 +177,16 @@ def test_the_papers_rdvs_figures_stand_beside_no_other_dataset():
     assert ".925" in text
     assert ".904" not in text
     assert "14.25" not in text
+
+
+def test_runs_of_different_settings_with_the_same_scores_are_told():
+    chosen = [v for v in VARIANTS if (v.group, v.name) in {("top-k", "1"), ("top-k", "2"), ("depth", "real")}]
+    assert len({variant.settings for variant in chosen}) == 2
+    told = equal_rows(collect([(variant, made_up(0.5)) for variant in chosen], "rdvs"))
+    assert len(told) == 1, "rows that share a run are one"
+    assert told[0].startswith("rdvs: top-k 1 and top-k 2 have the same scores to the last digit")
+    apart = [(v, made_up(0.5 + number / 1e6)) for number, v in enumerate(VARIANTS)]
+    assert equal_rows(collect(apart, "rdvs")) == []
 
 
 def test_json_and_csv_hold_every_line_with_its_kind(tmp_path):

@@ -125,6 +125,16 @@ def correct(out, tool, masks):
     return path
 
 
+def test_a_mask_is_decoded_once_for_all_tools(data, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(
+        "m4sam_training.labelling.frames.read_mask", lambda path: decoded.append(path) or read_mask(path)
+    )
+    export(data, tmp_path / "all", "--frames", "all")
+    assert all((tmp_path / "all" / name).stat().st_size > 0 for name in FILES.values())
+    assert sorted(decoded) == sorted((data / "train/train_1/mask").iterdir())
+
+
 def test_the_doubtful_come_first_and_say_so(data, tmp_path):
     frames = export(data, tmp_path / "todo")
     assert [frame.confidence for frame in frames] == [0.35, 0.62, 0.91, None, *[None] * 7]
@@ -382,6 +392,6 @@ def test_large_masks_cross_the_longest_run():
 def test_without_pycocotools_one_line_says_what_to_install(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(ConfigError, match="pip install pycocotools"):
-        from m4sam_training.labelling.coco import coco_file
+        from m4sam_training.labelling.coco import CocoWriter
 
-        coco_file([], data)
+        CocoWriter()

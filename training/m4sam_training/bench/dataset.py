@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,9 +17,9 @@ from unittest import mock
 import cv2
 import numpy as np
 
-from m4sam_core.errors import M4SamError
 from m4sam_core.host.progress import tracked
 from m4sam_core.model_files import CACHE_VARIABLE
+from m4sam_training.bench.apart import hand_over, measured_apart
 from m4sam_training.data import datasets
 from m4sam_training.data.check import check_dataset
 from m4sam_training.data.datasets import VideoClipDataset
@@ -29,7 +27,6 @@ from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.scan import scan_split
 from m4sam_training.train.loading import ClipSampler, make_loader
 
-RESULT_MARK = "m4sam-dataset-bench:"
 SIDE_PX = 96
 
 
@@ -119,15 +116,11 @@ def bench_dataset(root: Path, cache: Path) -> list[dict[str, Any]]:
     Raises:
         M4SamError: a step failed; its own message has been printed.
     """
-    environment = {**os.environ, CACHE_VARIABLE: str(cache), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     rows = []
     for name in STEPS:
-        command = [sys.executable, "-m", "m4sam_training.bench.dataset", name, str(root)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        marked = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
-        if done.returncode != 0 or not marked:
-            raise M4SamError(f"bench of {name!r}: expected figures, got exit code {done.returncode}; see above")
-        rows.append({"step": name, **json.loads(marked[0][len(RESULT_MARK) :])})
+        words, environment = [name, str(root)], {CACHE_VARIABLE: str(cache)}
+        figures = measured_apart("m4sam_training.bench.dataset", words, repr(name), environment)
+        rows.append({"step": name, **figures})
     return rows
 
 
@@ -141,7 +134,7 @@ def _main(name: str, root: Path) -> None:
         "peak_mb_of_imports": round(before),
         **found,
     }
-    sys.stdout.write(RESULT_MARK + json.dumps(figures) + "\n")
+    hand_over(figures)
 
 
 def _peak_mb() -> float:

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m4sam_core.errors import M4SamError
+from m4sam_training.bench.apart import hand_over, measured_apart
 from m4sam_training.data.training_clips import training_clips
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.distributed import World, choose_device
@@ -26,8 +24,6 @@ from m4sam_training.train.loading import ClipSampler, make_loader
 from m4sam_training.train.step import TrainStep
 from m4sam_training.train.trainer import peak_memory_gb
 from m4sam_training.train.weights.starting_model import starting_model
-
-RESULT_MARK = "m4sam-train-bench:"
 
 
 @dataclass(frozen=True)
@@ -123,15 +119,8 @@ def bench_step_apart(cfg: TrainConfig, steps: int) -> StepFigures:
     Raises:
         M4SamError: the process failed; its own message has been printed.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "m4sam_training.bench.training", cfg.model_dump_json(), str(steps)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    marked = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
-    if done.returncode != 0 or not marked:
-        raise M4SamError(
-            f"bench of {cfg.model.adapter.kind}: expected figures, got exit code {done.returncode}; see above"
-        )
-    return StepFigures(**json.loads(marked[0][len(RESULT_MARK) :]))
+    words = [cfg.model_dump_json(), str(steps)]
+    return StepFigures(**measured_apart("m4sam_training.bench.training", words, cfg.model.adapter.kind))
 
 
 def bench_loader(cfg: TrainConfig, data: Path, workers: Sequence[int], batches: int) -> list[LoaderFigures]:
@@ -180,7 +169,7 @@ def _main() -> None:
     cfg = TrainConfig.parse(json.loads(sys.argv[1]))
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
-    sys.stdout.write(RESULT_MARK + json.dumps(asdict(bench_step(cfg, int(sys.argv[2])))) + "\n")
+    hand_over(asdict(bench_step(cfg, int(sys.argv[2]))))
 
 
 if __name__ == "__main__":

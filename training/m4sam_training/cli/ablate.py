@@ -34,11 +34,11 @@ def command(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only print the training commands."),
 ) -> None:
     """Train and score the rows of the paper's tables and print them beside its numbers and those of other papers."""
-    from m4sam_core.bench.model import machine
+    from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
     from m4sam_training.eval.ablate import choose_variants, make_jobs, run_variant
-    from m4sam_training.eval.ablate_report import as_list, as_tables, collect, write_csv
+    from m4sam_training.eval.ablate_report import as_list, as_tables, collect, equal_rows, write_csv
     from m4sam_training.train.distributed import choose_device
 
     console = Console(markup=False, highlight=False)
@@ -50,16 +50,27 @@ def command(
             typer.echo(line)
         return
     check_outputs(folders=(out,))
-    where = machine(str(choose_device(configs[0].run.device, 0)))
+    about = {
+        "machine": machine_now(str(choose_device(configs[0].run.device, 0))),
+        "split": split,
+        "config": str(config) if config else None,
+        "settings": assignments,
+    }
     rows: list[Row] = []
     for job in jobs:
         before, results = rows, []
+        seen: dict[str, str] = {}
         for number, variant in enumerate(variants, start=1):
-            console.print(f"{job.dataset} {number}/{len(variants)} {variant.group}: {variant.name}", soft_wrap=True)
+            name = f"{variant.group}: {variant.name}"
+            same = f" (the same run as {seen[variant.folder]})" if variant.folder in seen else ""
+            seen.setdefault(variant.folder, name)
+            console.print(f"{job.dataset} {number}/{len(variants)} {name}{same}", soft_wrap=True)
             results.append((variant, run_variant(job, variant)))
             rows = before + collect(results, job.dataset)
-            write_json(out / "ablation.json", {"machine": where, "split": split, "rows": as_list(rows)})
+            write_json(out / "ablation.json", {**about, "rows": as_list(rows)})
             write_csv(out / "ablation.csv", rows)
     console.width = max(console.width, NARROWEST)
     for part in as_tables(rows, console.width):
         console.print(part)
+    for line in equal_rows(rows):
+        console.print(f"warning: {line}", soft_wrap=True)

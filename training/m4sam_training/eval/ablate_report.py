@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, Literal, Optional
 
@@ -128,6 +128,23 @@ def as_tables(rows: Sequence[Row], width: int) -> Iterator[Table | str]:
         yield from notes
         if group == COMPARISON:
             yield f"quoted rows are copied, not measured here, and not to be ranked with the others; {_LEAD}"
+
+
+def equal_rows(rows: Sequence[Row]) -> list[str]:
+    """One line for each pair of runs of one dataset that differ in settings and not in a single score.
+
+    A setting that changes nothing, or masks that are all empty: such rows compare nothing.
+    """
+    runs: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        if row.kind == "measured":
+            runs.setdefault((row.dataset, row.source), row)
+    return [
+        f"{one.dataset}: {one.table} {one.name} and {other.table} {other.name} have the same scores to the last digit; "
+        "either their masks are empty or a setting does nothing"
+        for one, other in combinations(runs.values(), 2)
+        if one.dataset == other.dataset and all(getattr(one, name) == getattr(other, name) for name in SCORES)
+    ]
 
 
 def _label(row: Row, notes: list[str]) -> str:

@@ -4,53 +4,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_json
 from m4sam_training.labelling.frames import LABEL, LabelFrame
 from m4sam_training.labelling.returned import Parsed, base_name, check_label, coco_masks, polygon_mask
 
+COCO_FILE = "coco.json"
 
-def coco_file(frames: Sequence[LabelFrame], data: Path) -> dict[str, Any]:
-    """Images in the order of the frames, and an annotation with `score` for each that has a mask.
+
+class CocoWriter:
+    """Images in the order in which they are added, and an annotation with `score` for each that has a mask.
 
     Raises:
         ConfigError: pycocotools is not installed.
-        InputError: a mask cannot be read.
     """
-    coco = coco_masks()
-    images, annotations = [], []
-    for number, frame in enumerate(frames, 1):
-        images.append({"id": number, "file_name": frame.name, "height": frame.height, "width": frame.width})
-        mask = frame.mask(data)
+
+    def __init__(self) -> None:
+        self._coco = coco_masks()
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, frame: LabelFrame, mask: np.ndarray | None) -> None:
+        """One frame with its mask (H, W), uint8, 0 or 255; None without one."""
+        number = len(self._images) + 1
+        self._images.append({"id": number, "file_name": frame.name, "height": frame.height, "width": frame.width})
         if mask is None or not mask.any():
-            continue
-        code = coco.encode(np.asfortranarray(mask > 0))
+            return
+        code = self._coco.encode(np.asfortranarray(mask > 0))
         about = {} if frame.confidence is None else {"score": round(frame.confidence, 4)}
-        annotations.append(
+        self._annotations.append(
             {
                 "id": number,
                 "image_id": number,
                 "category_id": 1,
                 "segmentation": {"size": [frame.height, frame.width], "counts": code["counts"].decode("ascii")},
-                "area": int(coco.area(code)),
-                "bbox": [float(value) for value in coco.toBbox(code)],
+                "area": int(self._coco.area(code)),
+                "bbox": [float(value) for value in self._coco.toBbox(code)],
                 "iscrowd": 1,  # COCO's word for a mask that is stored as run lengths
                 **about,
                 "attributes": {"source": frame.source, **about},
             }
         )
-    return {
-        "info": {"description": "M4-SAM: frames to label, the doubtful first"},
-        "licenses": [],
-        "categories": [{"id": 1, "name": LABEL, "supercategory": ""}],
-        "images": images,
-        "annotations": annotations,
-    }
+
+    def write(self, folder: Path) -> None:
+        """Write coco.json."""
+        values = {
+            "info": {"description": "M4-SAM: frames to label, the doubtful first"},
+            "licenses": [],
+            "categories": [{"id": 1, "name": LABEL, "supercategory": ""}],
+            "images": self._images,
+            "annotations": self._annotations,
+        }
+        write_json(folder / COCO_FILE, values)
 
 
 def read_coco(values: dict[str, Any], salient: Collection[str]) -> Parsed:

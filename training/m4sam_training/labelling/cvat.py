@@ -5,43 +5,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_text
 from m4sam_training.labelling.frames import LABEL, LabelFrame
 from m4sam_training.labelling.returned import Parsed, base_name, check_label, polygon_mask
 
+CVAT_FILE = "cvat.xml"
 _ENTITY = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
-def cvat_file(frames: Sequence[LabelFrame], data: Path) -> str:
-    """The file for "Upload annotations"; the confidence is an attribute of each mask.
+class CvatWriter:
+    """The file for "Upload annotations"; the confidence is an attribute of each mask."""
 
-    Raises:
-        InputError: a mask cannot be read.
-    """
-    root = ET.Element("annotations")
-    ET.SubElement(root, "version").text = "1.1"
-    task = ET.SubElement(ET.SubElement(root, "meta"), "task")
-    label = ET.SubElement(ET.SubElement(task, "labels"), "label")
-    ET.SubElement(label, "name").text = LABEL
-    for number, frame in enumerate(frames):
+    def __init__(self) -> None:
+        self._root = ET.Element("annotations")
+        ET.SubElement(self._root, "version").text = "1.1"
+        task = ET.SubElement(ET.SubElement(self._root, "meta"), "task")
+        label = ET.SubElement(ET.SubElement(task, "labels"), "label")
+        ET.SubElement(label, "name").text = LABEL
+        self._frames = 0
+
+    def add(self, frame: LabelFrame, mask: np.ndarray | None) -> None:
+        """One frame with its mask (H, W), uint8, 0 or 255; None without one."""
         size = {"width": str(frame.width), "height": str(frame.height)}
-        image = ET.SubElement(root, "image", {"id": str(number), "name": frame.name, **size})
-        mask = frame.mask(data)
+        image = ET.SubElement(self._root, "image", {"id": str(self._frames), "name": frame.name, **size})
+        self._frames += 1
         if mask is None or not mask.any():
-            continue
+            return
         place = {key: str(value) for key, value in _boxed(mask).items()}
         fixed = {"label": LABEL, "source": "auto", "occluded": "0", "z_order": "0"}
         shape = ET.SubElement(image, "mask", {**fixed, **place})
         if frame.confidence is not None:
             ET.SubElement(shape, "attribute", {"name": "confidence"}).text = f"{frame.confidence:.4f}"
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write cvat.xml."""
+        ET.indent(self._root)
+        write_text(folder / CVAT_FILE, ET.tostring(self._root, encoding="unicode", xml_declaration=True) + "\n")
 
 
 def read_cvat(text: str, salient: Collection[str]) -> Parsed:

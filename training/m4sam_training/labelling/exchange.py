@@ -8,21 +8,22 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import whole_folder, write_json, write_text
+from m4sam_core.host.files import whole_folder
 from m4sam_core.host.outputs import check_new_folder
+from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.image_files import image_size, write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.predicted_masks import note_drawn, read_predicted
-from m4sam_training.labelling.coco import coco_file, read_coco
-from m4sam_training.labelling.cvat import cvat_file, read_cvat
+from m4sam_training.labelling.coco import COCO_FILE, CocoWriter, read_coco
+from m4sam_training.labelling.cvat import CVAT_FILE, CvatWriter, read_cvat
 from m4sam_training.labelling.frames import (
     FRAMES_FILE,
     IMAGES_FOLDER,
@@ -31,13 +32,12 @@ from m4sam_training.labelling.frames import (
     read_frames,
     write_frames,
 )
-from m4sam_training.labelling.label_studio import CONFIG, label_studio_file, read_label_studio
+from m4sam_training.labelling.label_studio import LABEL_STUDIO_FILE, LabelStudioWriter, read_label_studio
 from m4sam_training.labelling.returned import Parsed, Returned
 
 Format = Literal["coco", "cvat", "label-studio"]
 FORMATS: tuple[Format, ...] = ("coco", "cvat", "label-studio")
-FILES: dict[Format, str] = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label_studio.json"}
-CONFIG_FILE = "label_studio_config.xml"
+FILES: dict[Format, str] = {"coco": COCO_FILE, "cvat": CVAT_FILE, "label-studio": LABEL_STUDIO_FILE}
 Accept = Literal["changed", "all"]
 ACCEPTS: tuple[Accept, ...] = ("changed", "all")
 _NAMED = 5
@@ -63,6 +63,16 @@ class ImportReport:
     left_out: list[str] = field(default_factory=list)
 
 
+class ToolWriter(Protocol):
+    """The file of one tool: frames in their order, then written."""
+
+    def add(self, frame: LabelFrame, mask: np.ndarray | None) -> None:
+        """One frame with its mask (H, W), uint8, 0 or 255; None without one."""
+
+    def write(self, folder: Path) -> None:
+        """Write what was added."""
+
+
 def export_frames(
     frames: Sequence[tuple[LabelFrame, Path]], data: Path, out: Path, formats: Sequence[Format], address: str = ""
 ) -> None:
@@ -80,20 +90,21 @@ def export_frames(
         InputError: a mask cannot be read.
     """
     check_new_folder(out)
-    chosen = [frame for frame, _ in frames]
+    where = address or f"/data/local-files/?d={out.resolve().name}/{IMAGES_FOLDER}/"
+    opened: dict[Format, Callable[[], ToolWriter]] = {
+        "coco": CocoWriter, "cvat": CvatWriter, "label-studio": lambda: LabelStudioWriter(where)
+    }  # fmt: skip
+    writers = [opened[name]() for name in dict.fromkeys(formats)]
     with whole_folder(out) as draft:
         (draft / IMAGES_FOLDER).mkdir()
-        for frame, image in frames:
+        write_frames(draft / FRAMES_FILE, [frame for frame, _ in frames])
+        for frame, image in tracked(frames, "exporting"):
             _link(image, draft / IMAGES_FOLDER / frame.name)
-        write_frames(draft / FRAMES_FILE, chosen)
-        if "coco" in formats:
-            write_json(draft / FILES["coco"], coco_file(chosen, data))
-        if "cvat" in formats:
-            write_text(draft / FILES["cvat"], cvat_file(chosen, data))
-        if "label-studio" in formats:
-            where = address or f"/data/local-files/?d={out.resolve().name}/{IMAGES_FOLDER}/"
-            write_json(draft / FILES["label-studio"], label_studio_file(chosen, data, where))
-            write_text(draft / CONFIG_FILE, CONFIG)
+            mask = frame.mask(data)
+            for writer in writers:
+                writer.add(frame, mask)
+        for writer in writers:
+            writer.write(draft)
 
 
 def import_labels(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.host.files import write_json, write_text
 from m4sam_training.labelling.frames import LABEL, LabelFrame
 from m4sam_training.labelling.returned import Parsed, base_name, check_label, polygon_mask
 
@@ -28,33 +29,37 @@ CONFIG = f"""<View>
   <Image name="image" value="$image" zoom="true"/>
 </View>
 """
+LABEL_STUDIO_FILE, LABEL_STUDIO_CONFIG_FILE = "label_studio.json", "label_studio_config.xml"
 _SIZES = (3, 4, 8, 16)
 _CHANNELS = 4
 _MAX_VALUES = 1 << 28
 
 
-def label_studio_file(frames: Sequence[LabelFrame], data: Path, address: str) -> list[dict[str, Any]]:
-    """Tasks in the order of the frames; sort by prediction score to get that order in the data manager.
+class LabelStudioWriter:
+    """Tasks in the order in which they are added; sort by prediction score to get that order in the data manager.
 
     Args:
-        frames: what to label.
-        data: the dataset.
         address: what the images' names are appended to.
-
-    Raises:
-        InputError: a mask cannot be read.
     """
-    tasks = []
-    for frame in frames:
-        about = {"image": address + frame.name, "frame": frame.name, "confidence": frame.confidence}
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._tasks: list[dict[str, Any]] = []
+
+    def add(self, frame: LabelFrame, mask: np.ndarray | None) -> None:
+        """One frame with its mask (H, W), uint8, 0 or 255; None without one."""
+        about = {"image": self._address + frame.name, "frame": frame.name, "confidence": frame.confidence}
         task: dict[str, Any] = {"data": {**about, "source": frame.source}, "predictions": []}
-        mask = frame.mask(data)
         if mask is not None:
             result = [_brush(mask)] if mask.any() else []
             score = {} if frame.confidence is None else {"score": round(frame.confidence, 4)}
             task["predictions"].append({"model_version": frame.source, **score, "result": result})
-        tasks.append(task)
-    return tasks
+        self._tasks.append(task)
+
+    def write(self, folder: Path) -> None:
+        """Write label_studio.json and the labelling interface beside it."""
+        write_json(folder / LABEL_STUDIO_FILE, self._tasks)
+        write_text(folder / LABEL_STUDIO_CONFIG_FILE, CONFIG)
 
 
 def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> Parsed:
