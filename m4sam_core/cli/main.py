@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from m4sam_core.cli.table import CORE_COMMANDS, GROUP_SUMMARIES, Entry, Table, merged
 from m4sam_core.errors import M4SamError
 from m4sam_core.host.outputs import explain
+from m4sam_core.host.progress import end_bars
 
 EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
@@ -153,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str, code: int) -> int:
+    end_bars()  # of the loop that raised
     print(f"m4sam: {text}", file=sys.stderr)
     return code
 

@@ -38,11 +38,12 @@ def command(
     An interrupted run goes on where it stopped, with the same result: the unfinished scene is replayed to rebuild the
     memory. A folder with masks of another model or other settings is refused.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from contextlib import closing
 
     from m4sam_core.cli.choices import one_of
     from m4sam_core.config import PipelineConfig
     from m4sam_core.host.plain_yaml import parse_assignments
+    from m4sam_core.host.progress import tracked
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
@@ -61,12 +62,11 @@ def command(
     model_file = resolve_model(model)
     pipeline = SaliencyPipeline.from_name(model_file, cfg)
     notes = ObjectNotes(recorded, cfg.depth.unit_m) if objects else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("predict", total=len(frames))
+    with closing(tracked(range(len(frames)), "predicting")) as bar:
+        next(bar, None)
 
         def advance(_: SaliencyResult | None) -> None:
-            progress.advance(bar)
+            next(bar, None)
 
         summary = predict_folder(
             pipeline,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.host.outputs import cannot_write
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
     try:
         write_text(path, json.dumps(values, indent=1) + "\n")
     except OSError as error:
-        raise ConfigError(f"{path}: expected a file that can be written, got {error}; choose another file") from None
+        raise ConfigError(cannot_write(path, error)) from error
 
 
 @contextmanager

@@ -41,6 +41,27 @@ def explain(error: OSError) -> str | None:
     return f"{place or 'output'}: expected to read or write there, got {error.strerror}; {advice(error)}"
 
 
+def cannot_write(path: Path, error: OSError) -> str:
+    """One line for an output that could not be written, with what to do."""
+    return f"{path}: expected a file that can be written, got {error.strerror or error}; {advice(error)}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full disk does not say where it is full: an OSError in the block that names no file names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error is that of a disk that takes nothing more, which whatever is written next will meet, too."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def check_outputs(*, folders: tuple[Path | None, ...] = (), files: tuple[Path | None, ...] = ()) -> None:
     """Try all outputs of a command before hours of work; folders are made.
 

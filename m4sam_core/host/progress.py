@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
+_SHOWN: list[Callable[[], None]] = []  # what ends each bar on the terminal
 
 
-def tracked(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+def tracked(items: Iterable[T], title: str, total: int | None = None) -> Generator[T, None, None]:
     """The same items, with a bar on standard error that goes when they end; silent when that is no terminal.
 
     Args:
@@ -23,6 +24,18 @@ def tracked(items: Iterable[T], title: str, total: int | None = None) -> Iterato
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    yield from track(items, title, total=total, console=Console(stderr=True), transient=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        _SHOWN.append(bar.stop)
+        try:
+            yield from bar.track(items, total=total, description=title)
+        finally:
+            _SHOWN.remove(bar.stop)
+
+
+def end_bars() -> None:
+    """Take every bar off the terminal before something else is written there."""
+    for stop in tuple(_SHOWN):
+        stop()

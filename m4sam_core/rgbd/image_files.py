@@ -16,6 +16,7 @@ from PIL import Image
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_bytes
+from m4sam_core.host.outputs import cannot_write
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg")
 """Read in this order of preference when one frame has several files; lossless first."""
@@ -171,4 +172,4 @@ def write_encoded(path: Path, pixels: np.ndarray, options: list[int]) -> None:
     try:
         write_bytes(path, data.data)
     except OSError as error:
-        raise InputError(f"{path}: cannot write ({error}); check the folder and the free space") from None
+        raise InputError(cannot_write(path, error)) from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
+from m4sam_core.host.outputs import cannot_write
 from m4sam_core.rgbd.pictures import fit_picture
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -66,7 +67,7 @@ class VideoFile:
         try:
             self._whole.__exit__(kind, error, trace)
         except OSError as problem:
-            raise InputError(f"{self.path}: cannot write ({problem}); check the folder and the free space") from None
+            raise InputError(cannot_write(self.path, problem)) from problem
 
     def add(self, picture: np.ndarray) -> None:
         """One more picture, (H, W, 3) uint8 rgb."""

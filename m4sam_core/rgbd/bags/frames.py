@@ -70,6 +70,11 @@ class Drops:
         return {reason: {"count": n, "examples": self.examples.get(reason, [])} for reason, n in self.counts.items()}
 
 
+def frame_count(source: BagSource, topics: TopicChoice) -> int | None:
+    """How many colour images a bag says it has, for a progress bar; None when it does not."""
+    return next((topic.count for topic in source.topics if topic.name == topics.rgb), None)
+
+
 def read_frames(
     source: BagSource,
     topics: TopicChoice,

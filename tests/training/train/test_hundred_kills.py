@@ -51,26 +51,30 @@ def test_a_hundred_kills_change_no_number(tmp_path):
     whole.start()
     whole.join()
     assert whole.exitcode == 0
-    out, kills, in_writing, steps_at_kill = tmp_path / "killed", 0, 0, []
-    longest_s = 2.5 * (time.monotonic() - begun) / STEPS
-    while kills < KILLS:
+    out, in_writing, steps_at_kill = tmp_path / "killed", 0, []
+    longest_s = (time.monotonic() - begun) / STEPS
+    while len(steps_at_kill) < KILLS:
         process = fork.Process(target=train, args=(out,))
         process.start()
         process.join(draw.uniform(0.0, longest_s))
         if process.exitcode is not None:
             assert process.exitcode == 0
+            longest_s *= 0.7
             continue
         process.kill()
         process.join()
-        kills += 1
         in_writing += bool(traces(out))
         found = list_checkpoints(out)
         steps_at_kill.append(int(found[-1].name.split("_")[1]) if found else 0)
         assert steps_at_kill == sorted(steps_at_kill), "a kill takes no finished step back"
         if found:
             weights(found[-1], "weights.safetensors")
+        # Two of five runs shall get through a step, however long starting takes on this machine.
+        longest_s *= 0.7 if steps_at_kill[-1:] > steps_at_kill[-2:-1] else 1.25
     train(out)
-    print(f"{kills} kills, {in_writing} of them while files were written, at {len(set(steps_at_kill))} different steps")
+    different = len(set(steps_at_kill))
+    print(f"{KILLS} kills, {in_writing} of them while files were written, at {different} different steps of {STEPS}")
+    assert different > KILLS / 5, "the kills did not fall all over the run"
     assert equal(weights(out), weights(tmp_path / "whole"))
     assert losses(out) == losses(tmp_path / "whole")
     assert len(losses(out)) == STEPS

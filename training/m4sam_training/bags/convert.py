@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from m4sam_core.errors import ConfigError, InputError, M4SamError
-from m4sam_core.rgbd.bags.frames import BagFrame, Drops, read_frames, read_intrinsics
+from m4sam_core.host.progress import tracked
+from m4sam_core.rgbd.bags.frames import BagFrame, Drops, frame_count, read_frames, read_intrinsics
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
 from m4sam_core.rgbd.depth_files import write_depth
@@ -116,7 +117,7 @@ class BagReport:
     late_masks: int = 0
 
 
-def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagReport:
+def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig, title: str = "") -> BagReport:
     """Convert one bag; where it was already converted with the same settings, only masks drawn since then are added.
 
     Videos are written to a scratch folder and moved into place when the whole bag is done, under a lock: a killed,
@@ -127,6 +128,7 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
         name: plain name for its videos.
         out: the dataset's folder.
         cfg: settings.
+        title: of the progress bar; default: the name.
 
     Raises:
         ConfigError: a name that is no plain file name, or videos in the way that are not this bag's.
@@ -143,7 +145,7 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagRepor
         return _with_late_masks(done, out, cfg)
     scratch = state / f"{name}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        report = _write_videos(bag, name, scratch, cfg)
+        report = _write_videos(bag, name, scratch, cfg, title or name)
         with locked(state / f"{name}.lock"):
             done = _finished(marker, key)
             if done is not None:
@@ -184,7 +186,7 @@ def split_of(recording: str, cfg: ConvertConfig) -> str:
 # ------------------------------------------------------------------------------------------- writing
 
 
-def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> BagReport:
+def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig, title: str) -> BagReport:
     report, drops = BagReport(str(bag), name), Drops()
     with BagSource(bag) as source:
         topics = choose_topics(source, cfg.rgb_topic, cfg.depth_topic, cfg.mask_topic)
@@ -197,7 +199,8 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig) -> Ba
             writer: _VideoWriter | None = None
             number = 0
             cutter = SceneCutter(cfg.cut, cfg.segment_s, _MAX_GAP_S, unit_m)
-            for index, frame in enumerate(read_frames(source, topics, drops, cfg.tolerance_s, rule, cfg.depth_unit_m)):
+            frames = read_frames(source, topics, drops, cfg.tolerance_s, rule, cfg.depth_unit_m)
+            for index, frame in enumerate(tracked(frames, title, frame_count(source, topics))):
                 reason = cutter.cut_before(frame)
                 if writer is None or reason is not None:
                     if writer is not None:

@@ -19,7 +19,7 @@ from m4sam_core.host.files import write_text
 from m4sam_core.host.progress import tracked
 from m4sam_core.objects import ObjectFinder, as_record
 from m4sam_core.predict_objects import OBJECTS_FILE, recorded_camera
-from m4sam_core.rgbd.bags.frames import Drops, read_frames, read_intrinsics
+from m4sam_core.rgbd.bags.frames import Drops, frame_count, read_frames, read_intrinsics
 from m4sam_core.rgbd.bags.ros1_messages import as_cdr, as_ros2
 from m4sam_core.rgbd.bags.source import BagSource, check_topic
 from m4sam_core.rgbd.bags.storage import Channel
@@ -201,8 +201,7 @@ def _add_masks(
     pipeline = SaliencyPipeline.from_name(model, settings)
     try:
         frames = read_frames(source, topics, report.drops, unit_m=unit_m)
-        expected = next((topic.count for topic in source.topics if topic.name == topics.rgb), None)
-        for frame in tracked(frames, "predicting", expected):
+        for frame in tracked(frames, "predicting", frame_count(source, topics)):
             depth = fit_depth(frame.depth, *frame.rgb.shape[:2])
             result = pipeline.process(frame.rgb, depth, frame.stamp_ns * 1e-9)
             writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_core.host.optional import require
+from m4sam_core.host.outputs import is_full
 from m4sam_training.bags.convert import BagReport, ConvertConfig, convert_bag
 
 Engine = Literal["local", "ray"]
@@ -66,20 +67,23 @@ def convert_bags(
 
     Raises:
         ConfigError: two bags with the same name, or Ray is not installed.
+        InputError: the disk is full. What was converted is in place, and a repeated call goes on with the rest.
     """
     jobs = list(zip(bags, bag_names(bags), strict=True))
     if engine == "local":
-        for bag, name in jobs:
-            yield _attempt(bag, name, out, cfg)
+        for number, (bag, name) in enumerate(jobs, 1):
+            yield _attempt(bag, name, out, cfg, f"bag {number} of {len(jobs)}")
     else:
         yield from _run_on_ray(jobs, out, cfg, address, workers)
 
 
-def _attempt(bag: Path, name: str, out: Path, cfg: ConvertConfig) -> BagReport:
-    """One bag; errors that a retry cannot mend become part of the report, others are raised."""
+def _attempt(bag: Path, name: str, out: Path, cfg: ConvertConfig, title: str = "") -> BagReport:
+    """One bag; errors of the bag become part of the report, those that the next bag would meet, too, are raised."""
     try:
-        return convert_bag(bag, name, out, cfg)
+        return convert_bag(bag, name, out, cfg, title)
     except M4SamError as error:
+        if is_full(error.__cause__):
+            raise
         return BagReport(str(bag), name, error=str(error))
 
 

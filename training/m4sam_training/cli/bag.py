@@ -98,11 +98,12 @@ def to_dataset(
     strict: bool = _STRICT,
 ) -> None:
     """Turn bags into a dataset of the m4sam layout."""
-    from rich.progress import track
+    from rich.table import Column
 
     from m4sam_core.cli.choices import one_of
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
+    from m4sam_core.host.progress import tracked
     from m4sam_core.rgbd.bags.find import find_bags
     from m4sam_training.bags.convert import CUTS, SPLITS, ConvertConfig
     from m4sam_training.bags.jobs import ENGINES, convert_bags
@@ -129,9 +130,10 @@ def to_dataset(
     check_outputs(folders=(out,), files=(json_path,))
     chosen = one_of("engine", engine, ENGINES)
     stream = convert_bags(found, out, cfg, chosen, address, workers)
-    reports = sorted(track(stream, "converting", total=len(found)), key=lambda report: report.name)
+    bars = stream if chosen == "local" else tracked(stream, "converting", len(found))  # locally each bag has its own
+    reports = sorted(bars, key=lambda report: report.name)
     console = Console(markup=False, soft_wrap=True)
-    table = Table("bag", "videos", "frames", "with mask", "dropped", "note")
+    table = Table("bag", "videos", "frames", "with mask", "dropped", Column("note", overflow="fold"))
     for report in reports:
         dropped = ", ".join(f"{reason} ({entry['count']})" for reason, entry in report.drops.items())
         note = report.error or "; ".join(

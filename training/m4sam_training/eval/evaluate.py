@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.videos import Irregularity, Scan
@@ -132,6 +133,4 @@ def _save(folder: Path, item: Prediction, mask: Any) -> None:
 
 def counted(predictions: Iterable[Prediction], scan: Scan, title: str) -> Iterator[Prediction]:
     """The same predictions with a progress bar on a terminal."""
-    from rich.progress import track
-
-    yield from track(predictions, description=title, total=scan.frame_count)
+    yield from tracked(predictions, title, scan.frame_count)
