@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +40,11 @@ def storage_of(text: str) -> Storage:
 
 
 class ImageBagWriter:
-    """A new rosbag2 folder that takes images (and copies of any message)."""
+    """A new rosbag2 folder that takes images (and copies of any message); used in a `with` block.
+
+    Raises:
+        OSError: leaving the block, the disk is full, whatever the storage calls that.
+    """
 
     def __init__(self, path: Path, storage: Storage = "mcap") -> None:
         """Begin a bag.
@@ -65,7 +72,15 @@ class ImageBagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        failed = error
+        try:
+            self._writer.close()
+        except (OSError, sqlite3.Error) as problem:
+            failed = failed or problem
+        if isinstance(failed, sqlite3.OperationalError) and "full" in str(failed):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from failed
+        if failed is not None and failed is not error:
+            raise failed
         metadata = self._path / "metadata.yaml"
         if metadata.is_file():
             metadata.write_text(metadata.read_text().replace(_NO_HASH, "''"))

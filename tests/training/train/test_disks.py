@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +30,6 @@ def dataset(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "d"
     generate_dataset(root, "rdvs", videos=2, frames=4, height=64, width=64)
     return root
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(place)], check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def words(dataset: Path, out: Path, *settings: str) -> list[str]:

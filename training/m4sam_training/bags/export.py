@@ -16,6 +16,7 @@ import numpy as np
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.files import write_text
+from m4sam_core.host.outputs import naming
 from m4sam_core.host.progress import tracked
 from m4sam_core.objects import ObjectFinder, as_record
 from m4sam_core.predict_objects import OBJECTS_FILE, recorded_camera
@@ -69,9 +70,12 @@ def export_videos(
         partial = out / f".{video.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
-        with ImageBagWriter(partial, storage) as writer:
-            _write_video(writer, video)
-        _rename_bag(partial, target)
+        try:
+            with naming(target), ImageBagWriter(partial, storage) as writer:
+                _write_video(writer, video)
+            _rename_bag(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         progress(f"{target}: {len(video.frames)} frames")
         written.append(target)
     return written
@@ -80,7 +84,7 @@ def export_videos(
 def _write_video(writer: ImageBagWriter, video: Video) -> None:
     frame_id = video.info.frame_id or "camera_color_optical_frame"
     stamped = video.stamped
-    for index, frame in enumerate(video.frames):
+    for index, frame in enumerate(tracked(video.frames, video.name)):
         stamp_ns = int(frame.stem) if stamped else _START_NS + round(index * 1e9 / (video.fps or FALLBACK_FPS))
         rgb = read_rgb(frame.rgb)
         depth = read_frame_depth(frame, rgb, "real", video.coding)
@@ -167,7 +171,7 @@ def predict_bag(
             topics = choose_topics(source, rgb_topic, depth_topic, "")
             shutil.rmtree(partial, ignore_errors=True)
             out.parent.mkdir(parents=True, exist_ok=True)
-            with ImageBagWriter(partial, storage) as writer:
+            with naming(out), ImageBagWriter(partial, storage) as writer:
                 _copy_all(source, writer, report)
                 lines = _add_masks(source, topics, writer, model, mask_topic, report, depth_unit_m, objects=objects)
             if objects:
