@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.share import find_recipe
 from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.validation import validation
 from m4sam_training.train.log import read_metrics
 from m4sam_training.train.trainer import Trainer
@@ -79,6 +81,17 @@ def test_a_dataset_without_validation_trains_and_says_so(tmp_path, caplog):
     generate_dataset(tmp_path / "D", "rdvs", videos=1, frames=2, height=48, width=64)
     assert validation(settings(run={"validate_every_epochs": 1}), tmp_path / "D") is None
     assert "no validation" in caplog.text
+
+
+def test_a_dataset_with_a_split_for_validation_in_its_layout_and_none_on_disk_trains_too(tmp_path, caplog):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=2, height=48, width=64)
+    cfg = settings(data={"layout": "m4sam"}, run={"validate_every_epochs": 1})
+    assert validation(cfg, tmp_path / "D") is not None
+    shutil.rmtree(tmp_path / "D" / "val")
+    assert validation(cfg, tmp_path / "D") is None
+    assert "m4sam bag to-dataset --split val" in caplog.text
+    with pytest.raises(ConfigError, match=r"expected the val split of .* got train and test alone; choose one"):
+        scan_split(tmp_path / "D", "m4sam", "val")
 
 
 def test_recipes_are_found_by_name_anywhere(tmp_path, monkeypatch):

@@ -116,9 +116,11 @@ class _SplitReader:
     def read(self) -> None:
         place = _locate(self._scan.root, self._table, self._scan.split)
         if place is None:
+            there = [name for name in self._table.splits if _locate(self._scan.root, self._table, name) is not None]
+            got = f"{' and '.join(there)} alone; choose one" if there else "none; check the path and the layout"
             raise ConfigError(
                 f"{self._scan.root}: expected the {self._scan.split} split of {self._table.title} "
-                f"({_expected(self._table)}), got no such folder or list; check the path and the layout"
+                f"({_expected(self._table)}), got {got}"
             )
         if self._table.pictures:
             self._read_video(place)

@@ -10,6 +10,7 @@ from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.layouts import get_layout
+from m4sam_training.data.scan import available_splits
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
 from m4sam_training.train.config import RENDERED, TrainConfig
@@ -29,12 +30,15 @@ def validation(cfg: TrainConfig, data: Path) -> Validate | None:
     if not cfg.run.validate_every_epochs or cfg.data.layout == RENDERED:
         return None
     table, scan = get_layout(cfg.data.layout), None
-    if "val" in table.splits:
+    if "val" in table.splits and "val" in available_splits(data, cfg.data.layout):
         rule = MaskRule.parse(cfg.data.mask_values)
         read = cfg.data.depth_kind, rule, cfg.data.depth_coding
         scan = indexed_split(data, cfg.data.layout, "val", *read, annotated_only=True)
     if scan is None or not scan.frame_count:
-        LOGGER.warning("no validation: %s has no annotated frame in a split val", data)
+        LOGGER.warning(
+            "no validation: %s has no annotated frame in a split val; make one: m4sam bag to-dataset --split val",
+            data,
+        )
         return None
 
     def score(model: M4SAM) -> dict[str, float]:
