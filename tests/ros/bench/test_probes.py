@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from m4sam_ros.bench.node import has_events_executor
-from m4sam_ros.bench.probes import _figures, _stamp_ns, convert
+from m4sam_ros.bench.node import SIZES, has_events_executor
+from m4sam_ros.bench.outputs import bench_outputs
+from m4sam_ros.bench.probes import OBJECT_TOPICS, _figures, _stamp_ns, convert
 from m4sam_ros.messages.convert import DEPTH_ENCODINGS, ENCODINGS, RGB_ENCODINGS
 
 pytestmark = pytest.mark.ros
@@ -77,3 +78,12 @@ def test_soak_accounts_for_every_frame(tmp_path, nano_weights):
     assert result["frames_in"] + result["lost_in_transport"] == 240
     assert result["masks_out"] > 0
     assert len(result["trace"]) > 5
+
+
+def test_every_output_costs_something_while_it_is_subscribed_to():
+    by_size = bench_outputs(repeats=2)
+    assert set(by_size) == set(SIZES)
+    for by_topic in by_size.values():
+        assert set(by_topic) == {*OBJECT_TOPICS, "all"}
+        assert min(by_topic.values()) > 0.02  # an output nobody was found to listen to takes a microsecond or two
+        assert by_topic["all"] > by_topic["confidence"]
