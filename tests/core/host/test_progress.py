@@ -26,3 +26,25 @@ def test_a_bar_on_a_terminal():
 def test_nothing_in_a_pipe():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"6\n", b"")
+
+
+def test_an_error_is_told_after_the_bar_of_its_loop_is_gone():
+    code = (
+        "import sys\n"
+        "from m4sam_core.host.progress import end_bars, tracked\n"
+        "held = tracked(range(4), 'counting things')\n"
+        "try:\n"
+        "    for _ in held:\n"
+        "        raise OSError\n"
+        "except OSError:\n"
+        "    end_bars()\n"
+        "    print('told', file=sys.stderr)\n"
+    )
+    master, terminal = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "counting things" in shown
+    assert "counting things" not in shown.partition("told")[2]
+    assert shown.rstrip().endswith("told")
