@@ -263,27 +263,24 @@ class ActiveSession:
             if self._closing:
                 self._metrics.drop("inactive")
                 return
-            done = self._process(frame)
-        if done is not None:
-            self._publishing.hand_over(done)
+            self._process(frame)
 
-    def _process(self, frame: Frame) -> Segmented | None:
-        """Infer and publish the mask; what else there is to say, None where no mask came of it."""
+    def _process(self, frame: Frame) -> None:
         frame = self._newest(frame)
         started = time.monotonic()
         capture = self._capture if self._capture is not None and frame.arrived >= self._capture.asked_at else None
         if not self._cfg.enabled and capture is None:
             self._metrics.drop("disabled")
-            return None
+            return
         if 0 < self._cfg.max_frame_age_s < started - frame.arrived:
             self._metrics.drop("too_old")
-            return None
+            return
         try:
             rgb = self.rgb.decode(frame.rgb_msg)
         except InputError as error:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
-            return None
+            return
         depth = self._decode_depth(frame, rgb.shape[:2], self._warn)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
@@ -292,14 +289,14 @@ class ActiveSession:
         except InputError as error:  # an image that the model cannot take; the stream is unharmed
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", f"{self.rgb.topic} {error}")
-            return None
+            return
         finally:
             self.busy_since = None
         self._note_scene(result, rgb.shape[0], rgb.shape[1], frame_id)
         model_ms = (time.monotonic() - started) * 1000
         if self._closing:
             self._metrics.drop("inactive")
-            return None
+            return
         if depth is not None and result.rgb_only:
             self._warn("depth_unusable", f"{self.depth.topic}: {result.depth_note}; going on from rgb alone")
         self._outputs.publish_mask(frame, result)
@@ -307,7 +304,7 @@ class ActiveSession:
         if capture is not None:
             self._capture = None
         self._on_result(result)
-        return Segmented(frame, rgb, depth, result, capture, time.monotonic())
+        self._publishing.hand_over(Segmented(frame, rgb, depth, result, capture, time.monotonic()))
 
     def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
         """Count a scene that began anew by its cause, and say so now and then."""

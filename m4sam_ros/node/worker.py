@@ -71,7 +71,6 @@ class Worker:
         with self._changed:
             items = [*self._waiting]
             self._waiting.clear()
-            self._changed.notify_all()
         return items
 
     def stop(self, timeout_s: float, *, drain: bool = False) -> bool:
@@ -97,7 +96,6 @@ class Worker:
                     return
                 item = self._waiting.popleft()
                 self._busy = True
-                self._changed.notify_all()
             try:
                 self._handle(item)
             except Exception as error:  # noqa: BLE001 - whatever a model raises, the stream goes on; on_error reports it
