@@ -11,13 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from m4sam_core.objects.cloud import POINT
 from m4sam_core.objects.drawing import draw_tags
 from m4sam_core.rgbd.pictures import color_depth, contact_sheet, draw_overlay, fit_picture
 from m4sam_ros import names
 from m4sam_ros.messages.convert import image_to_depth, image_to_numpy, image_to_rgb
-from m4sam_ros.messages.objects import tags_in
+from m4sam_ros.messages.objects import ID_COLOURS, tags_in
 
 Rgb = NDArray[np.uint8]
 
@@ -29,7 +30,7 @@ DRAWN = (
 _TILE_PX = (400, 300)
 _AXIS_M = 0.15
 _AXES = ((235, 70, 60), (70, 200, 80), (80, 130, 255))  # x, y, z as RViz has them
-_ID_COLOURS = ((0, 214, 255), (255, 153, 26), (128, 255, 77), (255, 90, 180), (166, 128, 255), (255, 242, 77))
+_ID_COLOURS = np.rint(255 * np.asarray(ID_COLOURS)).astype(np.uint8)
 _TURN_RAD, _TILT_RAD = 0.7, 0.35  # a cloud is seen from the side and from above, or it would look like the image
 _SPOT_PX = 2
 _FILLED = 0.42  # of a picture's side lies between a cloud's middle and its end
@@ -76,7 +77,8 @@ def _target(frame: Mapping[str, Any]) -> Rgb:
     tags = tags_in(labels, frame[names.MARKERS].markers)
     pose = frame[names.TARGET].pose
     place = np.array([pose.position.x, pose.position.y, pose.position.z])
-    axes = _rotation(pose.orientation)
+    turn = pose.orientation
+    axes = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
     k = np.asarray(frame[names.BUNDLE_INFO].k).reshape(3, 3)
     for axis, colour in enumerate(_AXES):
         start, end = (_pixel(k, point) for point in (place, place + _AXIS_M * axes[:, axis]))
@@ -85,13 +87,6 @@ def _target(frame: Mapping[str, Any]) -> Rgb:
     lowest = {tag.id: float(np.nonzero(labels == tag.id)[0].max()) for tag in tags}
     draw_tags(picture, [replace(tag, centre_px=(tag.centre_px[0], lowest[tag.id])) for tag in tags])
     return picture
-
-
-def _rotation(orientation: Any) -> NDArray[np.float64]:
-    """(3, 3): the axes of a pose, as columns."""
-    x, y, z, w = orientation.x, orientation.y, orientation.z, orientation.w
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + 2 * w * cross + 2 * cross @ cross)
 
 
 def _pixel(k: NDArray[np.float64], point: NDArray[np.float64]) -> tuple[int, int]:
@@ -113,7 +108,7 @@ def _cloud(msg: Any) -> tuple[Rgb, Rgb]:
     columns, rows = (np.rint(side / 2 + places[:, axis] * scale).astype(int) for axis, side in enumerate(_TILE_PX))
     far_first = np.argsort(-places[:, 2])
     own = points["rgb"][:, None] >> np.array([16, 8, 0], np.uint32) & 255
-    numbers = np.asarray(_ID_COLOURS, np.uint8)[points["id"] % len(_ID_COLOURS)]
+    numbers = _ID_COLOURS[points["id"] % len(_ID_COLOURS)]
     pictures = []
     for colours in (numbers, own.astype(np.uint8)):
         picture = np.full((height, width, 3), 24, np.uint8)

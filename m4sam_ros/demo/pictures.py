@@ -9,7 +9,6 @@ and of these the one in which they are largest.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -30,9 +29,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from m4sam_core.errors import M4SamError
-from m4sam_core.host.files import write_bytes
-from m4sam_core.host.processes import ProcessError, executable, running
+from m4sam_core.host.processes import ProcessError, executable
 from m4sam_core.host.share import shared_folder
+from m4sam_core.rgbd.image_files import write_encoded
 from m4sam_ros import names
 from m4sam_ros.demo.drawn import DRAWN, pictures_of
 from m4sam_ros.demo.run import (
@@ -40,12 +39,10 @@ from m4sam_ros.demo.run import (
     EXIT_FAILED,
     START_TIMEOUT_S,
     DemoSettings,
-    checked_clip,
-    generated_clip,
-    private_network,
+    clip_and_graph,
     start_node,
 )
-from m4sam_ros.graph import own_domain, ros_arguments
+from m4sam_ros.graph import ros_arguments
 from m4sam_ros.messages.convert import image_to_numpy
 from m4sam_ros.qos import BEST_EFFORT, volatile
 
@@ -115,26 +112,23 @@ def best_frame(settings: DemoSettings) -> dict[str, Any]:
         InputError: the clip's folder is not usable.
         ProcessError: a process did not start, died or hung, or no frame had every output.
     """
-    clip = checked_clip(settings.clip) if settings.clip is not None else generated_clip(settings)
-    with own_domain() as domain:
-        os.environ.update(private_network(domain))
-        with running(os.environ, settings.out / "logs") as group:
-            listener = Listener()
-            try:
-                _, node = start_node(group, shared_folder(), settings.model)
-                active = partial(listener.node.count_publishers, names.MASK)
-                group.wait_until(lambda: active() > 0, "the node becomes active", START_TIMEOUT_S)
-                playing = {"source": clip, "rate": settings.rate, "start_delay_s": DISCOVERY_S}
-                player = group.start("player", [*executable("play", "m4sam_ros.player"), *ros_arguments(playing)])
-                while player.exit_code is None:
-                    listener.spin()
-                    node.check_alive()
-                player.check_succeeded()
-                until = time.monotonic() + _LAST_OUTPUTS_S
-                while time.monotonic() < until:
-                    listener.spin()
-            finally:
-                listener.close()
+    with clip_and_graph(settings) as (clip, group):
+        listener = Listener()
+        try:
+            _, node = start_node(group, shared_folder(), settings.model)
+            active = partial(listener.node.count_publishers, names.MASK)
+            group.wait_until(lambda: active() > 0, "the node becomes active", START_TIMEOUT_S)
+            playing = {"source": clip, "rate": settings.rate, "start_delay_s": DISCOVERY_S}
+            player = group.start("player", [*executable("play", "m4sam_ros.player"), *ros_arguments(playing)])
+            while player.exit_code is None:
+                listener.spin()
+                node.check_alive()
+            player.check_succeeded()
+            until = time.monotonic() + _LAST_OUTPUTS_S
+            while time.monotonic() < until:
+                listener.spin()
+        finally:
+            listener.close()
     best = listener.best
     if best is None:
         raise ProcessError(
@@ -160,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.out.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn.items():
             bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            write_bytes(given.out / f"for_{name}.jpg", data.tobytes())
-            print(f"wrote     {given.out / f'for_{name}.jpg'}")
+            target = given.out / f"for_{name}.jpg"
+            write_encoded(target, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            print(f"wrote     {target}")
     except M4SamError as error:
         print(f"pictures: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,17 +72,29 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     share = shared_folder()
+    with clip_and_graph(settings) as (clip, group):
+        from m4sam_ros.demo.report import Observer
+
+        observer = Observer()
+        try:
+            return _play_through(group, observer, replace(settings, clip=clip), share)
+        finally:
+            observer.close()
+
+
+@contextmanager
+def clip_and_graph(settings: DemoSettings) -> Iterator[tuple[Path, ProcessGroup]]:
+    """The clip to play, and processes in a ROS graph of their own and of this process; they end with the block.
+
+    Raises:
+        InputError: the clip's folder is not usable.
+        ProcessError: no clip could be generated.
+    """
     clip = checked_clip(settings.clip) if settings.clip is not None else generated_clip(settings)
     with own_domain() as domain:
         os.environ.update(private_network(domain))
         with running(os.environ, settings.out / "logs") as group:
-            from m4sam_ros.demo.report import Observer
-
-            observer = Observer()
-            try:
-                return _play_through(group, observer, replace(settings, clip=clip), share)
-            finally:
-                observer.close()
+            yield clip, group
 
 
 def _play_through(group: ProcessGroup, observer: Observer, settings: DemoSettings, share: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from m4sam_core.objects.drawing import Tag
 
 SALIENT_CLASS = "salient"
 BACKGROUND_CLASS = "background"
-_COLOURS = ((0.0, 0.84, 1.0), (1.0, 0.6, 0.1), (0.5, 1.0, 0.3), (1.0, 0.35, 0.7), (0.65, 0.5, 1.0), (1.0, 0.95, 0.3))
+ID_COLOURS = ((0.0, 0.84, 1.0), (1.0, 0.6, 0.1), (0.5, 1.0, 0.3), (1.0, 0.35, 0.7), (0.65, 0.5, 1.0), (1.0, 0.95, 0.3))
+"""By id, in turn: red, green and blue in [0, 1]."""
 _TEXT_M = 0.06
 
 
@@ -90,7 +91,7 @@ def markers(header: Any, objects: Iterable[SceneObject]) -> MarkerArray:
     for item in objects:
         if item.box is None or item.distance_m is None or item.centroid_m is None:
             continue
-        red, green, blue = _COLOURS[item.id % len(_COLOURS)]
+        red, green, blue = ID_COLOURS[item.id % len(ID_COLOURS)]
         width, height, depth = (max(side, 0.005) for side in item.box.size)
         array.markers.append(
             Marker(
