@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_splits_are_stable_and_near_their_shares():
     assert splits == [split_of(f"run_{n:04d}_001", cfg) for n in range(2000)]
     assert splits.count("test") / 2000 == pytest.approx(0.1, abs=0.03)
     assert splits.count("val") / 2000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_recording_goes_where_its_first_video_went_before_recordings_stayed_whole():
+    places = {name: zlib.crc32(f"{name}_001".encode()) / 2**32 for name in ("bag1g", "desk", "kitchen", "run_7")}
+    wanted = {name: "test" if place < 0.1 else "val" if place < 0.2 else "train" for name, place in places.items()}
+    assert {name: split_of(name, ConvertConfig()) for name in places} == wanted
+    assert wanted["bag1g"] == "val"
 
 
 def test_a_second_run_changes_nothing_and_another_setting_is_refused(data, tmp_path):
@@ -229,6 +237,6 @@ def test_masks_drawn_later_reach_the_dataset_and_win_over_predictions(data, pred
 
 
 def test_a_conversion_that_leaves_training_empty_says_so(data, tmp_path, capsys):
-    shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag2")  # hashed into val
-    assert main(["bag", "to-dataset", str(tmp_path / "bag2"), "--out", str(tmp_path / "D")]) == 0
+    shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag1g")  # hashed into val
+    assert main(["bag", "to-dataset", str(tmp_path / "bag1g"), "--out", str(tmp_path / "D")]) == 0
     assert "none for training" in capsys.readouterr().out

@@ -174,13 +174,20 @@ def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagRep
 
 
 def split_of(recording: str, cfg: ConvertConfig) -> str:
-    """The split a recording's videos belong to; the same name always lands in the same split."""
+    """The split a recording's videos belong to; the same name always lands in the same split.
+
+    By its first video's name: datasets of before, when each video went its own way, had that one there.
+    """
     if cfg.split != "auto":
         return cfg.split
-    place = zlib.crc32(recording.encode()) / 2**32
+    place = zlib.crc32(_video_name(recording, 1).encode()) / 2**32
     if place < cfg.test_share:
         return "test"
     return "val" if place < cfg.test_share + cfg.val_share else "train"
+
+
+def _video_name(recording: str, number: int) -> str:
+    return f"{recording}_{number:03d}"
 
 
 # ------------------------------------------------------------------------------------------- writing
@@ -237,7 +244,7 @@ class _VideoWriter:
         intrinsics: Any,
         begins: str,
     ) -> None:
-        self.video = f"{recording}_{number:03d}"
+        self.video = _video_name(recording, number)
         self._recording = recording
         self._split = split_of(recording, cfg)
         self._folder = scratch / self._split / self.video
