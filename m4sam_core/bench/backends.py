@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +30,6 @@ from m4sam_core.bench.model import machine
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import resolve_device
 from m4sam_core.errors import ConfigError, M4SamError
-from m4sam_core.host.processes import running
 
 REFERENCE = ("torch", "float32")
 _STEP_S = 0.1
@@ -94,6 +93,7 @@ def bench_backends(
     height: int = 480,
     width: int = 640,
     busy: int = 0,
+    priority: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Time every row on the same frames in turn, and hold its masks against those of torch in float32.
@@ -107,6 +107,7 @@ def bench_backends(
         height: rows of the camera image. Pixels.
         width: columns of the camera image. Pixels.
         busy: processes that compute beside the frames while these are timed, as other programs of a robot do.
+        priority: of every engine's threads, see `PipelineConfig.priority`.
         on_step: told what is going on.
 
     Returns:
@@ -117,7 +118,8 @@ def bench_backends(
     try:
         for backend, dtype in rows:
             on_step(f"opening {backend} {dtype}")
-            workers.append(_Worker(model, backend, dtype, threads, (height, width) if frames else None))
+            settings = {"backend": backend, "dtype": dtype, "threads": threads, "priority": priority}
+            workers.append(_Worker(model, settings, (height, width) if frames else None))
         masks = []
         for worker in workers:
             on_step(f"masks of {worker.name}")
@@ -144,6 +146,7 @@ def bench_backends(
         "rows": [asdict(row) for row in results],
         "threads": threads,
         "busy": busy,
+        "priority": priority,
         "cores": os.cpu_count(),
         "load_before": load_before,
         "load_after": os.getloadavg(),
@@ -155,10 +158,12 @@ def bench_backends(
 
 @contextlib.contextmanager
 def _busy(count: int) -> Iterator[None]:
-    """That many processes compute in the block."""
-    with tempfile.TemporaryDirectory(prefix="m4sam_busy_") as folder, running(os.environ, Path(folder)) as group:
-        for number in range(count):
-            group.start(f"busy{number}", [sys.executable, "-I", "-S", "-c", "while True: sum(range(100_000))"])
+    """That many processes of this session compute in the block: Linux shares out by session first."""
+    spin = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-I", "-S", "-c", spin]))
+            stack.callback(process.kill)
         yield
 
 
@@ -190,13 +195,12 @@ def _row(
 class _Worker:
     """A process with one engine, asked one thing at a time. `note` tells why it cannot answer."""
 
-    def __init__(self, model: Path, backend: str, dtype: str, threads: int, image: tuple[int, int] | None) -> None:
-        self.backend, self.dtype, self.name = backend, dtype, f"{backend} {dtype}"
+    def __init__(self, model: Path, settings: Mapping[str, Any], image: tuple[int, int] | None) -> None:
+        self.backend, self.dtype = settings["backend"], settings["dtype"]
+        self.name = f"{self.backend} {self.dtype}"
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, model, backend, dtype, threads, image), daemon=True
-        )
+        self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, model, settings, image), daemon=True)
         self._process.start()
         theirs.close()
         self.note: str | None = None
@@ -223,19 +227,15 @@ class _Worker:
             return None
 
 
-def _serve(
-    pipe: Connection, model: Path, backend: str, dtype: str, threads: int, image: tuple[int, int] | None
-) -> None:
+def _serve(pipe: Connection, model: Path, settings: Mapping[str, Any], image: tuple[int, int] | None) -> None:
     """The other end of `_Worker`: opens the pipeline, fills its memory, then answers."""
     from m4sam_core.bench.stream import resident_mb, textured_view
     from m4sam_core.pipeline import SaliencyPipeline
 
     cfg = PipelineConfig.parse(
         {
-            "device": "cuda" if backend == "tensorrt" else "cpu",
-            "backend": backend,
-            "dtype": dtype,
-            "threads": threads,
+            **settings,
+            "device": "cuda" if settings["backend"] == "tensorrt" else "cpu",
             "stream": {"write_gate": {"enabled": False}},
         }
     )
@@ -243,6 +243,9 @@ def _serve(
         pipeline = SaliencyPipeline.from_name(model, cfg)
     except M4SamError as error:
         pipe.send(str(error))
+        return
+    if pipeline.refused:
+        pipe.send(pipeline.refused)
         return
     clock_s = 0.0
 

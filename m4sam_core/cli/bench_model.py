@@ -26,6 +26,12 @@ def command(
     busy: Annotated[
         int, typer.Option(min=0, max=64, help="With --backend: processes that compute beside it, as on a busy robot.")
     ] = 0,
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=-20, max=19, help="With --backend: nice value of the engines' threads; below 0 needs permission."
+        ),
+    ] = 0,
     warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
     entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -61,7 +67,7 @@ def command(
         torch.set_num_threads(threads)
     console = Console(markup=False)
     if backend:
-        compared = compare_engines(console, checkpoint, size, backend, frames, threads, busy)
+        compared = compare_engines(console, checkpoint, size, backend, frames, threads, busy, priority)
         show_rows(console, compared)
         if json_file:
             write_json(json_file, compared)

@@ -60,7 +60,14 @@ def command(
 
 
 def compare_engines(
-    console: Console, checkpoint: Path | None, size: str, backend: str, frames: int, threads: int, busy: int = 0
+    console: Console,
+    checkpoint: Path | None,
+    size: str,
+    backend: str,
+    frames: int,
+    threads: int,
+    busy: int = 0,
+    priority: int = 0,
 ) -> dict[str, Any]:
     """Time and compare engines on a checkpoint, the packaged weights (size edge) or fresh weights of a preset."""
     from m4sam_core.bench.backends import bench_backends, variants
@@ -78,7 +85,14 @@ def compare_engines(
             file = Path(folder) / f"{size}.safetensors"
             save_checkpoint(file, build_model(ModelConfig.preset(size)))
         result = bench_backends(
-            file, rows, gate_clips(), frames=frames, threads=threads, busy=busy, on_step=status.update
+            file,
+            rows,
+            gate_clips(),
+            frames=frames,
+            threads=threads,
+            busy=busy,
+            priority=priority,
+            on_step=status.update,
         )
     name = str(checkpoint) if checkpoint else f"{size}, {'packaged' if trained else 'fresh'} weights"
     return {"model": name, **result}

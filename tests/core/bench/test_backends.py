@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from m4sam_core.backends.engines import ENGINES
-from m4sam_core.bench.backends import bench_backends, variants
+from m4sam_core.bench.backends import _busy, bench_backends, variants
 from m4sam_core.bench.gate import gate_clips, overlap
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import BFLOAT16_IOU, load_checkpoint, read_header, save_checkpoint, update_header
@@ -77,3 +81,19 @@ def test_the_figure_travels_with_the_weights(tmp_path):
     assert (header[BFLOAT16_IOU], header["licence"]) == ("0.9912", "mine")
     for name, tensor in load_checkpoint(path).state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_busy_processes_share_the_session_and_end_with_the_block():
+    before = children_of_this_session()
+    with _busy(2):
+        assert children_of_this_session() == before + 2
+    assert children_of_this_session() == before
+
+
+def children_of_this_session() -> int:
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            _, parent, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            found += (int(parent), int(session)) == (os.getpid(), os.getsid(0))
+    return found
