@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,12 @@ class Engine:
         return importlib.metadata.version(self.package)
 
     def require(self) -> None:
-        """Complain when it is not installed.
+        """Complain when it is not installed; the exporter is asked for when there is something to export.
 
         Raises:
             ConfigError: naming what to install.
         """
         require(self.package, self.package)
-        require("onnx", self.package)
 
 
 def _load_openvino(
@@ -68,7 +68,9 @@ def _load_openvino(
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return {name: _openvino_graph(core, folder / graph.file, settings) for name, graph in graphs.items()}
+    with ThreadPoolExecutor(len(graphs)) as pool:
+        loaded = pool.map(lambda graph: _openvino_graph(core, folder / graph.file, settings), graphs.values())
+        return dict(zip(graphs, loaded, strict=True))
 
 
 def _openvino_graph(core: Any, path: Path, settings: dict[str, Any]) -> RunGraph:

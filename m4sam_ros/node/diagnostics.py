@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 
+from m4sam_ros.node.intake.sync import Synchronizer
 from m4sam_ros.node.metrics import Metrics, resident_bytes
 from m4sam_ros.node.scenes import CAUSES
-from m4sam_ros.node.sync import Synchronizer
 from m4sam_ros.report import drop_values, report_status
 
 

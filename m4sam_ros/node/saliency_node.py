@@ -170,7 +170,7 @@ class SaliencyNode(LifecycleNode):
             raise ConfigError("activate: expected a configured node, got none; configure it first")
         self._session = ActiveSession(self, self.config, self._backend, self._outputs, self._metrics, self._on_result)
         self._watch = Watch(self._session, self._metrics, self._notes)
-        topics = f"{self._session.rgb.topic} and {self._session.depth.topic}"
+        topics = f"{self._session.intake.rgb.topic} and {self._session.intake.depth.topic}"
         self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 
     def _deactivate(self) -> None:
@@ -281,14 +281,14 @@ class SaliencyNode(LifecycleNode):
         """Once a second: follow the publishers, the watchdog's line, diagnostics."""
         session, problem = self._session, None
         if session is not None and self._watch is not None:
-            session.follow_publishers()
+            session.intake.follow_publishers()
             problem = self._look(self._watch)
         elif self.lifecycle_state != "active":
             problem = f"the node is {self.lifecycle_state}"
         extra: dict[str, object] = {"lifecycle": self.lifecycle_state, "model": self.config.model}
         if session is not None:
             extra["frames_waiting"] = session.waiting
-            for name, image in (("rgb", session.rgb), ("depth", session.depth)):
+            for name, image in (("rgb", session.intake.rgb), ("depth", session.intake.depth)):
                 reliability = image.subscription.reliability.name.lower()
                 extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
         if self._notes:
@@ -305,7 +305,7 @@ class SaliencyNode(LifecycleNode):
         if self._last_result is not None:
             extra["scene_id"] = self._last_result.scene_id
             extra["memory_entries"] = self._last_result.memory_entries
-        synchronizer = session.synchronizer if session is not None else None
+        synchronizer = session.intake.synchronizer if session is not None else None
         now = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name()
         self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra))

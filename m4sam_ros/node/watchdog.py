@@ -69,16 +69,16 @@ class Watch:
     def _start(self) -> None:
         self._since = time.monotonic()
         self._counts, self._drops = self._metrics.totals()
-        self._drops = all_drops(self._drops, self._session.synchronizer)
-        self._pairing = Counter(self._session.synchronizer.counts)
+        self._drops = all_drops(self._drops, self._session.intake.synchronizer)
+        self._pairing = Counter(self._session.intake.synchronizer.counts)
 
     def _facts(self, cfg: NodeConfig, depth_note: str, clock: str, now: float) -> Facts:
         session, metrics = self._session, self._metrics
         counts, drops = metrics.totals()
         counts.subtract(self._counts)
-        pairing = Counter(session.synchronizer.counts)
+        pairing = Counter(session.intake.synchronizer.counts)
         pairing.subtract(self._pairing)
-        drops = all_drops(drops, session.synchronizer) - self._drops
+        drops = all_drops(drops, session.intake.synchronizer) - self._drops
         busy_since = session.busy_since
         inputs = {
             name: InputFacts(
@@ -92,7 +92,7 @@ class Watch:
                 kind=image.subscription.type_name,
                 late=drops["late"] if name == "rgb" else pairing["depth_late"],
             )
-            for name, image in (("rgb", session.rgb), ("depth", session.depth))
+            for name, image in (("rgb", session.intake.rgb), ("depth", session.intake.depth))
         }
         return Facts(
             rgb=inputs["rgb"],
@@ -102,8 +102,8 @@ class Watch:
             busy_s=now - busy_since if busy_since is not None else 0.0,
             model_error=metrics.last_error("model_errors") if counts["model_errors"] else "",
             missing_depth=cfg.sync.missing_depth,
-            tolerance_s=session.synchronizer.tolerance_s,
-            nearest_miss_s=session.synchronizer.nearest_miss_s,
+            tolerance_s=session.intake.synchronizer.tolerance_s,
+            nearest_miss_s=session.intake.synchronizer.nearest_miss_s,
             clock=clock,
             environment=self._environment,
             drops=dict(drops),

@@ -11,7 +11,7 @@ import pytest
 
 from m4sam_core.errors import ConfigError
 from m4sam_core.rgbd.pairing import NearestStampPairer
-from m4sam_ros.node.sync import make_synchronizer
+from m4sam_ros.node.intake.sync import make_synchronizer
 from m4sam_ros.settings import SyncConfig
 
 BACKENDS = ["nearest", pytest.param("message_filters", marks=pytest.mark.needs_ros_install("message_filters"))]
