@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from m4sam_core.backends.compiled import CompiledNetwork
+from m4sam_core.backends.compiled import Array, CompiledNetwork
 from m4sam_core.backends.engines import ENGINES, Engine
 from m4sam_core.backends.export import MANIFEST, OPSET, Manifest, write_graphs
 from m4sam_core.backends.graphs import split
@@ -22,10 +22,11 @@ from m4sam_core.host.optional import require
 from m4sam_core.model.m4sam import M4SAM
 
 Format = Literal["onnx", "openvino"]
+_OPEN_CHECKED = (1, 3)  # batches that an open one is compared at
 
 
 def export_checked(
-    model: M4SAM, out: Path, weights: str, batch: int = 1, opset: int = OPSET, form: Format = "onnx"
+    model: M4SAM, out: Path, weights: str, batch: int | None = 1, opset: int = OPSET, form: Format = "onnx"
 ) -> tuple[Manifest, dict[str, float]]:
     """Export a model into a new folder, or write nothing.
 
@@ -33,13 +34,13 @@ def export_checked(
         model: in evaluation mode, on the CPU; left as it is.
         out: a folder that does not exist or is empty.
         weights: what the model was loaded from, for the manifest.
-        batch: frames of different streams that are computed at once.
+        batch: frames of different streams that are computed at once; None leaves it open.
         opset: version of ONNX's operators.
         form: onnx, or openvino for its intermediate representation beside it.
 
     Returns:
         the manifest, and the largest difference from PyTorch: of each graph's outputs on random input, relative to
-        their largest value, and of the probabilities of a stream ("stream", batch 1 only).
+        their largest value, and of the probabilities of a stream ("stream", unless the batch is fixed at more than 1).
 
     Raises:
         ConfigError: no engine is installed to check with.
@@ -79,7 +80,7 @@ def _checker() -> Engine:
 
 
 def _differences(engine: Engine, model: M4SAM, folder: Path, manifest: Manifest) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     with TemporaryDirectory() as compiled, torch.inference_mode():
         try:
             graphs = engine.load(folder, manifest.graphs, Path(compiled), 0, False)
@@ -88,20 +89,25 @@ def _differences(engine: Engine, model: M4SAM, folder: Path, manifest: Manifest)
             raise DeviceError(
                 f"export: expected files that {engine.name} loads, got {reason}; nothing was written"
             ) from error
-        for name, graph in split(model, manifest.batch).items():
+        sizes = _OPEN_CHECKED if manifest.batch is None else (manifest.batch,)
+        for name, graph in (item for size in sizes for item in split(model, size).items()):
             theirs = graph.module(*graph.inputs.values())
             theirs = theirs if isinstance(theirs, tuple) else (theirs,)
             ours = graphs[name]({key: value.contiguous().numpy() for key, value in graph.inputs.items()})
-            found[name] = max(
-                float(np.abs(ours[key] - value.numpy()).max()) / max(1.0, float(value.abs().max()))
-                for key, value in zip(graph.outputs, theirs, strict=True)
-            )
-        if manifest.batch == 1:
+            found[name] = max(found.get(name, 0.0), *map(_apart, (ours[key] for key in graph.outputs), theirs))
+        if 1 in sizes:
             network = CompiledNetwork(
                 engine.name, graphs, manifest.input_size_px, manifest.sensory_dim, manifest.prior_norm
             )
             found["stream"] = largest_difference(network, model)
     return found
+
+
+def _apart(ours: Array, theirs: torch.Tensor) -> float:
+    """Largest difference relative to the largest value; infinite where the shapes differ."""
+    if ours.shape != tuple(theirs.shape):
+        return float("inf")
+    return float(np.abs(ours - theirs.numpy()).max()) / max(1.0, float(theirs.abs().max()))
 
 
 def _write_openvino(folder: Path, manifest: Manifest) -> None:

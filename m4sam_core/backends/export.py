@@ -50,7 +50,7 @@ class Manifest(Config):
         weights: what the model was exported from.
         opset: version of ONNX's operators.
         input_size_px: side of the square images.
-        batch: frames computed at once.
+        batch: frames computed at once, None for any number.
         sensory_dim: channels of the sensory state that a stream carries, 0 without memory.
         prior_norm: over what the first mask of a scene is stretched to [0, 1].
         difference: largest difference of probabilities from PyTorch over a check stream, None when not checked.
@@ -61,21 +61,21 @@ class Manifest(Config):
     weights: str
     opset: int
     input_size_px: int
-    batch: int
+    batch: Optional[int] = None
     sensory_dim: int
     prior_norm: Literal["batch", "sample"]
     difference: Optional[float] = None
     graphs: dict[str, GraphFile]
 
 
-def write_graphs(model: M4SAM, folder: Path, weights: str, batch: int = 1, opset: int = OPSET) -> Manifest:
+def write_graphs(model: M4SAM, folder: Path, weights: str, batch: int | None = 1, opset: int = OPSET) -> Manifest:
     """Write the model's graphs and their manifest, the manifest last.
 
     Args:
         model: in evaluation mode, on the CPU; left as it is.
         folder: exists and is empty.
         weights: what the model was loaded from, for the manifest.
-        batch: frames of different streams that are computed at once.
+        batch: frames of different streams that are computed at once; None leaves it open.
         opset: version of ONNX's operators.
 
     Raises:

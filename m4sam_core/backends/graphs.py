@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from m4sam_core.model.inference import specialise
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.types import MemoryFeatures
 
-ENTRIES = "entries"  # the one free axis: elements held by the memory
+ENTRIES = "entries"  # elements held by the memory: always free
+BATCH = "batch"  # frames of different streams: free when asked for
+_TRACED_BATCH = 2  # of an open batch; with one, operators that spread one frame over many could be taken for the rule
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Graph:
         module: takes the inputs in order and gives a tuple.
         inputs: name -> example.
         outputs: names.
-        free_axes: input name -> {axis: name} of axes that may have any length.
+        free_axes: input or output name -> {axis: name} of axes that may have any length.
     """
 
     module: nn.Module
@@ -38,16 +40,18 @@ class Graph:
     free_axes: Mapping[str, dict[int, str]]
 
 
-def split(model: M4SAM, batch: int = 1) -> dict[str, Graph]:
+def split(model: M4SAM, batch: int | None = 1) -> dict[str, Graph]:
     """The model's graphs, specialised for float32 inference; the model itself is left as it is.
 
     Args:
         model: on the CPU, in evaluation mode.
-        batch: frames of different streams that are computed at once.
+        batch: frames of different streams that are computed at once; None leaves it open.
 
     Returns:
         "encode", and for a network with memory "recall" and "remember".
     """
+    if batch is None:
+        return {name: _opened(graph) for name, graph in split(model, _TRACED_BATCH).items()}
     model = copy.deepcopy(model).cpu().eval()
     specialise(model, torch.float32)
     side = model.input_size_px
@@ -79,6 +83,12 @@ def split(model: M4SAM, batch: int = 1) -> dict[str, Graph]:
             {},
         ),
     }
+
+
+def _opened(graph: Graph) -> Graph:
+    """The same with the batch free in every input and output."""
+    names = (*graph.inputs, *graph.outputs)
+    return replace(graph, free_axes={name: {0: BATCH, **graph.free_axes.get(name, {})} for name in names})
 
 
 class _Encode(nn.Module):

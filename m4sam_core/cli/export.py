@@ -14,6 +14,7 @@ def command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
     model: Annotated[str, typer.Option(help="A name, a weights file, or a preset with fresh weights.")] = "default",
     batch: Annotated[int, typer.Option(min=1, help="Streams computed at once.")] = 1,
+    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Any number of streams at once.")] = False,
     opset: Annotated[int, typer.Option(min=17, max=23, help="Version of ONNX's operators.")] = 18,
     form: Annotated[str, typer.Option("--format", help="onnx, or openvino for both.")] = "onnx",
 ) -> None:
@@ -29,9 +30,13 @@ def command(
     from m4sam_core.build import build_model
     from m4sam_core.cli.choices import one_of
     from m4sam_core.config import MODEL_PRESETS, ModelConfig
+    from m4sam_core.errors import ConfigError
     from m4sam_core.model_files import PACKAGED, resolve_model
     from m4sam_core.release import load_model
 
+    if dynamic_batch and batch != 1:
+        raise ConfigError(f"--dynamic-batch: expected no --batch beside it, got {batch}; choose one")
+    streams = None if dynamic_batch else batch
     formats: tuple[Format, Format] = ("onnx", "openvino")
     chosen = one_of("--format", form, formats)
     console = Console(markup=False)
@@ -41,7 +46,7 @@ def command(
         else:
             file = resolve_model(model)
             network, source = load_model(file), file.name
-        manifest, differences = export_checked(network, out, source, batch, opset, chosen)
+        manifest, differences = export_checked(network, out, source, streams, opset, chosen)
     for name, difference in differences.items():
         console.print(f"{name}: differs from PyTorch by {difference:.1e} at most")
     console.print(f"{out}: {', '.join(sorted(graph.file for graph in manifest.graphs.values()))}, ONNX opset {opset}")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m4sam_core.model.layers import pointwise
+from m4sam_core.model.layers import equal_parts, pointwise
 from m4sam_core.model.moe_lora import GROUPS, FoldedExperts, MoELoRA, fold_experts
 from m4sam_core.types import Modality
 
@@ -101,7 +101,7 @@ class LowRankAdapter(nn.Module):
             return self._apply_set(self._set("shared"), x, modalities, to_windows)
         parts = [
             self._apply_set(self._set(modality.value), part, (modality,), to_windows)
-            for part, modality in zip(x.chunk(len(modalities)), modalities, strict=True)
+            for part, modality in zip(equal_parts(x, len(modalities)), modalities, strict=True)
         ]
         updates = [_side_by_side(group) for group in zip(*(part[0] for part in parts), strict=True)]
         return updates, torch.stack([part[1] for part in parts]).sum()
@@ -119,7 +119,9 @@ class LowRankAdapter(nn.Module):
     ) -> tuple[list[LowRankUpdate], Tensor]:
         low = pointwise(x, torch.cat([adapter.lora_a for adapter in adapters]))
         low = to_windows(low).permute(0, 3, 1, 2)
-        mixed = [self._mix(adapters, part, m) for part, m in zip(low.chunk(len(modalities)), modalities, strict=True)]
+        mixed = [
+            self._mix(adapters, part, m) for part, m in zip(equal_parts(low, len(modalities)), modalities, strict=True)
+        ]
         update = torch.cat([part[0] for part in mixed]).permute(0, 2, 3, 1)
         loss = torch.stack([part[1] for part in mixed]).sum()
         ranks = [adapter.rank for adapter in adapters]
@@ -192,5 +194,5 @@ class BottleneckAdapter(nn.Module):
 
     def forward(self, x: Tensor, modalities: Sequence[Modality]) -> Tensor:
         """Adapt S equal parts of x (S*N, h, w, dim), each with its modality's weights."""
-        parts = zip(x.chunk(len(modalities)), modalities, strict=True)
+        parts = zip(equal_parts(x, len(modalities)), modalities, strict=True)
         return x + torch.cat([F.gelu(self.up[m.value](F.gelu(self.down[m.value](part)))) for part, m in parts])

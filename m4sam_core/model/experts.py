@@ -152,7 +152,8 @@ def _cv2(x: Tensor) -> Tensor:
 def route(logits: Tensor, top_k: int) -> Routing:
     """Noise-free top-k routing of logits (N, ..., 3); the load is the count of gates above zero."""
     values, index = logits.topk(top_k, dim=-1)
-    gates = torch.zeros_like(logits).scatter(-1, index, values.softmax(dim=-1))
+    zeros = logits.detach() * 0  # an export with an open batch would keep zeros_like at the size that was traced
+    gates = zeros.scatter(-1, index, values.softmax(dim=-1))
     return Routing(gates, (gates > 0).to(gates.dtype).sum(dim=0))
 
 

@@ -51,6 +51,11 @@ def resize(x: Tensor, size: tuple[int, int] | torch.Size, *, align_corners: bool
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def equal_parts(x: Tensor, count: int) -> tuple[Tensor, ...]:
+    """`count` equal parts of x (count*N, ...), as views; an export may leave N open, which `chunk` would not."""
+    return x.unflatten(0, (count, -1)).unbind()
+
+
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A linear layer over the last axis of x (N, h, w, in) -> (N, h, w, out).
 

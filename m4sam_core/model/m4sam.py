@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from m4sam_core.model.decoder import Decoder, GatedFusion
-from m4sam_core.model.layers import resize
+from m4sam_core.model.layers import equal_parts, resize
 from m4sam_core.model.memory import (
     Fuser,
     KeyPath,
@@ -141,7 +141,8 @@ class M4SAM(nn.Module):
             levels, moe_loss = self.trunk(rgb, (Modality.RGB,))
             return [(level, level) for level in levels], moe_loss
         levels, moe_loss = self.trunk(torch.cat([rgb, depth.expand(-1, 3, -1, -1)]), BOTH)
-        return [(level[: len(rgb)], level[len(rgb) :]) for level in levels], moe_loss
+        parts = (equal_parts(level, len(BOTH)) for level in levels)
+        return [(of_rgb, of_depth) for of_rgb, of_depth in parts], moe_loss
 
     def _normalise(self, rgb: Tensor) -> Tensor:
         if self.rgb_norm == "imagenet":

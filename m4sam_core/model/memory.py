@@ -108,8 +108,8 @@ def memory_key(key: Tensor, shrinkage: Tensor) -> Tensor:
     Returns:
         (B, h*w, 2C+1)
     """
-    extended = torch.cat([-key.square(), 2 * key, -torch.ones_like(shrinkage)], dim=1)
-    return (extended * (shrinkage / math.sqrt(key.shape[1]))).flatten(2).transpose(1, 2)
+    scale = shrinkage / math.sqrt(key.shape[1])
+    return torch.cat([-key.square() * scale, 2 * key * scale, -scale], dim=1).flatten(2).transpose(1, 2)
 
 
 def memory_query(query: Tensor, selection: Tensor) -> Tensor:

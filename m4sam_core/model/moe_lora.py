@@ -121,16 +121,15 @@ class FoldedExperts:
 
     def mix(self, a: Tensor, adapters: int, top_k: int, mode: Literal["release", "paper"]) -> tuple[Tensor, Tensor]:
         """The same as `MoELoRA.mix` for n adapters side by side: a (N, n*r, h, w) -> (N, n*r, h, w), loss."""
-        n, channels, height, width = a.shape
-        rank = channels // adapters
-        routing = route((a.mean(dim=(2, 3)) @ self.gate_weight).view(n, adapters, -1, EXPERTS_PER_GROUP), top_k)
-        first = F.gelu(F.conv2d(a, self.first_weight, self.first_bias, padding=2)).view(n, adapters, -1, height, width)
+        logits = a.mean(dim=(2, 3)) @ self.gate_weight
+        routing = route(logits.unflatten(1, (adapters, -1, EXPERTS_PER_GROUP)), top_k)
+        first = F.gelu(F.conv2d(a, self.first_weight, self.first_bias, padding=2)).unflatten(1, (adapters, -1))
         deep = self.second_bias.shape[0] // adapters
-        shallow, inner = first[:, :, :-deep], first[:, :, -deep:].reshape(n, -1, height, width)
-        second = F.gelu(F.conv2d(inner, self.second_weight, self.second_bias, padding=1))
-        outputs = torch.cat([shallow, second.view(n, adapters, deep, height, width)], dim=2)
-        outputs = outputs.view(n, adapters, -1, EXPERTS_PER_GROUP, rank, height, width)
-        mixed = combine(outputs, routing.gates, mode).sum(dim=2).view(n, channels, height, width)
+        shallow, inner = first[:, :, :-deep], first[:, :, -deep:].flatten(1, 2)
+        second = F.gelu(F.conv2d(inner, self.second_weight, self.second_bias, padding=1)).unflatten(1, (adapters, deep))
+        rank = a.shape[1] // adapters
+        outputs = torch.cat([shallow, second], dim=2).unflatten(2, (-1, EXPERTS_PER_GROUP, rank))
+        mixed = combine(outputs, routing.gates, mode).sum(dim=2).flatten(1, 2)
         return self.scale * (a + mixed), routing.loss()
 
 

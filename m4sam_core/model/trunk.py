@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from m4sam_core.model.layers import equal_parts
 from m4sam_core.types import Modality
 
 BOTH = (Modality.RGB, Modality.DEPTH)
@@ -69,7 +70,7 @@ class DualTrunk(Trunk):
     def encode(self, x: Tensor, modalities: Sequence[Modality]) -> tuple[list[Tensor], Tensor]:
         """See `Trunk.encode`."""
         passes = []
-        for part, modality in zip(x.chunk(len(modalities)), modalities, strict=True):
+        for part, modality in zip(equal_parts(x, len(modalities)), modalities, strict=True):
             trunk = cast("Trunk", self.encoders[modality.value])
             trunk.recompute = self.recompute
             passes.append(trunk(part, (modality,)))

@@ -44,6 +44,24 @@ def test_hiera_with_windows_over_the_edge_for_two_streams_at_once(tmp_path):
     assert set(differences) == {"encode", "recall", "remember"}
 
 
+@pytest.mark.parametrize("preset", ["nano", "edge"])
+def test_an_open_batch_is_that_of_torch_for_one_stream_and_for_three(preset, tmp_path):
+    torch.manual_seed(0)
+    model = build_model(ModelConfig.preset(preset).model_copy(update={"input_size_px": 96})).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("lora_b"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    manifest, differences = export_checked(model, tmp_path / "out", preset, batch=None, form="openvino")
+    assert set(differences) == {"encode", "recall", "remember", "stream"}
+    assert (manifest.batch, manifest.graphs["encode"].inputs["rgb"]) == (None, ("batch", 3, 96, 96))
+    assert manifest.graphs["recall"].inputs["key"][:2] == ("batch", "entries")
+    assert read_manifest(tmp_path / "out") == manifest
+    import openvino
+
+    (graph,) = [openvino.Core().read_model(tmp_path / "out" / "encode.xml")]
+    assert graph.input("rgb").partial_shape[0].is_dynamic
+
+
 def test_what_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(checked_export, "largest_difference", lambda *_: 2e-4)
     with pytest.raises(DeviceError, match=r"stream 0\.0002 away .* nothing was written"):
