@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +67,8 @@ def _load_openvino(
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    with ThreadPoolExecutor(len(graphs)) as pool:
-        loaded = pool.map(lambda graph: _openvino_graph(core, folder / graph.file, settings), graphs.values())
-        return dict(zip(graphs, loaded, strict=True))
+    # One after the other: OpenVINO sets the process's locale while it reads a graph; two at once would leave it so.
+    return {name: _openvino_graph(core, folder / graph.file, settings) for name, graph in graphs.items()}
 
 
 def _openvino_graph(core: Any, path: Path, settings: dict[str, Any]) -> RunGraph:

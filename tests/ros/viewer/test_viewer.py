@@ -108,6 +108,6 @@ def test_foxglove_layout_is_whole():
     topics = {topic.removeprefix("/saliency/") for topic in topics}
     assert {"overlay", "mask", *IN_SPACE} <= topics <= PUBLISHED
     node = REPO / "m4sam_ros" / "node"
-    known = (node / "diagnostics.py").read_text() + (node / "session.py").read_text()
+    known = "".join((node / name).read_text() for name in ("diagnostics.py", "session.py", "intake/intake.py"))
     for key in re.findall(r'key==\\"(?:drops\.)?(\w+)', json.dumps(panels)):
         assert f'"{key}"' in known, key
