@@ -94,7 +94,8 @@ def _differences(engine: Engine, model: M4SAM, folder: Path, manifest: Manifest)
             theirs = graph.module(*graph.inputs.values())
             theirs = theirs if isinstance(theirs, tuple) else (theirs,)
             ours = graphs[name]({key: value.contiguous().numpy() for key, value in graph.inputs.items()})
-            found[name] = max(found.get(name, 0.0), *map(_apart, (ours[key] for key in graph.outputs), theirs))
+            apart = (_apart(ours[key], value) for key, value in zip(graph.outputs, theirs, strict=True))
+            found[name] = max(found.get(name, 0.0), *apart)
         if 1 in sizes:
             network = CompiledNetwork(
                 engine.name, graphs, manifest.input_size_px, manifest.sensory_dim, manifest.prior_norm
