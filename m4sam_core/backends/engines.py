@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from m4sam_core.backends.compiled import Array, RunGraph
 from m4sam_core.backends.export import GraphFile
 from m4sam_core.errors import DeviceError
 from m4sam_core.host.optional import require
+
+# OpenVINO sets the process's locale while it reads a graph; two threads that read at once could leave it at ASCII.
+_READING = threading.Lock()
 
 Loader = Callable[[Path, Mapping[str, GraphFile], Path, int, bool], dict[str, RunGraph]]
 
@@ -67,12 +71,12 @@ def _load_openvino(
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    # One after the other: OpenVINO sets the process's locale while it reads a graph; two at once would leave it so.
     return {name: _openvino_graph(core, folder / graph.file, settings) for name, graph in graphs.items()}
 
 
 def _openvino_graph(core: Any, path: Path, settings: dict[str, Any]) -> RunGraph:
-    graph = core.compile_model(str(path), "CPU", settings)
+    with _READING:
+        graph = core.compile_model(str(path), "CPU", settings)
     inputs = [port.any_name for port in graph.inputs]
     outputs = [(port.any_name, port) for port in graph.outputs]
 
