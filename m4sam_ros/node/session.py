@@ -71,7 +71,7 @@ class ActiveSession:
         self.worker = Worker(self._take_turn, self._on_worker_error)
         self._publishing = Publishing(outputs, metrics, self._warn, self._decode_depth_quietly)
         self.intake = Intake(
-            node, cfg, metrics, self._warn, lambda: self._awake, self._publishing.clear_depth, self.worker.post
+            node, cfg, metrics, self._warn, self._awake, self._publishing.clear_depth, self.worker.post
         )
         self._ignored: np.ndarray | None = None
         self._ignore = node.create_subscription(Image, IGNORE_MASK, self._on_ignore_mask, volatile(1, BEST_EFFORT))
@@ -89,7 +89,6 @@ class ActiveSession:
         self.intake.reconfigure(cfg)
         self._cfg = cfg
 
-    @property
     def _awake(self) -> bool:
         """Whether frames are of interest: always while enabled, else for a capture."""
         return self._cfg.enabled or self._capture is not None
