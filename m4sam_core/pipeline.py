@@ -42,6 +42,8 @@ class SaliencyResult:
         reset_reason: why a new scene begins with this frame, None when it does not.
         rgb_only: the frame was processed without depth.
         depth_note: why, None when depth was used.
+        rgb_note: why nothing was looked for (a black, white or plain picture without depth), so that the mask is empty
+            and nothing is remembered; None otherwise.
         wrote_memory: the frame was remembered.
         write_note: why a frame that was due was not remembered, None otherwise.
         memory_entries: frames remembered now.
@@ -57,6 +59,7 @@ class SaliencyResult:
     reset_reason: str | None
     rgb_only: bool
     depth_note: str | None
+    rgb_note: str | None
     wrote_memory: bool
     write_note: str | None
     memory_entries: int
@@ -274,7 +277,10 @@ class SaliencyPipeline:
             prepared = preparation.prepare(rgb, depth, self._cfg, (self._ignored, ignored))
             watch.mark("prepare")
             camera = (prepared.region.place, camera)
-            frame = session.step(prepared.rgb, prepared.depth, stamp_s, prepared.cues, camera, watch.mark)
+            if prepared.rgb_note is None:
+                frame = session.step(prepared.rgb, prepared.depth, stamp_s, prepared.cues, camera, watch.mark)
+            else:
+                frame = session.pass_over(self.model.input_size_px, stamp_s, camera)
         return _result(frame, prepared, self._cfg.threshold, stamp_s, watch.finish())
 
 
@@ -294,6 +300,7 @@ def _result(
         reset_reason=frame.reset_reason,
         rgb_only=prepared.depth_note is not None,
         depth_note=prepared.depth_note,
+        rgb_note=prepared.rgb_note,
         wrote_memory=frame.wrote_memory,
         write_note=frame.refusal,
         memory_entries=frame.memory_entries,

@@ -106,6 +106,17 @@ class StreamSession:
             self.reset(f"frame failed: {type(error).__name__}")
             raise
 
+    def pass_over(self, size_px: int, stamp_s: float, camera: Hashable = None) -> StreamFrame:
+        """A frame in which nothing can be seen: the mask is empty, memory and scene stay as they are.
+
+        Args:
+            size_px: side S of the model's square.
+            stamp_s: see `step`.
+            camera: see `step`.
+        """
+        self._watch_clock(size_px, stamp_s, camera)
+        return self._frame(torch.zeros(1, 1, size_px, size_px), SceneVerdict())
+
     def reset(self, reason: str) -> None:
         """Forget scene and clock; the next frame starts a new scene exactly as a fresh stream would."""
         self._hard_events.clear()
@@ -131,10 +142,7 @@ class StreamSession:
         camera: Hashable,
         mark: Callable[[str], None],
     ) -> StreamFrame:
-        hard = self._hard_events.update(stamp_s, (tuple(rgb.shape), camera))
-        if hard is not None:
-            self._detector.clear()
-            self._restart(hard)
+        self._watch_clock(rgb.shape[-1], stamp_s, camera)
         features = self.model.encode(rgb, depth, aux=False)
         mark("encode")
         verdict = self._watch_scene(features.memory, stamp_s, cues)
@@ -162,8 +170,13 @@ class StreamSession:
 
         output = step(self.model, features, self._state, decide)
         mark("memory")
+        return self._frame(output.mask_prob, verdict, wrote, refusal)
+
+    def _frame(
+        self, mask_prob: Tensor, verdict: SceneVerdict, wrote: bool = False, refusal: str | None = None
+    ) -> StreamFrame:
         frame = StreamFrame(
-            mask_prob=output.mask_prob,
+            mask_prob=mask_prob,
             scene_id=self._scene_id,
             frame_index=self._frame_index,
             reset_reason=self._reset_reason,
@@ -175,6 +188,12 @@ class StreamSession:
         self._frame_index += 1
         self._reset_reason = None
         return frame
+
+    def _watch_clock(self, size_px: int, stamp_s: float, camera: Hashable) -> None:
+        hard = self._hard_events.update(stamp_s, (size_px, camera))
+        if hard is not None:
+            self._detector.clear()
+            self._restart(hard)
 
     def _watch_scene(self, memory: MemoryFeatures | None, stamp_s: float, cues: FrameCues | None) -> SceneVerdict:
         if cues is None:

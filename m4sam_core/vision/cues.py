@@ -46,6 +46,8 @@ class FrameCues:
         brightness: mean luminance, [0, 1].
         contrast: standard deviation of luminance, [0, 0.5].
         exposure: share of pixels that are neither black nor burnt out, [0, 1].
+        spread: how far red, green or blue reaches from its dark to its bright end (1 % left out at each), whichever
+            reaches farthest, [0, 1].
     """
 
     luma: Array
@@ -57,6 +59,7 @@ class FrameCues:
     brightness: float
     contrast: float
     exposure: float
+    spread: float
 
     @cached_property
     def spectrum(self) -> NDArray[np.complex64]:
@@ -114,6 +117,7 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
         exposure=float(((luma > _BLACK) & unclipped).mean()),
+        spread=_spread(small),
     )
 
 
@@ -131,6 +135,13 @@ def compare_frames(old: FrameCues, new: FrameCues) -> FrameDifference:
         brightness=abs(new.brightness - old.brightness),
         shift_px=float(np.hypot(*best_shift)),
     )
+
+
+def _spread(small: Array) -> float:
+    channels = small.reshape(-1, small.shape[2])
+    low, high = len(channels) // 100, len(channels) - 1 - len(channels) // 100
+    ordered = np.partition(channels, (low, high), axis=0)
+    return float((ordered[high] - ordered[low]).max())
 
 
 def _length(x: Array, y: Array) -> Array:

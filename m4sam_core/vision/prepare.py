@@ -20,6 +20,9 @@ from m4sam_core.vision.depth import prepare_depth
 from m4sam_core.vision.images import GLANCE_SIDE_PX, check_rgb, glance, resize_rgb, to_unit
 from m4sam_core.vision.region import Region, region_of
 
+_LEAST_SPREAD = 4.5 / 255.0  # of a thumbnail's colours, from 0 to 1; below, a network marks anything
+_DARK, _BRIGHT = 0.1, 0.9  # mean luminance
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
@@ -30,6 +33,7 @@ class PreparedFrame:
         depth (1, 1, S, S): depth in [0, 1], larger = farther, holes 0; all zero when it is not used.
         cues: the frame at a glance, for scene changes and the write gate.
         depth_note: why depth is not used, None when it is.
+        rgb_note: why neither colour nor depth shows anything, None when something can be seen.
         region: what of the camera's picture these are.
     """
 
@@ -37,7 +41,21 @@ class PreparedFrame:
     depth: Tensor
     cues: FrameCues
     depth_note: str | None
+    rgb_note: str | None
     region: Region
+
+
+def _nothing_to_see(cues: FrameCues) -> str | None:
+    """Why a picture tells nothing; None when it does."""
+    if cues.spread >= _LEAST_SPREAD:
+        return None
+    if cues.brightness < _DARK:
+        cause = "black; is the lens covered, is there light?"
+    elif cues.brightness > _BRIGHT:
+        cause = "white; is it overexposed?"
+    else:
+        cause = "of one colour; is something before the lens, or has the driver no picture?"
+    return f"rgb: nothing can be seen, the picture is {cause}"
 
 
 class FramePreparation:
@@ -93,5 +111,6 @@ class FramePreparation:
             depth=torch.from_numpy(prepared.reduced(self._size_px))[None, None].to(self._device, non_blocking=True),
             cues=cues,
             depth_note=prepared.note,
+            rgb_note=_nothing_to_see(cues) if prepared.rgb_only else None,
             region=region,
         )

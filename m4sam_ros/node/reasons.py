@@ -73,6 +73,7 @@ class Facts:
         period_s: how long ago the last look was.
         new_scenes: scenes that began anew since then, by cause.
         scene_text: what the last new scene of a cause was.
+        blank_rgb: why most masks are empty, "" when the pictures show something.
         camera_info: what is wrong with camera_info, "" when nothing is.
         mask_topic: resolved name of the mask.
         mask_publishers: how many publish it; 1 is this node.
@@ -95,6 +96,7 @@ class Facts:
     period_s: float = 5.0
     new_scenes: dict[str, int] = field(default_factory=dict)
     scene_text: dict[str, str] = field(default_factory=dict)
+    blank_rgb: str = ""
     camera_info: str = ""
     mask_topic: str = ""
     mask_publishers: int = 1
@@ -184,6 +186,11 @@ def why_wrong_calibration(facts: Facts) -> str | None:
     return facts.camera_info or None
 
 
+def why_empty(facts: Facts) -> str | None:
+    """One line when the pictures show nothing, so that masks are empty; None otherwise."""
+    return facts.blank_rgb or None
+
+
 def why_no_depth(facts: Facts) -> str | None:
     """One line saying why masks are made without depth; None when depth is used, or no masks are made."""
     if facts.masks == 0 or not facts.enabled:
@@ -250,4 +257,13 @@ def why(facts: Facts) -> str | None:
 
 
 # In the order of what hurts more.
-_LOOKS = (why_no_mask, why_twice, why_crowded, why_unsteady, why_no_memory, why_no_depth, why_wrong_calibration)
+_LOOKS = (
+    why_no_mask,
+    why_twice,
+    why_crowded,
+    why_empty,
+    why_unsteady,
+    why_no_memory,
+    why_no_depth,
+    why_wrong_calibration,
+)

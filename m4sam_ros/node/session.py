@@ -186,6 +186,8 @@ class ActiveSession:
             return
         if depth is not None and result.rgb_only:
             self._warn("depth_unusable", f"{self.intake.depth.topic}: {result.depth_note}; going on from rgb alone")
+        if result.rgb_note is not None:
+            self._warn("blank_rgb", f"{self.intake.rgb.topic}: {result.rgb_note} The mask is empty")
         self._outputs.publish_mask(frame, result)
         self._metrics.processed((time.monotonic() - frame.arrived) * 1000, model_ms)
         if capture is not None:

@@ -91,6 +91,41 @@ def test_useless_depth_degrades_to_rgb_only(pipeline, depth, words):
     assert not pipeline.process(*frame(1), 0.1).rgb_only, "one bad map has no aftermath"
 
 
+NOTHING = {
+    "black": lambda rng: rng.normal(3, 2, (HEIGHT, WIDTH, 3)),
+    "white": lambda rng: rng.normal(255, 2, (HEIGHT, WIDTH, 3)),
+    "of one colour": lambda rng: rng.normal((120, 40, 90), 2, (HEIGHT, WIDTH, 3)),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_a_picture_of_nothing_has_an_empty_mask_and_leaves_the_stream_alone(model, case):
+    dark = NOTHING[case](np.random.default_rng(1)).clip(0, 255).astype(np.uint8)
+    disturbed, left_alone = (SaliencyPipeline(model, cpu()) for _ in range(2))
+    first = disturbed.process(dark, None, 0.0)
+    assert case in first.rgb_note
+    assert first.memory_entries == 0
+    assert (first.probability == 0).all()
+    for number in range(4):
+        stamp = 1 + number / 4
+        result, expected = (each.process(*frame(number), stamp) for each in (disturbed, left_alone))
+        assert (result.rgb_note, result.scene_id) == (None, 0)
+        np.testing.assert_array_equal(result.probability, expected.probability)
+        covered = disturbed.process(dark, None, stamp + 0.1)
+        assert covered.mask.shape == (HEIGHT, WIDTH)
+        assert not covered.mask.any()
+        assert covered.frame_index == 2 * number + 2
+        assert covered.memory_entries == result.memory_entries
+    assert "gap" in disturbed.process(dark, None, 60.0).reset_reason, "clock and camera are looked at all the same"
+
+
+def test_where_depth_shows_something_a_picture_of_nothing_is_looked_at(pipeline):
+    _, depth = frame()
+    result = pipeline.process(np.zeros((HEIGHT, WIDTH, 3), np.uint8), depth, 0.0)
+    assert result.rgb_note is None
+    assert result.probability.any()
+
+
 @pytest.mark.parametrize("stamp", [float("nan"), float("inf")])
 def test_bad_input_is_refused_and_the_stream_unharmed(pipeline, stamp):
     rgb, depth = frame()

@@ -87,6 +87,12 @@ def test_masks_without_depth_are_explained():
     assert "every message on /cam/depth is unusable" in why_no_depth(facts(masks=9, depth={"bad": 150}))
 
 
+def test_pictures_of_nothing_are_told_before_missing_depth():
+    line = "/cam/rgb: rgb: nothing can be seen"
+    assert why(facts(masks=9, blank_rgb=line, depth={"publishers": 0, "received": 0})) == line
+    assert why(facts(masks=0, blank_rgb=line)) != line
+
+
 def test_two_cameras_under_one_name_are_suspected():
     line = why(facts(masks=9, time_jumps=40, depth_note="outlines do not match", rgb={"publishers": 2}))
     assert line.startswith("2 publishers on /cam/rgb: two cameras or players share the name")

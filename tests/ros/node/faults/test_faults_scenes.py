@@ -96,6 +96,27 @@ def test_images_too_small_for_the_model_are_bad_input(bench, nano_weights, value
     assert "Traceback" not in node.log
 
 
+def test_a_covered_lens_gives_empty_masks_and_is_named(bench, nano_weights, values):
+    node = bench.start(WATCH, "sync.missing_depth:=rgb_only", model=str(nano_weights))
+    masks, said = bench.masks(), messages(bench)
+    camera = bench.camera(width=320, height=240)
+    seen, stamps = camera.rgb, iter(1 + i / 10 for i in range(10_000))
+    bench.step(camera, masks, next(stamps))
+    line = "/saliency/rgb/image: rgb: nothing can be seen, the picture is black; is the lens covered"
+
+    def shows(rgb, named):
+        camera.rgb = rgb
+        camera.shoot(next(stamps), depth=False)
+        bench.spin(0.05)
+        return bool(said()) and (line in said()[-1]) == named
+
+    bench.until(lambda: shows(np.full_like(seen, 2), True), "the line")
+    assert not np.asarray(masks[-1].data).any()
+    bench.until(lambda: shows(seen, False), "light")
+    assert report_of(bench, values)["scene_resets.model"] == "0"
+    assert "Traceback" not in node.log
+
+
 def test_two_nodes_of_one_name_are_told(bench):
     nodes = [bench.start(WATCH), bench.start(WATCH)]
     bench.until(lambda: all("active:" in node.log for node in nodes), "both")
