@@ -138,7 +138,10 @@ def test_a_signal_saves_and_stops_and_the_run_can_go_on(whole_run, tmp_path, num
 
 @pytest.mark.slow
 def test_two_clips_are_learned_by_heart(tmp_path):
-    """150 steps on 2 clips: S-measure above .95, in evaluation mode, by the stored weights."""
+    """300 steps on 2 clips: S-measure above .95, in evaluation mode, by the stored weights.
+
+    Weights drawn as the release draws them need twice the steps of torch's own.
+    """
     sod = pytest.importorskip("py_sod_metrics")
 
     class Same(Discs):
@@ -147,8 +150,8 @@ def test_two_clips_are_learned_by_heart(tmp_path):
 
     clips = Same(clips=2)
     paper = TrainConfig.parse({"preset": "paper"}).loss.model_dump()
-    run = {"save_every_epochs": 150, "log_every_steps": 50}
-    cfg = settings(loss=paper, optim={"epochs": 150, "lr": 3e-3, "lr_adapter": 1e-3}, run=run)
+    run = {"save_every_epochs": 300, "log_every_steps": 50}
+    cfg = settings(loss=paper, optim={"epochs": 300, "lr": 3e-3, "lr_adapter": 1e-3}, run=run)
     Trainer(cfg, clips, tmp_path, ALONE).run()
     model, measure = load_checkpoint(tmp_path / "last.safetensors"), sod.Smeasure()
     for index in range(2):
@@ -158,7 +161,7 @@ def test_two_clips_are_learned_by_heart(tmp_path):
         for prob, mask in zip(output.mask_prob[0, :, 0], clip["mask"][:, 0], strict=True):
             measure.step((255 * prob).round().byte().numpy(), (255 * mask).byte().numpy())
     score = measure.get_results()["sm"]
-    print(f"S-measure after 150 steps on 2 clips: {score:.3f}")
+    print(f"S-measure after 300 steps on 2 clips: {score:.3f}")
     assert score > 0.95
 
 
