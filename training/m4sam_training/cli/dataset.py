@@ -14,6 +14,9 @@ from rich.table import Table
 app = typer.Typer(help="Check, describe, generate and convert RGB-D video datasets.", no_args_is_help=True)
 _MASK_VALUES = typer.Option("auto", help="Salient values of masks: auto, bright, nonzero, alpha, or 1,3-5.")
 _DEPTH_CODING = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md.")
+_FOUND_LAYOUT = typer.Option(
+    "auto", "--layout", "-l", help="auto: told by the folders' names; or rdvs, vidsod100, dvisal, m4sam, pictures."
+)
 _LAYOUT = typer.Option(
     ..., "--layout", "-l", help="rdvs, vidsod100, dvisal, m4sam or pictures; `m4sam dataset info` lists them."
 )
@@ -42,7 +45,7 @@ def generate(
 @app.command()
 def check(
     root: Path = typer.Argument(..., help="The dataset's folder."),
-    layout: str = _LAYOUT,
+    layout: str = _FOUND_LAYOUT,
     depth_kind: str = typer.Option("real", help="real or synthetic depth maps."),
     decode: bool = typer.Option(True, help="Decode every file; --no-decode reads headers and file ends only."),
     mask_values: str = _MASK_VALUES,
@@ -59,10 +62,13 @@ def check(
     from m4sam_training.data.check import check_dataset
     from m4sam_training.data.jpeg import why_blind
     from m4sam_training.data.layouts import DEPTH_KINDS
+    from m4sam_training.data.recognise import layout_of
 
     console = Console(markup=False, soft_wrap=True)
     kind, coding = one_of("depth_kind", depth_kind, DEPTH_KINDS), one_of("depth_coding", depth_coding, DEPTH_CODINGS)
+    layout = layout_of(root, layout)
     reports = check_dataset(root, layout, kind, decode, MaskRule.parse(mask_values), coding)
+    console.print(f"layout: {layout}")
     table = Table("split", "videos", "frames", "sizes", "depth files", "left out", "used with a note")
     for report in reports:
         used = len(report.irregular) - report.skipped
@@ -89,17 +95,17 @@ def check(
 @app.command()
 def info(
     root: Optional[Path] = typer.Argument(None, help="A dataset; without one the layouts are listed."),
-    layout: Optional[str] = typer.Option(None, "--layout", "-l", help="Layout of ROOT."),
+    layout: str = _FOUND_LAYOUT,
 ) -> None:
     """List the layouts, or the videos of a dataset."""
     console = Console(markup=False, soft_wrap=True)
     if root is None:
         console.print(_layout_table())
         return
-    if layout is None:
-        raise typer.BadParameter("expected a layout with a dataset folder, got none; add --layout")
+    from m4sam_training.data.recognise import layout_of
     from m4sam_training.data.scan import available_splits, scan_split
 
+    layout = layout_of(root, layout)
     table = Table("split", "video", "frames", "with ground truth", "fps", "depth unit")
     for split in available_splits(root, layout):
         for video in scan_split(root, layout, split).videos:
@@ -112,7 +118,7 @@ def info(
 @app.command("to-bag")
 def to_bag(
     root: Path = typer.Argument(..., help="The dataset's folder."),
-    layout: str = _LAYOUT,
+    layout: str = _FOUND_LAYOUT,
     out: Path = typer.Option(..., "--out", "-o", help="Folder for one bag per video; existing bags are left alone."),
     split: str = typer.Option("train", help="train, val or test."),
     storage: str = typer.Option("mcap", help="mcap or sqlite3."),
@@ -125,10 +131,11 @@ def to_bag(
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.bags.export import export_videos
+    from m4sam_training.data.recognise import layout_of
     from m4sam_training.data.scan import scan_split
 
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
-    scan = scan_split(root, layout, split, "real", MaskRule.parse(mask_values), coding)
+    scan = scan_split(root, layout_of(root, layout), split, "real", MaskRule.parse(mask_values), coding)
     for line in scan.flaws():
         print(line)
     written = export_videos(scan, out, storage_of(storage))

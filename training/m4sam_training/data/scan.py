@@ -64,7 +64,7 @@ def available_splits(root: Path | str, layout: str) -> list[str]:
         ConfigError: unknown layout, or none of its splits is there; the text says what was looked for.
     """
     table = get_layout(layout)
-    found = [split for split in table.splits if _locate(Path(root), table, split) is not None]
+    found = [split for split in table.splits if locate_split(Path(root), table, split) is not None]
     if not found:
         raise ConfigError(
             f"{root}: expected a {table.title} dataset ({_expected(table)}), got none; check path and layout"
@@ -81,8 +81,8 @@ def _expected(table: Layout) -> str:
     return f"{'|'.join(names)}/<video>/{table.rgb[0]}"
 
 
-def _locate(root: Path, table: Layout, split: str) -> Path | None:
-    """The split's list file, or the folder that holds its videos."""
+def locate_split(root: Path, table: Layout, split: str) -> Path | None:
+    """The split's list file, or the folder that holds its videos; None when neither is there."""
     for base in (root / name for name in table.roots):
         for name in table.splits[split]:
             listing, folder = base / f"{name}.txt", base / name
@@ -114,9 +114,11 @@ class _SplitReader:
         self._depth_folders = depth_folders
 
     def read(self) -> None:
-        place = _locate(self._scan.root, self._table, self._scan.split)
+        place = locate_split(self._scan.root, self._table, self._scan.split)
         if place is None:
-            there = [name for name in self._table.splits if _locate(self._scan.root, self._table, name) is not None]
+            there = [
+                name for name in self._table.splits if locate_split(self._scan.root, self._table, name) is not None
+            ]
             got = f"{' and '.join(there)} alone; choose one" if there else "none; check the path and the layout"
             raise ConfigError(
                 f"{self._scan.root}: expected the {self._scan.split} split of {self._table.title} "
