@@ -203,7 +203,7 @@ def _count(summary: FolderSummary, result: SaliencyResult) -> None:
         summary.rgb_only += 1
         summary.notes[result.depth_note] += 1
     if result.rgb_note is not None:
-        summary.notes[result.rgb_note] += 1
+        summary.flaws[result.rgb_note] += 1
 
 
 def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -144,6 +144,27 @@ def test_annotations_win_over_the_topic_and_pseudo_labels_are_marked(data, tmp_p
     assert all(0 <= float(row.split(",")[1]) <= 1 for row in rows[1:])
 
 
+def test_pictures_of_nothing_are_no_labels_and_are_noted_in_predictions(tmp_path, weights):
+    colours = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    with ImageBagWriter(tmp_path / "bag") as writer:
+        for index in range(6):
+            covered = index in (2, 3)
+            stamp = 10**18 + index * 10**8
+            writer.write_image("/rgb/image", np.full_like(colours, 3) if covered else colours, "rgb8", stamp, "cam")
+            depth = np.full((48, 64), 0 if covered else 900, np.uint16)
+            depth[:20] += 0 if covered else 500
+            writer.write_image("/depth/image", depth, "16UC1", stamp, "cam")
+    cfg = ConvertConfig(split="train", mask_topic="", model=str(weights))
+    report = convert_bag(tmp_path / "bag", "a", tmp_path / "out", cfg)
+    assert report.drops["no pseudo label: nothing can be seen"]["count"] == 2
+    assert len(list((tmp_path / "out/train/a_001/mask").iterdir())) == 4
+    predicted = predict_bag(tmp_path / "bag", tmp_path / "masks", str(weights))
+    assert [
+        n for note, n in predicted.drops.notes.items() if note.startswith("mask left empty: rgb: nothing can be seen")
+    ] == [2]
+    assert sum(n for note, n in predicted.drops.notes.items() if note.startswith("masked from rgb alone")) == 2
+
+
 def test_predict_adds_masks_and_keeps_every_message(data, tmp_path, weights):
     bag, out = data / "mcap" / "train_1", tmp_path / "out"
     report = predict_bag(bag, out, str(weights), mask_topic="/m4sam/mask", storage="sqlite3")

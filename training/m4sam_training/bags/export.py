@@ -210,6 +210,10 @@ def _add_masks(
             result = pipeline.process(frame.rgb, depth, frame.stamp_ns * 1e-9)
             writer.write_image(mask_topic, result.mask, "mono8", frame.stamp_ns, frame.frame_id, frame.log_ns)
             report.masks += 1
+            if result.depth_note is not None:
+                report.drops.notes[f"masked from rgb alone: {result.depth_note}"] += 1
+            if result.rgb_note is not None:
+                report.drops.notes[f"mask left empty: {result.rgb_note}"] += 1
             if objects:
                 found = finder.update(
                     result.mask, result.probability, depth, result.stamp,

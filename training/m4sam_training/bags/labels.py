@@ -87,15 +87,20 @@ class Labeller:
                 drops.add("annotation cannot be read", str(error))
         if frame.mask is not None:
             return Label(frame.mask, self._topic_source)
-        if pseudo is not None and (pseudo.confidence or 0) < self._min_confidence:
+        if self._pipeline is not None and pseudo is None:
+            drops.add("no pseudo label: nothing can be seen", str(frame.stamp_ns))
+        elif pseudo is not None and (pseudo.confidence or 0) < self._min_confidence:
             drops.add("pseudo label below min_confidence", f"{frame.stamp_ns}: {pseudo.confidence:.2f}")
             return None
         return pseudo
 
-    def _pseudo(self, frame: BagFrame) -> Label:
+    def _pseudo(self, frame: BagFrame) -> Label | None:
+        """The model's mask; None for a picture in which nothing can be seen."""
         if self._pipeline is None:
             raise InputError("pseudo labels: expected a model, got none; give --model")
         result = self._pipeline.process(frame.rgb, frame.depth, frame.stamp_ns * 1e-9)
+        if result.rgb_note is not None:
+            return None
         probability = result.probability
         unsure = probability > 0.1
         confidence = float(np.abs(2 * probability[unsure] - 1).mean()) if unsure.any() else 1.0
