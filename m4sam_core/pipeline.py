@@ -20,6 +20,7 @@ from torch import Tensor
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import Stopwatch, device_errors
 from m4sam_core.errors import InputError, StreamError
+from m4sam_core.host.memory import keep_freed_memory
 from m4sam_core.loaded import LoadedModel, load_for_inference, take_model
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.rgbd.image_files import read_grey
@@ -117,6 +118,7 @@ class SaliencyPipeline:
         else:
             cfg = cfg or PipelineConfig()
             self.loaded = take_model(model, cfg)
+        keep_freed_memory()
         self._cfg = cfg
         self.model = self.loaded.network
         self.backend, self.device = self.loaded.backend, self.loaded.device

@@ -21,6 +21,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.task import Future
 
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_core.host.memory import keep_freed_memory
 from m4sam_ros.environment import EXIT_USAGE, SIGNALS, start_ros
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from rclpy.executors import Executor
     from rclpy.node import Node
 
-_LARGE_IMAGE_BYTES = 16 << 20
 _POLL_S = 0.1
 # Any limit will do but none: where glibc is old, as wheels are built for, the EventsExecutor takes the end of time, to
 # which it waits without a limit, for the past, and runs nothing (docs/decisions/0024-events-executor.md).
@@ -82,16 +82,6 @@ def run_nodes(
     if leave_after_s is not None or any(thread not in before for thread in threading.enumerate()):
         _leave(code)
     return code
-
-
-def keep_freed_memory() -> None:
-    """Have the allocator keep an image's memory for the next image.
-
-    glibc returns large blocks to the kernel at once, and touching new ones takes longer than copying an image; it
-    stops doing so for sizes up to the largest block freed so far (mallopt(3), M_MMAP_THRESHOLD). Elsewhere this does
-    nothing.
-    """
-    bytearray(_LARGE_IMAGE_BYTES)
 
 
 def _make_and_spin(factories: Sequence[Callable[[], Node]], args: Sequence[str] | None, ending: _Ending) -> int:

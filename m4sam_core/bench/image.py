@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from m4sam_core.bench.stream import textured_view
 from m4sam_core.config import PipelineConfig
+from m4sam_core.host.memory import keep_freed_memory
 from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
 from m4sam_core.vision.cues import FrameCues, compare_frames
 from m4sam_core.vision.images import resize_prob, salient
@@ -46,6 +47,7 @@ def bench_image(size_px: int, frames: int, on_step: Callable[[str], object]) -> 
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     try:
         rows = []
         for name, (height, width) in SIZES.items():

@@ -138,10 +138,10 @@ def compare_frames(old: FrameCues, new: FrameCues) -> FrameDifference:
 
 
 def _spread(small: Array) -> float:
-    channels = small.reshape(-1, small.shape[2])
-    low, high = len(channels) // 100, len(channels) - 1 - len(channels) // 100
-    ordered = np.partition(channels, (low, high), axis=0)
-    return float((ordered[high] - ordered[low]).max())
+    channels = np.ascontiguousarray(small.reshape(-1, small.shape[2]).T)
+    low, high = channels.shape[1] // 100, channels.shape[1] - 1 - channels.shape[1] // 100
+    channels.partition((low, high))
+    return float((channels[:, high] - channels[:, low]).max())
 
 
 def _length(x: Array, y: Array) -> Array:

@@ -116,8 +116,8 @@ def publish(count: int) -> dict[str, float]:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
+    from m4sam_core.host.memory import keep_freed_memory
     from m4sam_ros.qos import volatile
-    from m4sam_ros.runner import keep_freed_memory
 
     keep_freed_memory()
     rclpy.init()

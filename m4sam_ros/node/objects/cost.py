@@ -25,11 +25,11 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from m4sam_core.errors import M4SamError
+from m4sam_core.host.memory import keep_freed_memory
 from m4sam_ros import names
 from m4sam_ros.node.backends import NearHalf
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.qos import volatile
-from m4sam_ros.runner import keep_freed_memory
 from m4sam_ros.settings import NodeConfig
 
 TOGETHER = "all"
