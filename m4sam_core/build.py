@@ -74,7 +74,7 @@ def _build_memory(cfg: MemoryConfig, fusion: FusionConfig) -> MemoryModules:
         gated_fusion=GatedFusion(channels) if "gated" in parts else None,
         key_path=KeyPath(feature_dim, channels, cfg.key_dim),
         value_path=ValuePath(feature_dim, cfg.value_dim, cfg.sensory_dim),
-        fuser=Fuser(channels + cfg.value_dim + cfg.sensory_dim, cfg.fuser_dim, cfg.value_dim),
+        fuser=Fuser(channels + cfg.value_dim + cfg.sensory_dim, cfg.fuser_dim, cfg.value_dim, cfg.agreement),
         sensory_update=SensoryUpdate(cfg.value_dim, cfg.sensory_dim),
         mask_decoder=MaskDecoder(cfg.value_dim, channels if cfg.mask_detail else 0),
     )

@@ -135,6 +135,10 @@ class MemoryConfig(Config):
     sensory_dim: int = Field(64, ge=4, le=256, description="Channels of the sensory state.")
     fuser_dim: int = Field(512, ge=16, le=2048, multiple_of=16, description="Inner channels of the fuser.")
     mask_detail: bool = Field(False, description="The mask decoder also sees X_D^1 at stride 4 (not in the paper).")
+    agreement: bool = Field(
+        False,
+        description="The fuser also sees the remembered mask, the coarse mask and how far they agree (not in the paper).",
+    )
     prior_norm: Literal["batch", "sample"] = Field(
         "sample", description="Min-max of the pseudo-guided prior: over the batch (release) or each sample."
     )
@@ -203,7 +207,7 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
         "input_size_px": 224,
         "rgb_norm": "imagenet",
         "fusion": {"kind": "uim_lite", "channels": 32},
-        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96, "mask_detail": True},
+        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96, "mask_detail": True, "agreement": True},
     },
     # Baselines to train beside it (docs/training.md#baselines). The paper's LoRA row: two encoders, no scale.
     "dual_lora": {

@@ -125,6 +125,8 @@ class M4SAM(nn.Module):
             return FrameFeatures(coarse, edges, moe_loss)
         feature = self._memory_feature(fused, decoded, (size[0] // MEMORY_STRIDE, size[1] // MEMORY_STRIDE))
         embed, key, shrinkage, selection = self.key_path(feature)
+        if self.fuser.agreement is not None:
+            embed = torch.cat([embed, torch.sigmoid(resize(coarse[-1], embed.shape[-2:]))], dim=1)
         memory = MemoryFeatures(
             fused=feature,
             embed=embed,
@@ -186,6 +188,8 @@ class M4SAM(nn.Module):
         value = self.value_path(memory.fused, mask)
         if deep_update:
             sensory = self.value_path.deep_update(value, sensory)
+        if self.fuser.agreement is not None:
+            value = torch.cat([value, mask], dim=1)
         return value.flatten(2).transpose(1, 2), sensory
 
     def read(self, memory: MemoryFeatures, key: Tensor, value: Tensor) -> Tensor:

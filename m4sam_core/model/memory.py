@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from m4sam_core.model.layers import ConvBN
 
+_AGREEMENT_DIM = 16
 _TILE = (1024, 512)  # queries, keys: their similarities take 2 MB
 
 
@@ -195,6 +196,29 @@ class CBAM(nn.Module):
         return x * torch.sigmoid(self.spatial(summary))
 
 
+class Agreement(nn.Module):
+    """What the picture says, what the memory says, and how far they agree (docs/model.md#agreement).
+
+    Starts at zero, so that a fresh one changes nothing.
+
+    Args:
+        out_channels: channels of the result.
+    """
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4, _AGREEMENT_DIM, 3, padding=1)
+        self.project = nn.Conv2d(_AGREEMENT_DIM, out_channels, 3, padding=1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, seen: Tensor, remembered: Tensor) -> Tensor:
+        """Coarse mask and mask read from memory, both (B, 1, h, w) in [0, 1] -> (B, out, h, w)."""
+        both = seen * remembered
+        share = both.sum(dim=(2, 3), keepdim=True) / remembered.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
+        return self.project(F.relu(self.mix(torch.cat([seen, remembered, both, share.expand_as(seen)], dim=1))))
+
+
 class Fuser(nn.Module):
     """Fuse the embedding with what was read and the sensory state.
 
@@ -202,17 +226,23 @@ class Fuser(nn.Module):
         in_channels: channels of embed, readout and sensory state together.
         inner: channels between the two residual blocks.
         out_channels: channels of the result g.
+        sees_masks: whether an `Agreement` joins between the blocks.
     """
 
-    def __init__(self, in_channels: int, inner: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, inner: int, out_channels: int, sees_masks: bool = False) -> None:
         super().__init__()
         self.block1 = ResidualBlock(in_channels, inner)
         self.attention = CBAM(inner)
         self.block2 = ResidualBlock(inner, out_channels)
+        self.agreement = Agreement(inner) if sees_masks else None
 
     def forward(self, embed: Tensor, readout: Tensor, sensory: Tensor) -> Tensor:
-        """All (B, *, h, w) -> g (B, out, h, w)."""
-        x = self.block1(torch.cat([embed, readout, sensory], dim=1))
+        """All (B, *, h, w) -> g (B, out, h, w). With `sees_masks` embed ends with a coarse mask, readout with one."""
+        if self.agreement is None:
+            x = self.block1(torch.cat([embed, readout, sensory], dim=1))
+        else:
+            x = self.block1(torch.cat([embed[:, :-1], readout[:, :-1], sensory], dim=1))
+            x = x + self.agreement(embed[:, -1:], readout[:, -1:])
         return self.block2(x + self.attention(x))
 
 

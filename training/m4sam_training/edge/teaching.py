@@ -13,9 +13,10 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 # Chances in one clip. Between them they leave the model's own masks, with which it has to live.
-_PRIOR_ASKED, _PRIOR_BAD = 0.15, 0.35  # of a clip that the picture alone tells
+_PRIOR_ASKED, _PRIOR_BAD = 0.1, 0.5  # of a clip that the picture alone tells
+_BAD_ON = 4  # a bad prior may stay for so many frames, as a mistake of the model's own would
 _LATER_ASKED, _LATER_BAD = 0.1, 0.15
-_STORY_PRIOR_ASKED, _STORY_ALL_ASKED = 0.5, 0.5
+_STORY_PRIOR_ASKED, _STORY_ALL_ASKED, _STORY_PART = 0.5, 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def lesson(mask: FloatArray, label: npt.NDArray[np.uint8], rng: np.random.Genera
     if rng.random() < _STORY_ALL_ASKED:
         teach[1:] = True
     taught = np.concatenate([asked[:1], asked[:-1]])
+    if rng.random() < _STORY_PART:
+        taught[0] = spoiled(taught[0], "part", rng)
     return Lesson(asked, np.maximum(seen, asked), taught, teach)
 
 
@@ -85,25 +88,39 @@ def _ordinary(mask: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, n
     if draw < _PRIOR_ASKED + _PRIOR_BAD:
         teach[0] = True
         if draw > _PRIOR_ASKED:
-            taught[0] = spoiled(taught[0], BAD_PRIORS[int(rng.integers(len(BAD_PRIORS)))], rng)
+            how, seed, last = _drawn(rng), int(rng.integers(1 << 31)), int(rng.integers(1, 1 + _BAD_ON))
+            teach[:last] = True
+            taught[:last] = [spoiled(each, how, np.random.default_rng(seed)) for each in taught[:last]]
+            return taught, teach
     draw = rng.random()
     if draw < _LATER_ASKED:
         teach[1:] = True
     elif draw < _LATER_ASKED + _LATER_BAD and len(mask) > 1:
         place = int(rng.integers(1, len(mask)))
         teach[place] = True
-        taught[place] = spoiled(taught[place], BAD_PRIORS[int(rng.integers(len(BAD_PRIORS)))], rng)
+        taught[place] = spoiled(taught[place], _drawn(rng), rng)
     return taught, teach
 
 
 BAD_PRIORS = ("flipped", "shifted", "empty", "full")
+_TAUGHT_PRIORS = (*BAD_PRIORS, "part", "elsewhere")
+
+
+def _drawn(rng: np.random.Generator) -> str:
+    return _TAUGHT_PRIORS[int(rng.integers(len(_TAUGHT_PRIORS)))]
 
 
 def spoiled(mask: FloatArray, how: str, rng: np.random.Generator) -> FloatArray:
-    """A mask (S, S) in which a fifth is flipped, in patches; that is shifted by a quarter; that is empty; or full.
+    """A mask (S, S) that is wrong.
+
+    Args:
+        mask (S, S): the right one, in [0, 1].
+        how: "flipped": a fifth of it, in patches; "shifted": by a quarter; "empty"; "full"; "part": a half of each thing;
+            "elsewhere": its mirror image in another place.
+        rng: source of the choice.
 
     Raises:
-        ValueError: `how` is none of `BAD_PRIORS`.
+        ValueError: `how` is none of these.
     """
     if how == "flipped":
         field = cv2.resize(rng.random((12, 12), dtype=np.float32), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -116,4 +133,17 @@ def spoiled(mask: FloatArray, how: str, rng: np.random.Generator) -> FloatArray:
         return np.zeros_like(mask)
     if how == "full":
         return np.ones_like(mask)
-    raise ValueError(f"how: expected one of {', '.join(BAD_PRIORS)}, got {how}")
+    if how == "part":
+        return _halves(mask, float(rng.uniform(0, 2 * np.pi)))
+    if how == "elsewhere":
+        away = rng.integers(mask.shape[0] // 4, 3 * mask.shape[0] // 4, 2)
+        return np.roll(mask[:, ::-1], (int(away[0]), int(away[1])), axis=(0, 1))
+    raise ValueError(f"how: expected one of {', '.join(_TAUGHT_PRIORS)}, got {how}")
+
+
+def _halves(mask: FloatArray, angle: float) -> FloatArray:
+    """What lies on one side of each thing's centre."""
+    _, things, _, centres = cv2.connectedComponentsWithStats(np.asarray(mask > 0.5, np.uint8))
+    rows, columns = np.indices(mask.shape)
+    off_x, off_y = columns - centres[things, 0], rows - centres[things, 1]
+    return np.where(np.cos(angle) * off_x + np.sin(angle) * off_y > 0, mask, 0).astype(np.float32)
