@@ -207,7 +207,14 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
         "input_size_px": 224,
         "rgb_norm": "imagenet",
         "fusion": {"kind": "uim_lite", "channels": 32},
-        "memory": {"key_dim": 32, "value_dim": 64, "sensory_dim": 32, "fuser_dim": 96, "mask_detail": True, "agreement": True},
+        "memory": {
+            "key_dim": 32,
+            "value_dim": 64,
+            "sensory_dim": 32,
+            "fuser_dim": 96,
+            "mask_detail": True,
+            "agreement": True,
+        },
     },
     # Baselines to train beside it (docs/training.md#baselines). The paper's LoRA row: two encoders, no scale.
     "dual_lora": {

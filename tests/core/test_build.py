@@ -13,6 +13,7 @@ from m4sam_core.build import build_model
 from m4sam_core.config import MODEL_PRESETS, MemoryFeature, ModelConfig
 from m4sam_core.errors import ConfigError
 from m4sam_core.model.m4sam import M4SAM
+from m4sam_core.model.memory import Agreement
 from m4sam_core.stream.recurrence import unroll_clip
 
 
@@ -78,6 +79,41 @@ def test_mask_that_sees_detail_is_finer_than_the_memory() -> None:
     changed = (model.segment(features, readout, sensory)[0] != before)[0, 0].nonzero()
     assert changed.min(dim=0).values.tolist() == [4 * 5 - 1, 4 * 6 - 1]
     assert changed.max(dim=0).values.tolist() == [4 * 5 + 4, 4 * 6 + 4]
+
+
+def test_a_memory_that_sees_agreement_starts_as_one_that_does_not() -> None:
+    plain = build_model(nano()).eval()
+    seeing = build_model(nano(memory={"agreement": True})).eval()
+    seeing.load_state_dict(plain.state_dict(), strict=False)
+    assert {name.split(".")[1] for name in set(seeing.state_dict()) - set(plain.state_dict())} == {"agreement"}
+    torch.testing.assert_close(run(seeing), run(plain), atol=1e-6, rtol=0)
+
+
+def test_agreement_is_the_share_of_what_is_remembered_that_the_picture_shows() -> None:
+    """Through a path that hands its fourth input on: a quarter, all, and nothing of the remembered mask is seen."""
+    path = Agreement(1)
+    for parameter in path.parameters():
+        torch.nn.init.zeros_(parameter)
+    path.mix.weight.data[0, 3, 1, 1] = path.project.weight.data[0, 0, 1, 1] = 1
+    remembered = torch.zeros(3, 1, 8, 8)
+    remembered[:2, :, 2:6, 2:6] = 1
+    seen = torch.ones(3, 1, 8, 8)
+    seen[0, :, :, 3:] = 0
+    share = path(seen, remembered)
+    torch.testing.assert_close(share, torch.tensor([0.25, 1.0, 0.0]).view(3, 1, 1, 1).expand_as(share))
+
+
+def test_a_mask_that_the_picture_denies_is_told_from_one_that_it_shows() -> None:
+    """The remembered mask and the coarse one both reach the final mask by the new way alone."""
+    model = build_model(nano(memory={"agreement": True})).eval()
+    torch.nn.init.ones_(model.fuser.agreement.project.weight)
+    features = model.encode(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)).memory
+    readout, sensory = torch.zeros(1, 33, 8, 8), model.initial_sensory(features)
+    denied, _ = model.segment(features, readout, sensory)
+    readout[:, -1, 2:5, 2:5] = 1
+    assert not torch.equal(model.segment(features, readout, sensory)[0], denied)
+    features.embed[:, -1] = 0
+    assert not torch.equal(model.segment(features, torch.zeros_like(readout), sensory)[0], denied)
 
 
 def test_without_memory_the_mask_is_the_coarse_one() -> None:

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from m4sam_core.build import build_model
+from m4sam_core.checkpoint import load_checkpoint, save_checkpoint
+from m4sam_core.config import ModelConfig
 from m4sam_training.edge.data import ClipStore, Faults, TrainingClips
 from m4sam_training.edge.teaching import BAD_PRIORS, is_story, lesson, spoiled
 from m4sam_training.train.config import AugmentConfig, load_train_config
@@ -100,6 +103,42 @@ def test_a_run_can_start_from_exported_weights_and_let_masks_in() -> None:
     torch.testing.assert_close(started[head] * 4, shipped[head])
     torch.testing.assert_close(started[first][:, -1], shipped[first][:, -1] * 8)
     torch.testing.assert_close(started[first][:, :-1], shipped[first][:, :-1])
+
+
+def test_a_checkpoints_memory_can_be_given_agreement(tmp_path) -> None:
+    without = ModelConfig.preset("nano")
+    file = tmp_path / "without.safetensors"
+    save_checkpoint(file, build_model(without), {})
+    settings = ["init.trunk=null", f"init.checkpoint={file}"]
+    given = load_train_config(None, [*settings, "init.agreement=true"])
+    assert not load_train_config(None, settings).model.memory.agreement
+    assert given.model.memory.agreement
+    started = starting_model(given)
+    assert not started.fuser.agreement.project.weight.any()
+    torch.testing.assert_close(started.key_path.key.weight, load_checkpoint(file).key_path.key.weight)
+
+
+def test_half_of_each_thing_and_a_thing_in_another_place() -> None:
+    two = (equals()[1][0] > 0).astype(np.float32)
+    for seed in range(20):
+        half = spoiled(two, "part", np.random.default_rng(seed))
+        assert (half <= two).all()
+        for thing in (np.s_[4:12, 4:12], np.s_[20:28, 20:28]):
+            assert 0.25 < half[thing].mean() < 0.75
+        away = spoiled(two, "elsewhere", np.random.default_rng(seed))
+        assert away.sum() == two.sum()
+        assert not np.array_equal(away, two)
+
+
+def test_a_bad_prior_may_stay_as_a_mistake_of_the_models_own_would() -> None:
+    mask, label = plain()
+    lessons = [lesson(mask, label, np.random.default_rng(seed)) for seed in range(200)]
+    lengths = {
+        int(each.teach.argmin()) for each in lessons if each.teach[0] and np.abs(each.taught - mask[0])[0].max() > 0.5
+    }
+    assert {1, 2, 3} <= lengths
+    for each in lessons:
+        assert np.array_equal(each.mask, mask)
 
 
 def test_a_single_frame_may_be_any_of_its_clip(tmp_path) -> None:

@@ -188,6 +188,9 @@ class InitConfig(Config):
     mask_gain: float = Field(
         1.0, gt=0, le=100, description="Weights that let masks into memory values are made so many times as large."
     )
+    agreement: bool = Field(
+        False, description="Give the checkpoint's memory `model.memory.agreement`, which starts by changing nothing."
+    )
     adapter: Optional[str] = Field(None, description="Adapter file (trainable weights only).")
     random_trunk: bool = Field(False, description="Accept a frozen trunk with random weights, for trying things out.")
 
@@ -339,21 +342,24 @@ def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> Tra
     cfg = TrainConfig.parse(values)
     if cfg.init.checkpoint is None:
         return cfg
-    return cfg.model_copy(update={"model": _of_checkpoint(cfg.init.checkpoint, values.get("model", {}))})
+    found = architecture(resolve_model(cfg.init.checkpoint))
+    if cfg.init.agreement:
+        found = found.model_copy(update={"memory": found.memory.model_copy(update={"agreement": True})})
+    _check_given(cfg.init.checkpoint, found, values.get("model", {}))
+    return cfg.model_copy(update={"model": found})
 
 
-def _of_checkpoint(name: str, given: Mapping[str, Any]) -> ModelConfig:
-    """The architecture of a run's starting weights, which wins over presets but not over settings that were given.
+def _check_given(name: str, found: ModelConfig, given: Mapping[str, Any]) -> None:
+    """The architecture of a run's starting weights wins over presets, but not over settings that were given.
 
     Args:
         name: of the weights.
+        found: their architecture.
         given: the `model` settings of file and command line.
 
     Raises:
-        CheckpointError: the weights cannot be read.
         ConfigError: a given setting, or the trunk of a given preset, is another.
     """
-    found = architecture(resolve_model(name))
     wanted = {key: value for key, value in given.items() if key != "preset"}
     if "preset" in given:
         wanted = merge({"trunk": ModelConfig.preset(given["preset"]).trunk.model_dump()}, wanted)
@@ -364,4 +370,3 @@ def _of_checkpoint(name: str, given: Mapping[str, Any]) -> ModelConfig:
             f"init.checkpoint: expected the architecture in `model`, got {name} with another one: "
             f"{', '.join(f'model.{key}' for key in other)}; leave these out, or start from other weights"
         )
-    return found

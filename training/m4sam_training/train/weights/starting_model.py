@@ -38,14 +38,15 @@ def starting_model(cfg: TrainConfig) -> M4SAM:
         _load_trunk(model, cfg.init.trunk)
     if cfg.init.checkpoint is not None:
         loaded = load_model(_file(cfg.init.checkpoint))
-        if loaded.cfg != cfg.model:
+        other = differences(cfg.model.model_dump(), loaded.cfg.model_dump())
+        if other - ({"memory.agreement"} if cfg.init.agreement else set()):
             raise CheckpointError(
                 f"init.checkpoint: expected the architecture in `model`, got {cfg.init.checkpoint} with another one: "
-                f"{', '.join(sorted(differences(cfg.model.model_dump(), loaded.cfg.model_dump())))}; make them equal"
+                f"{', '.join(sorted(other))}; make them equal"
             )
         if cfg.init.logit_scale != 1:
             loaded = scale_final_logits(loaded, 1 / cfg.init.logit_scale)
-        model.load_state_dict(loaded.state_dict())
+        model.load_state_dict({**model.state_dict(), **loaded.state_dict()})
         if cfg.init.mask_gain != 1:
             _let_masks_in(model, cfg.init.mask_gain)
     if cfg.init.adapter is not None:
