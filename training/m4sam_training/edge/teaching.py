@@ -115,8 +115,8 @@ def spoiled(mask: FloatArray, how: str, rng: np.random.Generator) -> FloatArray:
 
     Args:
         mask (S, S): the right one, in [0, 1].
-        how: "flipped": a fifth of it, in patches; "shifted": by a quarter; "empty"; "full"; "part": a half of each thing;
-            "elsewhere": its mirror image in another place.
+        how: "flipped": a fifth of it, in patches; "shifted": by a quarter; "empty"; "full"; "part": a half of each
+            thing; "elsewhere": its mirror image in another place.
         rng: source of the choice.
 
     Raises:
