@@ -137,7 +137,7 @@ class MemoryConfig(Config):
     mask_detail: bool = Field(False, description="The mask decoder also sees X_D^1 at stride 4 (not in the paper).")
     agreement: bool = Field(
         False,
-        description="The fuser also sees the remembered mask, the coarse one and how far they agree (not in the paper).",
+        description="The fuser also sees the remembered mask, the coarse one and how far both agree (not the paper's).",
     )
     prior_norm: Literal["batch", "sample"] = Field(
         "sample", description="Min-max of the pseudo-guided prior: over the batch (release) or each sample."
