@@ -278,7 +278,7 @@ class WriteGateConfig(Config):
     """When a frame is too poor to remember; it is still read and segmented (docs/stream.md#memory)."""
 
     enabled: bool = Field(True, description="Off: every frame the policy asks for is written.")
-    min_agreement: float = Field(0.3, ge=0, le=1, description="Least IoU of coarse and final mask.")
+    min_agreement: float = Field(0.3, ge=0, le=1, description="Least share of the final mask that the coarse one has too.")
     min_confidence: float = Field(0.6, ge=0, le=1, description="Least mean |2p-1| over the uncertain-or-salient area.")
     max_area_jump: float = Field(4.0, ge=1, le=1000, description="Largest ratio of mask areas between two frames.")
     min_sharpness: float = Field(0.25, ge=0, le=1, description="Least sharpness relative to the scene's running mean.")

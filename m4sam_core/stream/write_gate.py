@@ -25,7 +25,8 @@ class MaskQuality:
     """What the masks of one frame say about themselves.
 
     Attributes:
-        agreement: IoU of the coarse and the final mask at 0.5; 1 when both are empty.
+        agreement: share of the final mask at 0.5 that the coarse one has too: a memory may choose among what a picture
+            shows, but not add to it. 1 when both are empty, 0 when the final one alone is.
         confidence: mean |2p-1| over the pixels with p > 0.1; 1 when there are none.
         area: share of the image with p > 0.5.
     """
@@ -62,16 +63,16 @@ def measure_masks(mask_prob: Tensor, coarse_prob: Tensor) -> MaskQuality:
     sums = torch.stack(
         [
             (is_final & is_coarse).sum(),
-            (is_final | is_coarse).sum(),
+            is_coarse.sum(),
             is_final.sum(),
             region.sum(),
             ((2 * final - 1).abs() * region).sum(),
         ]
     )
-    both, either, area, uncertain, certainty = (float(x) for x in sums.tolist())
-    empty = either < _EMPTY_AREA * final.numel()
+    both, coarse_area, area, uncertain, certainty = (float(x) for x in sums.tolist())
+    empty = max(coarse_area, area) < _EMPTY_AREA * final.numel()
     return MaskQuality(
-        agreement=1.0 if empty else both / either,
+        agreement=1.0 if empty else both / area if area else 0.0,
         confidence=certainty / uncertain if uncertain else 1.0,
         area=area / final.numel(),
     )

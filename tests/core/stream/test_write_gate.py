@@ -32,6 +32,8 @@ def test_measures_of_two_equal_masks():
 def test_agreement_is_the_iou():
     assert measure_masks(prob(0.5), prob(0.25)).agreement == pytest.approx(0.5)
     assert measure_masks(prob(0.5), prob(0.0)).agreement == 0.0
+    assert measure_masks(prob(0.0), prob(0.5)).agreement == 0.0
+    assert measure_masks(prob(0.25), prob(0.5)).agreement == 1.0, "one of two things that the picture shows"
 
 
 def test_confidence_is_low_where_the_mask_hesitates():
