@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Situations that real cameras show, and stories that only the past can tell."""
+"""Situations that real cameras show, stories that only the past can tell, rooms into which things come."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from m4sam_training.synth.clip import PLAIN_STYLE, generate_clip
 from m4sam_training.synth.geometry import Route, Wobble
 from m4sam_training.synth.people import PARTS, dressed, load_people
 from m4sam_training.synth.robots import lying_along, random_gripper
+from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import SituationBuilder, draw_situation
 from m4sam_training.synth.scenes.stories import STORIES, StoryBuilder, draw_story
 
@@ -33,7 +34,7 @@ def story(kind, seed, frames=6):
     return scene, [scene.render(float(stamp), 128, 96)[2] for stamp in stamps]
 
 
-@pytest.mark.parametrize("draw", [draw_situation, draw_story])
+@pytest.mark.parametrize("draw", [draw_situation, draw_story, draw_arrival])
 def test_same_seed_same_clip(draw) -> None:
     first, second = (list(generate_clip(3, 2, 96, 128, draw=draw)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
@@ -105,6 +106,22 @@ def test_of_equals_one_is_asked_for_and_the_same_one_all_along() -> None:
             assert len(asked) == 1
             return
     pytest.fail("no story of equals")
+
+
+def test_who_comes_in_comes_through_the_border_and_is_meant() -> None:
+    came, at_border = 0, 0
+    for seed in range(12):
+        frames = list(generate_clip(seed, 12, 96, 128, fps=15.0, draw=draw_arrival))
+        assert all(np.array_equal(frame.mask > 0, frame.label > 0) for frame in frames)
+        seen = set(np.unique(frames[0].label))
+        for frame in frames[1:]:
+            for label in set(np.unique(frame.label)) - seen:
+                where = frame.label == label
+                came += 1
+                at_border += bool(where[0].any() or where[-1].any() or where[:, 0].any() or where[:, -1].any())
+                seen.add(label)
+    assert came >= 4
+    assert at_border >= 0.7 * came, "some come out from behind another, or all the way from one frame to the next"
 
 
 def test_a_route_goes_from_place_to_place_in_time() -> None:

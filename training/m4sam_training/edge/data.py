@@ -23,6 +23,7 @@ from m4sam_core.vision.images import resize_rgb
 from m4sam_training.edge.teaching import is_story, lesson
 from m4sam_training.synth.clip import DrawScene, SynthFrame, draw_room, generate_clip
 from m4sam_training.synth.scene import SceneStyle
+from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import draw_situation
 from m4sam_training.synth.scenes.stories import draw_story
 from m4sam_training.train.config import AugmentConfig
@@ -55,6 +56,7 @@ KINDS: dict[str, tuple[DrawScene, int]] = {
     "room": (draw_room, 0),
     "situation": (draw_situation, 200_000),
     "story": (draw_story, 400_000),
+    "arrival": (draw_arrival, 800_000),
 }
 
 

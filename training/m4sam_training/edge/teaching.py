@@ -103,7 +103,7 @@ def _ordinary(mask: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, n
 
 
 BAD_PRIORS = ("flipped", "shifted", "empty", "full")
-_TAUGHT_PRIORS = (*BAD_PRIORS, "part", "elsewhere")
+_TAUGHT_PRIORS = (*BAD_PRIORS, "shifted", "part", "elsewhere")  # what lies elsewhere is the hardest to doubt
 
 
 def _drawn(rng: np.random.Generator) -> str:
@@ -138,7 +138,7 @@ def spoiled(mask: FloatArray, how: str, rng: np.random.Generator) -> FloatArray:
     if how == "elsewhere":
         away = rng.integers(mask.shape[0] // 4, 3 * mask.shape[0] // 4, 2)
         return np.roll(mask[:, ::-1], (int(away[0]), int(away[1])), axis=(0, 1))
-    raise ValueError(f"how: expected one of {', '.join(_TAUGHT_PRIORS)}, got {how}")
+    raise ValueError(f"how: expected one of {', '.join(dict.fromkeys(_TAUGHT_PRIORS))}, got {how}")
 
 
 def _halves(mask: FloatArray, angle: float) -> FloatArray:
