@@ -257,14 +257,7 @@ class BankConfig(Config):
     capacity: int = Field(16, ge=2, le=256, description="Entries held; cost and memory are constant from then on.")
     recent: int = Field(2, ge=1, le=32, description="Newest entries that are never thinned out.")
     write_interval_s: float = Field(
-        0.2, ge=0.0, le=60.0, description="sampled: time between two writes once the bank is full. Seconds."
-    )
-    dense_start: bool = Field(
-        True,
-        description=(
-            "sampled: write every frame until the bank is full, as in training, then thin out by time. "
-            "Off: write_interval_s from the first frame."
-        ),
+        0.2, ge=0.0, le=60.0, description="sampled: least time between entries older than `recent`. Seconds."
     )
 
     @model_validator(mode="after")
@@ -278,7 +271,7 @@ class WriteGateConfig(Config):
     """When a frame is too poor to remember; it is still read and segmented (docs/stream.md#memory)."""
 
     enabled: bool = Field(True, description="Off: every frame the policy asks for is written.")
-    min_agreement: float = Field(0.3, ge=0, le=1, description="Least share of the final mask that the coarse one has too.")
+    min_agreement: float = Field(0.3, ge=0, le=1, description="Least share of the final mask in the coarse one.")
     min_confidence: float = Field(0.6, ge=0, le=1, description="Least mean |2p-1| over the uncertain-or-salient area.")
     max_area_jump: float = Field(4.0, ge=1, le=1000, description="Largest ratio of mask areas between two frames.")
     min_sharpness: float = Field(0.25, ge=0, le=1, description="Least sharpness relative to the scene's running mean.")

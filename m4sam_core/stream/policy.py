@@ -87,30 +87,21 @@ class SampledPolicy(_SlotPolicy):
 
     - Slot 0 is the anchor: the first trusted frame of the scene. It is never evicted.
     - If the first frame is not trusted it is held only until a trusted one replaces it.
-    - Until the bank is full every trusted frame is written (`dense_start`, as in training), afterwards one every
-      `write_interval_s`.
-    - A full bank gives up the oldest entry that is closer to its predecessor than the write interval (what the dense
-      start left over), else the oldest but the anchor. So it ends up with `capacity - 1` entries at the write
-      interval, reaching ever further back on the way there. The newest `recent` are not touched.
+    - Every trusted frame is written, as in training, so that the frame before is always there to be read.
+    - A full bank gives up the oldest entry that is closer to its predecessor than the interval, else the oldest but the
+      anchor. So it ends up with the newest `recent` and before them entries at the interval, reaching ever further
+      back on the way there.
     """
 
-    def __init__(self, capacity: int, recent: int, write_interval_s: float, dense_start: bool) -> None:
+    def __init__(self, capacity: int, recent: int, write_interval_s: float) -> None:
         """See BankConfig for the arguments' units and bounds."""
         super().__init__(capacity)
         self.recent = recent
         self.write_interval_s = write_interval_s
-        self.dense_start = dense_start
 
     def wants(self, stamp_s: float) -> bool:
         """See `MemoryPolicy.wants`."""
-        if not self._entries:
-            return True
-        if not self._is_new(stamp_s):
-            return False
-        if not self._entries[0].trusted or (self.dense_start and len(self._entries) < self.capacity):
-            return True
-        newest = max(entry.stamp_s for entry in self._entries)
-        return stamp_s - newest >= _JITTER * self.write_interval_s
+        return not self._entries or self._is_new(stamp_s)
 
     def place(self, stamp_s: float, trusted: bool) -> int | None:
         """See `MemoryPolicy.place`."""
@@ -177,7 +168,7 @@ class ClipPolicy(_SlotPolicy):
 def build_policy(cfg: BankConfig) -> MemoryPolicy:
     """The policy that `cfg.policy` names."""
     if cfg.policy == "sampled":
-        return SampledPolicy(cfg.capacity, cfg.recent, cfg.write_interval_s, cfg.dense_start)
+        return SampledPolicy(cfg.capacity, cfg.recent, cfg.write_interval_s)
     if cfg.policy == "sliding":
         return SlidingPolicy(cfg.capacity)
     return ClipPolicy(cfg.capacity)

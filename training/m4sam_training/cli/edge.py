@@ -46,7 +46,9 @@ def render(
     frames: int = typer.Option(4, min=1, help="Frames of each clip."),
     size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
     first: int = typer.Option(0, min=0, help="Number of the first clip, to share the work among processes."),
-    kind: str = typer.Option("room", help="What they show: room, situation or story (docs/models.md)."),
+    kind: str = typer.Option(
+        "room", help="What they show: room, situation, story, distinct or arrival (docs/models.md)."
+    ),
     plain: bool = typer.Option(False, "--plain", help="Made-up textures and bodies alone, none of the pictures."),
 ) -> None:
     """Render training clips; goes on where it stopped."""
@@ -63,6 +65,33 @@ def render(
     for number in track(range(first, first + clips), description="clips"):
         seed = KINDS[kind][1] + number
         render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style, kind)
+
+
+@app.command()
+def rehearse(
+    checkpoint: Path = typer.Argument(..., help="Weights whose masks are asked for."),
+    pictures: Path = typer.Argument(..., help="Folder of photographs, read with everything below it."),
+    out: Path = typer.Option(Path("edge_work/clips"), help="Folder of rendered clips to add to."),
+    every: int = typer.Option(3, min=1, help="Take every so many-th photograph."),
+    limit: int = typer.Option(0, min=0, help="Photographs at most; 0: all."),
+    frames: int = typer.Option(8, min=1, help="Frames of each clip."),
+    size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
+    threads: int = THREADS,
+) -> None:
+    """Clips of photographs that ask for what the weights say of them already, so that training does not undo it."""
+    from rich.progress import track
+
+    from m4sam_core.checkpoint import load_checkpoint
+    from m4sam_core.errors import InputError
+    from m4sam_training.edge.rehearsal import rehearse as clips_of
+
+    found = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[::every]
+    if not found:
+        raise InputError(f"{pictures}: expected photographs (jpg, png), found none; give another folder")
+    chosen = found[: limit or None]
+    clips = clips_of(load_checkpoint(checkpoint).eval(), chosen, out, frames, size_px, threads)
+    for _ in track(clips, description="photographs", total=len(chosen)):
+        pass
 
 
 @app.command("eval")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ KINDS: dict[str, tuple[DrawScene, int]] = {
     "room": (draw_room, 0),
     "situation": (draw_situation, 200_000),
     "story": (draw_story, 400_000),
+    "distinct": (partial(draw_story, copies=False), 600_000),
     "arrival": (draw_arrival, 800_000),
 }
 

@@ -30,14 +30,24 @@ STORIES = {
 }
 
 
-def draw_story(style: SceneStyle, rng: np.random.Generator, aspect: float, stamps: npt.NDArray[np.float64]) -> Scene:
+def draw_story(
+    style: SceneStyle,
+    rng: np.random.Generator,
+    aspect: float,
+    stamps: npt.NDArray[np.float64],
+    *,
+    copies: bool = True,
+) -> Scene:
     """A scene of a kind of `STORIES`, drawn by these shares.
 
     joined: one thing alone, then others of its kind around it. retreats: it is nearer at first. equals: all are there
     from the beginning. vivid: something brighter comes beside it. hidden: as joined, and a board passes before it.
     leaves: it goes away, the others stay. outshone: something nearer and larger comes, which is asked for from then on.
+    Without `copies` equals differ in colour or kind, so that looks can tell them apart and not their places alone.
     """
-    return StoryBuilder(style, rng, aspect).story(str(rng.choice(list(STORIES), p=list(STORIES.values()))), stamps)
+    builder = StoryBuilder(style, rng, aspect)
+    builder.copies = copies
+    return builder.story(str(rng.choice(list(STORIES), p=list(STORIES.values()))), stamps)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,13 @@ class _Place:
 
 
 class StoryBuilder(SituationBuilder):
-    """Draws scenes with equals."""
+    """Draws scenes with equals.
+
+    Attributes:
+        copies: whether some of them are copies of each other.
+    """
+
+    copies = True
 
     def story(self, kind: str, stamps: npt.NDArray[np.float64]) -> Scene:
         """A scene of that kind; its turns lie between the frames' stamps.
@@ -99,7 +115,8 @@ class StoryBuilder(SituationBuilder):
         """Bodies as striking as each other: copies, the same in other colours, or of other kinds."""
         rng = self.rng
         first = self._striking()
-        how = str(rng.choice(["copies", "colours", "kinds"], p=[0.2, 0.4, 0.4]))
+        shares = [0.2, 0.4, 0.4] if self.copies else [0.0, 0.5, 0.5]
+        how = str(rng.choice(["copies", "colours", "kinds"], p=shares))
         if how == "kinds":
             return [first, *(self._striking() for _ in range(count - 1))]
         return [first, *(first if how == "copies" else _recoloured(first, rng) for _ in range(count - 1))]
