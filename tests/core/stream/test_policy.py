@@ -66,8 +66,8 @@ def test_span_never_shrinks_while_thinning():
         feed(policy, [stamp_s])
         spans.append(held(policy)[-1] - held(policy)[1] if len(policy.entries) > 2 else 0.0)
     full = spans[15:]
-    assert all(later >= earlier - 1e-6 for earlier, later in itertools.pairwise(full[:30]))
-    assert spans[-1] == pytest.approx(12 * 0.2, abs=0.15)
+    assert all(later >= earlier - 1e-6 for earlier, later in itertools.pairwise(full[:26]))
+    assert min(spans[45:]) == pytest.approx(12 * 0.2)
 
 
 def test_jitter_does_not_halve_the_rate():
