@@ -34,6 +34,7 @@ def test_a_memory_that_cannot_see_masks_does_not_mind_their_opposite(blind) -> N
     assert told["inverted memory"] == told["as shipped"]
     plain = rows["the picture tells"]
     assert {plain[f"prior {how}"] for how in ("flipped", "shifted", "empty", "full")} == {plain["as shipped"]}
+    assert set(rows["things come in"]) == {"as shipped", "inverted memory", "memory off"}
     assert set(rows["attention shifts"]) == {"as shipped"}
 
 

@@ -18,11 +18,12 @@ from m4sam_training.edge.data import as_model_sees
 from m4sam_training.edge.teaching import BAD_PRIORS, is_story, spoiled
 from m4sam_training.synth.clip import DrawScene, draw_room, generate_clip
 from m4sam_training.synth.scene import Scene, SceneStyle
+from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import SITUATIONS, SituationBuilder
 from m4sam_training.synth.scenes.stories import StoryBuilder, draw_story
 
 FIRST_STORY_SEED, FIRST_ORDINARY_SEED, FIRST_SHIFT_SEED = 1_700_000, 1_720_000, 1_740_000
-FIRST_SITUATION_SEED = 1_600_000
+FIRST_SITUATION_SEED, FIRST_ARRIVAL_SEED = 1_600_000, 1_760_000
 FPS = 8.0
 SHIFT_WITHIN = 10  # frames
 _AFTER = 5  # frames after which a bad prior must be forgotten
@@ -39,21 +40,24 @@ def memory_rows(model: M4SAM, style: SceneStyle, clips: int, ordinary: int, shif
         model: the network, in evaluation mode.
         style: what scenes are made of; of pictures that no training saw.
         clips: stories, 8 frames each.
-        ordinary: plain clips, 8 frames each.
+        ordinary: plain clips, and as many into which things come; 8 frames each.
         shifts: clips in which attention must shift, 18 frames each.
 
     Returns:
         "only the past can tell": as shipped, inverted memory, memory off, over the frames in which the picture alone
         would mark more. "the picture tells": the same, and each of `BAD_PRIORS` in place of the prior, over the frames
-        from the sixth on; "attention shifts": the mean over the frames from the tenth after the change.
+        from the sixth on; "things come in": as shipped, inverted memory, memory off, over such frames; "attention
+        shifts": the mean over the frames from the tenth after the change.
     """
     size_px = model.cfg.input_size_px
     stories = held_out(style, draw_story, FIRST_STORY_SEED, clips, 8, size_px)
     plain = held_out(style, draw_room, FIRST_ORDINARY_SEED, ordinary, 8, size_px)
+    come = held_out(style, draw_arrival, FIRST_ARRIVAL_SEED, ordinary, 8, size_px)
     moved = [clip for kind in ("leaves", "outshone") for clip in _shifting(style, kind, shifts, size_px)]
     return {
         "only the past can tell": _treatments(model, stories, _ambiguous),
         "the picture tells": _treatments(model, plain, _late) | _bad_priors(model, plain),
+        "things come in": _treatments(model, come, _late),
         "attention shifts": {"as shipped": _mean(_scores(model, moved, _own, partial(_late, first=_shift_frame())))},
     }
 
