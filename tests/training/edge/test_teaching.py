@@ -97,9 +97,10 @@ def test_the_mean_of_weights_follows_them() -> None:
 
 
 def test_a_run_can_start_from_exported_weights_and_let_masks_in() -> None:
-    settings = ["init.trunk=null", "init.checkpoint=edge", "init.logit_scale=4", "init.mask_gain=8"]
-    shipped = starting_model(load_train_config(RECIPE, settings[:2])).state_dict()
-    started = starting_model(load_train_config(RECIPE, settings)).state_dict()
+    begin = ["init.trunk=null", "init.checkpoint=edge", "model.memory.agreement=true"]
+    shipped = starting_model(load_train_config(RECIPE, begin)).state_dict()
+    changed = [*begin, "init.logit_scale=4", "init.mask_gain=8"]
+    started = starting_model(load_train_config(RECIPE, changed)).state_dict()
     head, first = "mask_decoder.head.weight", "value_path.encoder.0.weight"
     torch.testing.assert_close(started[head] * 4, shipped[head])
     torch.testing.assert_close(started[first][:, -1], shipped[first][:, -1] * 8)

@@ -163,7 +163,11 @@ def test_a_missing_file_and_a_binary_file_are_refused(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path):
     # The later parts of the packaged recipe begin with the weights of the part before, which are not here.
-    begin = ["init.checkpoint=edge"] if path.stem in ("edge_picture", "edge_memory", "edge_agreement", "edge_arrivals") else []
+    begin = (
+        ["init.checkpoint=edge"]
+        if path.stem in ("edge_picture", "edge_memory", "edge_agreement", "edge_arrivals")
+        else []
+    )
     assert load_train_config(path, begin).optim.epochs >= 1
 
 
