@@ -138,7 +138,7 @@ def compare_frames(old: FrameCues, new: FrameCues) -> FrameDifference:
 
 
 def _spread(small: Array) -> float:
-    channels = np.ascontiguousarray(small.reshape(-1, small.shape[2]).T)
+    channels = np.ascontiguousarray(small[::2, ::2].reshape(-1, small.shape[2]).T)  # a quarter tells as much
     low, high = channels.shape[1] // 100, channels.shape[1] - 1 - channels.shape[1] // 100
     channels.partition((low, high))
     return float((channels[:, high] - channels[:, low]).max())
