@@ -33,7 +33,9 @@ STAGES = ((6, 32, 2, 2), (4, 64, 2, 3), (4, 32, 2, 2), (4, 32, 2, 3), (2, 32, 2,
 def plain_losses(clips: Path) -> list[float]:
     """Total loss of each of 20 steps on the clips of a folder; on one thread."""
     torch.manual_seed(0)
-    model = build_model(ModelConfig.preset("edge"), "torch").to(memory_format=torch.channels_last).train()
+    cfg = ModelConfig.preset("edge")
+    cfg = cfg.model_copy(update={"memory": cfg.memory.model_copy(update={"agreement": False})})  # it joins later
+    model = build_model(cfg, "torch").to(memory_format=torch.channels_last).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": 5e-4},
