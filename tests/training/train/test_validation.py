@@ -98,5 +98,5 @@ def test_recipes_are_found_by_name_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("rdvs", "rdvs.yaml"):
         assert find_recipe(Path(name)).name == "rdvs.yaml"
-    with pytest.raises(ConfigError, match=r"expected a YAML file or one of dual_lora, dvisal, edge, edge_finetune"):
+    with pytest.raises(ConfigError, match=r"expected a YAML file or one of dual_lora, dvisal, edge, edge_agreement"):
         find_recipe(Path("nothing"))
