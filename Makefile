@@ -75,7 +75,7 @@ bench: $(STAMP)
 
 # The robustness of the packaged model on generated clips, its table and its charts; goes on where it stopped.
 robustness: $(STAMP)
-	$(BIN)/m4sam robustness --checkpoint edge --mode stream --out build/robustness \
+	$(BIN)/m4sam robustness --checkpoint edge --mode stream --clips 8 --frames 12 --out build/robustness \
 		--json benchmarks/results/robustness.json --page docs/robustness.md
 	cp build/robustness/robustness.png docs/images/robustness.png
 	cp build/robustness/over_time.png docs/images/robustness_over_time.png
