@@ -9,6 +9,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+_ENTRIES = 16
+
 
 def command(
     size: Annotated[
@@ -33,7 +35,9 @@ def command(
         ),
     ] = 0,
     warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
-    entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
+    entries: Annotated[
+        int, typer.Option(min=1, help="Without --backend: memory entries every frame reads; the stream holds 16.")
+    ] = _ENTRIES,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")] = 0,
@@ -67,6 +71,10 @@ def command(
         torch.set_num_threads(threads)
     console = Console(markup=False)
     if backend:
+        if entries != _ENTRIES:
+            raise ConfigError(
+                f"--entries: expected none with --backend, which fills a stream of {_ENTRIES}, got {entries}"
+            )
         compared = compare_engines(console, checkpoint, size, backend, frames, threads, busy, priority)
         show_rows(console, compared)
         if json_file:

@@ -18,6 +18,7 @@ from m4sam_core.bench.gate import gate_clips, overlap
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import BFLOAT16_IOU, load_checkpoint, read_header, save_checkpoint, update_header
 from m4sam_core.cli.bench_precision import recorded_clip
+from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.model_files import resolve_model
@@ -97,3 +98,8 @@ def children_of_this_session() -> int:
             _, parent, _, session = path.read_text().rpartition(")")[2].split()[:4]
             found += (int(parent), int(session)) == (os.getpid(), os.getsid(0))
     return found
+
+
+def test_entries_are_refused_where_they_would_be_ignored(capsys):
+    assert main(["bench", "model", "--size", "edge", "--backend", "torch", "--entries", "6"]) == 2
+    assert "--entries: expected none with --backend" in capsys.readouterr().err
