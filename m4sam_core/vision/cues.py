@@ -46,8 +46,7 @@ class FrameCues:
         brightness: mean luminance, [0, 1].
         contrast: standard deviation of luminance, [0, 0.5].
         exposure: share of pixels that are neither black nor burnt out, [0, 1].
-        spread: how far red, green or blue reaches from its dark to its bright end (1 % left out at each), whichever
-            reaches farthest, [0, 1].
+        thumbnail (64, 64, 3): the colours that all of these are told from, [0, 1].
     """
 
     luma: Array
@@ -59,7 +58,18 @@ class FrameCues:
     brightness: float
     contrast: float
     exposure: float
-    spread: float
+    thumbnail: Array
+
+    @cached_property
+    def spread(self) -> float:
+        """How far red, green or blue reaches from its dark to its bright end, whichever reaches farthest, [0, 1].
+
+        One pixel in a hundred is left out at each end; a quarter of the thumbnail tells as much as all of it.
+        """
+        channels = np.ascontiguousarray(self.thumbnail[::2, ::2].reshape(-1, 3).T)
+        low, high = channels.shape[1] // 100, channels.shape[1] - 1 - channels.shape[1] // 100
+        channels.partition((low, high))
+        return float((channels[:, high] - channels[:, low]).max())
 
     @cached_property
     def spectrum(self) -> NDArray[np.complex64]:
@@ -117,7 +127,7 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
         exposure=float(((luma > _BLACK) & unclipped).mean()),
-        spread=_spread(small),
+        thumbnail=small,
     )
 
 
@@ -135,13 +145,6 @@ def compare_frames(old: FrameCues, new: FrameCues) -> FrameDifference:
         brightness=abs(new.brightness - old.brightness),
         shift_px=float(np.hypot(*best_shift)),
     )
-
-
-def _spread(small: Array) -> float:
-    channels = np.ascontiguousarray(small[::2, ::2].reshape(-1, small.shape[2]).T)  # a quarter tells as much
-    low, high = channels.shape[1] // 100, channels.shape[1] - 1 - channels.shape[1] // 100
-    channels.partition((low, high))
-    return float((channels[:, high] - channels[:, low]).max())
 
 
 def _length(x: Array, y: Array) -> Array:
