@@ -9,10 +9,11 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-_ENTRIES = 16
+_STAGE_BY_STAGE = ("warmup", "entries", "dtype", "device", "side")  # what whole frames of engines do not take
 
 
 def command(
+    ctx: typer.Context,
     size: Annotated[
         str, typer.Option(help="Architecture, with fresh weights: a preset such as large or edge.")
     ] = "large",
@@ -35,9 +36,7 @@ def command(
         ),
     ] = 0,
     warmup: Annotated[int, typer.Option(min=0, help="Frames run before the clock starts.")] = 2,
-    entries: Annotated[
-        int, typer.Option(min=1, help="Without --backend: memory entries every frame reads; the stream holds 16.")
-    ] = _ENTRIES,
+    entries: Annotated[int, typer.Option(min=1, help="Memory entries every frame reads; the stream holds 16.")] = 16,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")] = 0,
@@ -71,10 +70,12 @@ def command(
         torch.set_num_threads(threads)
     console = Console(markup=False)
     if backend:
-        if entries != _ENTRIES:
-            raise ConfigError(
-                f"--entries: expected none with --backend, which fills a stream of {_ENTRIES}, got {entries}"
-            )
+        for name in _STAGE_BY_STAGE:
+            source = ctx.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                raise ConfigError(
+                    f"--{name}: expected none with --backend, which times whole frames as a stream has them"
+                )
         compared = compare_engines(console, checkpoint, size, backend, frames, threads, busy, priority)
         show_rows(console, compared)
         if json_file:
