@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,17 @@ def ros_env(ros_domain_id: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     return dict(os.environ)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A file system of 30 MB; needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)  # a writer that failed may still hold a file
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +20,3 @@ def whole_run(tmp_path_factory) -> Path:
     result = Trainer(settings(), Discs(), out, ALONE).run()
     assert result.progress == Progress(epoch=2, clips=0, step=4)
     return out
-
-
-@pytest.fixture
-def disk(tmp_path) -> Iterator[Path]:
-    """A file system of 30 MB; needs root."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(place)], check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)  # a writer that failed may still hold a file

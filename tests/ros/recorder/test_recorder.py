@@ -147,6 +147,26 @@ def test_a_disk_that_takes_no_more_ends_it_and_leaves_whole_files(bench, ros_env
         assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 10
 
 
+@pytest.mark.slow
+def test_a_disk_of_30_mb_ends_it_and_leaves_whole_masks(bench, graph, disk):
+    out = disk / "out"
+    recorder = graph.record(f"out:={out}", "video:=false", "sheet:=false")
+    noise = np.where(np.random.default_rng(0).random((960, 1280)) < 0.5, np.uint8(255), np.uint8(0))
+    for index in range(1000):
+        if not recorder.alive:
+            break
+        graph.shoot(index * 33_000_000, rgb=False, mask=noise)
+    assert recorder.popen.wait(20) == 1, recorder.log
+    (line,) = (line for line in recorder.log.splitlines() if "recording stopped: " in line)
+    assert str(out) in line
+    assert "the disk is full" in line
+    assert "Traceback" not in recorder.log
+    masks = list((out / "masks").iterdir())
+    assert len(masks) > 50
+    assert all(np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), noise) for path in masks)
+    assert not (out / "summary.json").exists()
+
+
 def test_a_disk_that_is_nearly_full_leaves_a_finished_video(tmp_path, monkeypatch):
     from m4sam_ros.recorder import recording
 
