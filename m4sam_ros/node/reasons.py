@@ -74,6 +74,7 @@ class Facts:
         new_scenes: scenes that began anew since then, by cause.
         scene_text: what the last new scene of a cause was.
         blank_rgb: why most masks are empty, "" when the pictures show something.
+        frozen: which camera repeats its last image, "" when none does.
         camera_info: what is wrong with camera_info, "" when nothing is.
         mask_topic: resolved name of the mask.
         mask_publishers: how many publish it; 1 is this node.
@@ -97,6 +98,7 @@ class Facts:
     new_scenes: dict[str, int] = field(default_factory=dict)
     scene_text: dict[str, str] = field(default_factory=dict)
     blank_rgb: str = ""
+    frozen: str = ""
     camera_info: str = ""
     mask_topic: str = ""
     mask_publishers: int = 1
@@ -191,6 +193,11 @@ def why_empty(facts: Facts) -> str | None:
     return facts.blank_rgb or None
 
 
+def why_frozen(facts: Facts) -> str | None:
+    """One line when a camera repeats its last image, so that masks are old; None otherwise."""
+    return facts.frozen or None
+
+
 def why_no_depth(facts: Facts) -> str | None:
     """One line saying why masks are made without depth; None when depth is used, or no masks are made."""
     if facts.masks == 0 or not facts.enabled:
@@ -262,6 +269,7 @@ _LOOKS = (
     why_twice,
     why_crowded,
     why_empty,
+    why_frozen,
     why_unsteady,
     why_no_memory,
     why_no_depth,

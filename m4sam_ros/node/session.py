@@ -26,6 +26,7 @@ from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.publishing import Publishing, Segmented
 from m4sam_ros.node.scenes import SceneLog
+from m4sam_ros.node.standstill import Standstill
 from m4sam_ros.node.worker import Worker
 from m4sam_ros.qos import BEST_EFFORT, volatile
 from m4sam_ros.settings import NodeConfig
@@ -67,6 +68,7 @@ class ActiveSession:
         self._closing = False
         self._capture: Capture | None = None
         self._scenes = SceneLog()
+        self._standstill = Standstill()
         self.busy_since: float | None = None
         self.worker = Worker(self._take_turn, self._on_worker_error)
         self._publishing = Publishing(outputs, metrics, self._warn, self._decode_depth_quietly)
@@ -169,6 +171,7 @@ class ActiveSession:
             self._warn("bad_rgb", str(error))
             return
         depth = self.intake.decode_depth(frame, rgb.shape[:2], self._warn)
+        self._note_standstill(rgb, depth, started)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
         try:
@@ -194,6 +197,12 @@ class ActiveSession:
             self._capture = None
         self._on_result(result)
         self._publishing.hand_over(Segmented(frame, rgb, depth, result, capture, time.monotonic()))
+
+    def _note_standstill(self, rgb: np.ndarray, depth: np.ndarray | None, now_s: float) -> None:
+        """Count a frame of a camera that repeats itself; a simulation has no noise and may well stand still."""
+        problem = self._standstill.problem(rgb, depth, now_s, (self.intake.rgb.topic, self.intake.depth.topic))
+        if problem is not None and not self._node.get_parameter("use_sim_time").value:
+            self._metrics.problem("frozen", problem)
 
     def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
         """Count a scene that began anew by its cause, and say so now and then."""

@@ -93,6 +93,11 @@ def test_pictures_of_nothing_are_told_before_missing_depth():
     assert why(facts(masks=0, blank_rgb=line)) != line
 
 
+def test_a_camera_that_hangs_is_told_before_missing_depth():
+    line = "/cam/rgb: the same image for 9 s"
+    assert why(facts(masks=9, frozen=line, depth={"publishers": 0, "received": 0})) == line
+
+
 def test_two_cameras_under_one_name_are_suspected():
     line = why(facts(masks=9, time_jumps=40, depth_note="outlines do not match", rgb={"publishers": 2}))
     assert line.startswith("2 publishers on /cam/rgb: two cameras or players share the name")

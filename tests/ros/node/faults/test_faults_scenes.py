@@ -117,6 +117,23 @@ def test_a_covered_lens_gives_empty_masks_and_is_named(bench, nano_weights, valu
     assert "Traceback" not in node.log
 
 
+def test_a_camera_that_hangs_is_named_until_it_lives(bench):
+    node = bench.start(WATCH)
+    masks, said = bench.masks(), messages(bench)
+    camera = bench.camera(width=320, height=240)
+    seen, stamps, noise = camera.rgb, iter(1 + i / 10 for i in range(10_000)), np.random.default_rng(0)
+
+    def shows(hangs):
+        camera.rgb = seen if hangs else seen ^ noise.integers(0, 2, seen.shape, np.uint8)
+        bench.step(camera, masks, next(stamps))
+        bench.spin(0.05)
+        return bool(said()) and ("/saliency/rgb/image: the same image for" in said()[-1]) == hangs
+
+    bench.until(lambda: shows(True), "the line")
+    bench.until(lambda: shows(False), "a living camera")
+    assert "Traceback" not in node.log
+
+
 def test_two_nodes_of_one_name_are_told(bench):
     nodes = [bench.start(WATCH), bench.start(WATCH)]
     bench.until(lambda: all("active:" in node.log for node in nodes), "both")
