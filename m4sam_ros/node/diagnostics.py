@@ -56,6 +56,8 @@ def diagnostics(
         "bad_rgb_messages": counts["bad_rgb"],
         "bad_depth_messages": counts["bad_depth"],
         "depth_unusable_frames": counts["depth_unusable"],
+        "blank_rgb_frames": counts["blank_rgb"],
+        "repeated_frames": counts["repeated"],
         **extra,
     }
     if synchronizer is not None:

@@ -202,7 +202,7 @@ class ActiveSession:
         """Count a frame of a camera that repeats itself; a simulation has no noise and may well stand still."""
         problem = self._standstill.problem(rgb, depth, now_s, (self.intake.rgb.topic, self.intake.depth.topic))
         if problem is not None and not self._node.get_parameter("use_sim_time").value:
-            self._metrics.problem("frozen", problem)
+            self._metrics.problem("repeated", problem)
 
     def _note_scene(self, result: Any, height: int, width: int, frame_id: str) -> None:
         """Count a scene that began anew by its cause, and say so now and then."""

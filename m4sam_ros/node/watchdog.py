@@ -113,6 +113,6 @@ class Watch:
             new_scenes={cause: counts[f"new_scene.{cause}"] for cause in CAUSES if counts[f"new_scene.{cause}"] > 0},
             scene_text={cause: metrics.last_error(f"new_scene.{cause}") for cause in CAUSES},
             blank_rgb=metrics.last_error("blank_rgb") if 2 * counts["blank_rgb"] > counts["masks"] else "",
-            frozen=metrics.last_error("frozen") if counts["frozen"] else "",
+            frozen=metrics.last_error("repeated") if counts["repeated"] else "",
             camera_info=metrics.last_error("camera_info") if counts["camera_info"] else "",
         )
