@@ -83,11 +83,12 @@ def rehearse(
 
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.errors import InputError
+    from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
     from m4sam_training.edge.rehearsal import rehearse as clips_of
 
-    found = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[::every]
+    found = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)[::every]
     if not found:
-        raise InputError(f"{pictures}: expected photographs (jpg, png), found none; give another folder")
+        raise InputError(f"{pictures}: expected photographs (jpg, png, ...), found none; give another folder")
     chosen = found[: limit or None]
     clips = clips_of(load_checkpoint(checkpoint).eval(), chosen, out, frames, size_px, threads)
     for _ in track(clips, description="photographs", total=len(chosen)):
