@@ -22,7 +22,7 @@ from m4sam_core.download import digest_of
 from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
-from m4sam_core.rgbd.clip_folder import images_by_stem, match_names
+from m4sam_core.rgbd.clip_folder import images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
 from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
@@ -211,7 +211,9 @@ def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Pat
         raise InputError(f"{name}: expected a folder of images, got {folder}, which is not a folder; check the path")
     found = images_by_stem(folder, suffixes)
     if not found:
-        raise InputError(f"{name}: expected images ({', '.join(suffixes)}) in {folder}, got none; check the path")
+        others = unread_files(folder, suffixes)
+        remedy = f"got {others}; convert them" if others else "got none; check the path"
+        raise InputError(f"{name}: expected images ({', '.join(suffixes)}) in {folder}, {remedy}")
     return found
 
 

@@ -48,8 +48,9 @@ def command(
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
     from m4sam_core.predict_folder import list_frames, predict_folder
     from m4sam_core.predict_objects import OBJECTS_FILE, ObjectNotes, write_objects
-    from m4sam_core.rgbd.clip_folder import DEFAULT_FPS
-    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
+    from m4sam_core.rgbd.clip_folder import DEFAULT_FPS, unread_files
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, DEPTH_SUFFIXES
+    from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
     from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 
@@ -82,6 +83,10 @@ def command(
         )
     text = f"{out}: {summary.written} masks written, {summary.kept} kept, {summary.scenes} scene(s)"
     typer.echo(text + (f", {summary.replayed} frames replayed to resume" if summary.replayed else ""))
+    for folder, suffixes in ((rgb_dir, IMAGE_SUFFIXES), (depth_dir, DEPTH_SUFFIXES)):
+        others = "" if folder is None else unread_files(folder, suffixes)
+        if others:
+            typer.echo(f"  {folder}: {others} not read, for want of a reader")
     for flaw, count in summary.flaws.items():
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():

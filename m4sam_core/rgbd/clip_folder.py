@@ -17,6 +17,8 @@ DEFAULT_FPS = 15.0
 RGB_FOLDERS = ("rgb", "color", "colour", "image", "images")
 DEPTH_FOLDERS = ("depth", "syntheticdepth")
 
+_NOTES = ("", ".txt", ".md", ".csv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".log", ".ini", ".db")
+
 Note = Callable[[Path, str, bool], None]
 """Takes an irregular item's path, the reason, and whether it is used all the same."""
 
@@ -73,6 +75,19 @@ def images_by_stem(
         if note is not None:
             note(path, reason, False)
     return {stem: found[stem] for stem in sorted(found, key=natural_order)}
+
+
+def unread_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str:
+    """What else lies in a folder of images, to tell whoever misses it: `4 .exr, 1 .heic`; "" when nothing does.
+
+    Hidden files and notes (text, tables, settings) are nobody's images.
+    """
+    others = Counter(
+        path.suffix.lower()
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix.lower() not in {*suffixes, *_NOTES} and not path.name.startswith(".")
+    )
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
 
 
 def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:

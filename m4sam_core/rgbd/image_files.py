@@ -18,7 +18,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_bytes
 from m4sam_core.host.outputs import cannot_write
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".webp", ".jpg", ".jpeg")
 """Read in this order of preference when one frame has several files; lossless first."""
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"

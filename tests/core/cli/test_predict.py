@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -177,6 +178,29 @@ def test_depth_of_other_stems_is_refused(recording, model_file, tmp_path, capsys
     words = ["predict", str(recording / "rgb"), str(tmp_path), "--out", str(tmp_path / "o"), "--model", str(model_file)]
     assert main(words) == 2
     assert "named like the rgb ones" in capsys.readouterr().err
+
+
+def test_what_nobody_can_read_is_said_and_not_passed_over(recording, model_file, tmp_path, capsys):
+    rgb, depth = tmp_path / "rgb", tmp_path / "depth"
+    shutil.copytree(recording / "rgb", rgb)
+    depth.mkdir()
+    for name in ("0.exr", "1.exr", "notes.txt", ".hidden.npz"):
+        (depth / name).write_bytes(b"?")
+    words = ["predict", str(rgb), str(depth), "--out", str(tmp_path / "o"), "--model", str(model_file)]
+    assert main(words) == 2
+    assert f"in {depth}, got 2 .exr; convert them" in capsys.readouterr().err
+    for path in list(rgb.iterdir())[2:]:
+        path.rename(path.with_suffix(".heic"))
+    shutil.copy(recording / "depth" / "0.png", depth)
+    shutil.copy(recording / "depth" / "10.png", depth)
+    written = sum(path.suffix == ".png" for path in rgb.iterdir())
+    for name in ("0.png", "10.png"):
+        shutil.copy(recording / "rgb" / name, rgb)
+    assert written == 2
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert f"{rgb}: {FRAMES - 2} .heic not read" in told
+    assert f"{depth}: 2 .exr not read" in told
 
 
 def test_a_damaged_image_names_its_file(recording, model_file, tmp_path, capsys):

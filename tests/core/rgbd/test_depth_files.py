@@ -56,6 +56,17 @@ def test_arrays_of_floats_are_metres(tmp_path, dtype):
     assert depth.tolist() == [[1.5, 0.25]]
 
 
+@pytest.mark.parametrize("most", [255, 2047, 10_000, 65535])
+def test_portable_grey_maps_are_counts_whatever_their_range(tmp_path, most):
+    counts = np.linspace(0, most, 12).astype(np.uint16).reshape(3, 4)
+    samples = counts.astype(np.uint8) if most < 256 else counts.astype(">u2")
+    (tmp_path / "d.pgm").write_bytes(b"P5\n# a camera's\n4 3\n%d\n" % most + samples.tobytes())
+    np.testing.assert_array_equal(read_depth(tmp_path / "d.pgm"), counts)
+    (tmp_path / "half.pgm").write_bytes((tmp_path / "d.pgm").read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"half\.pgm"):
+        read_depth(tmp_path / "half.pgm")
+
+
 @pytest.mark.parametrize("content", [b"", b"no array", np.zeros(3).tobytes()])
 def test_what_is_no_array_is_named(tmp_path, content):
     (tmp_path / "d.npy").write_bytes(content)

@@ -62,6 +62,16 @@ def test_16_bit_colour_keeps_its_colours(tmp_path):
     assert np.abs(read_rgb(tmp_path / "c.png")[0, 0].astype(int) - (233, 78, 4)).max() <= 1
 
 
+@pytest.mark.parametrize("most", [255, 1023, 65535])
+def test_portable_pixel_maps_are_scaled_to_8_bits(tmp_path, most):
+    colours = np.random.default_rng(0).integers(0, most + 1, (4, 6, 3))
+    samples = colours.astype(np.uint8 if most < 256 else ">u2")
+    (tmp_path / "a.ppm").write_bytes(b"P6\n6 4\n%d\n" % most + samples.tobytes())
+    read = read_rgb(tmp_path / "a.ppm").astype(int)
+    assert np.abs(read - colours * 255 / most).max() <= 1
+    assert image_size(tmp_path / "a.ppm") == (4, 6)
+
+
 def test_float_colour_is_refused_and_not_black(tmp_path):
     cv2.imwrite(str(tmp_path / "f.tiff"), np.full((4, 4), 0.5, np.float32))
     with pytest.raises(InputError, match="expected 8-bit or 16-bit colour"):

@@ -165,6 +165,11 @@ def test_unusable_folders_say_what_was_expected(tmp_path):
     cv2.imwrite(str(tmp_path / "rgb" / "a.png"), np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(InputError, match="equal stem"):
         opened(tmp_path)
+    (tmp_path / "depth" / "a.exr").write_bytes(b"?")
+    with pytest.raises(InputError, match=r"none in common, but 1 \.exr"):
+        opened(tmp_path)
+    cv2.imwrite(str(tmp_path / "depth" / "a.png"), np.ones((2, 2), np.uint16))
+    assert "depth/: 1 .exr not read, for want of a reader" in opened(tmp_path).notes
 
 
 @pytest.mark.parametrize("text", ["- 1", "fps: [", "fps: \xff"])
