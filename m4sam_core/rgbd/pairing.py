@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Generic, Literal, TypeVar
@@ -219,15 +220,7 @@ class NearestStampPairer(Generic[R, D]):
 
     def flush(self) -> list[Pair[R, D]]:
         """End of the streams: give out every rgb frame that still waits, with its nearest depth or without."""
-        pairs: list[Pair[R, D]] = []
-        while self._rgb_queue:
-            stamp, _ = self._rgb_queue[0]
-            nearest = self._nearest(stamp)
-            if nearest is not None and abs(nearest[0] - stamp) <= self.tolerance_s:
-                pairs.append(self._take(nearest))
-            else:
-                pairs.extend(self._without_partner())
-        return pairs
+        return self._settle(at_end=True)
 
     def clear(self) -> None:
         """Forget waiting frames (drop `cleared`) and both time lines; counters stay."""
@@ -249,30 +242,30 @@ class NearestStampPairer(Generic[R, D]):
         self._rgb_queue.clear()
         self._first_rgb_stamp = stamp
         self._depth_queue = deque(item for item in self._depth_queue if abs(item[0] - stamp) <= JUMP_AHEAD_S)
-        if self._last_depth is not None and abs(self._last_depth[0] - stamp) > self._max_hold_s:
-            self._last_depth = None
+        self._forget_last_depth(stamp)
 
     def _restart_depth(self, stamp: float) -> None:
         """Depth time jumped; rgb keeps waiting, for it may have jumped first."""
         self.counts["time_jumps"] += 1
         self._depth_queue.clear()
+        self._forget_last_depth(stamp)
+
+    def _forget_last_depth(self, stamp: float) -> None:
+        """Where it is too far from the new time line to be held."""
         if self._last_depth is not None and abs(self._last_depth[0] - stamp) > self._max_hold_s:
             self._last_depth = None
 
-    def _nearest(self, stamp: float) -> tuple[float, D] | None:
-        return min(self._depth_queue, key=lambda item: abs(item[0] - stamp), default=None)
-
-    def _settle(self) -> list[Pair[R, D]]:
-        """Give out, in order, every rgb frame whose fate is decided."""
+    def _settle(self, at_end: bool = False) -> list[Pair[R, D]]:
+        """Give out, in order, every rgb frame whose fate is decided; at the end of the streams that is every one."""
         pairs: list[Pair[R, D]] = []
         while self._rgb_queue:
             stamp, _ = self._rgb_queue[0]
-            nearest = self._nearest(stamp)
+            nearest = _nearest(self._depth_queue, stamp)
             if nearest is not None and abs(nearest[0] - stamp) <= self.tolerance_s:
-                if not self._nothing_nearer_can_come(stamp, nearest[0]):
+                if not (at_end or self._nothing_nearer_can_come(stamp, nearest[0])):
                     break
                 pairs.append(self._take(nearest))
-            elif self._partner_is_lost(stamp):
+            elif at_end or self._partner_is_lost(stamp):
                 pairs.extend(self._without_partner())
             else:
                 break
@@ -330,8 +323,8 @@ class NearestStampPairer(Generic[R, D]):
     def _without_partner(self) -> list[Pair[R, D]]:
         """The oldest waiting rgb has no partner: apply the policy."""
         stamp, rgb = self._rgb_queue.popleft()
-        candidates = [*self._depth_queue] if self._last_depth is None else [self._last_depth, *self._depth_queue]
-        nearest = min(candidates, key=lambda item: abs(item[0] - stamp), default=None)
+        past = [] if self._last_depth is None else [self._last_depth]
+        nearest = _nearest([*past, *self._depth_queue], stamp)
         if nearest is not None:
             self.nearest_miss_s = abs(nearest[0] - stamp)
         if self._missing_depth == "drop":
@@ -342,3 +335,7 @@ class NearestStampPairer(Generic[R, D]):
             return [Pair(rgb, stamp, nearest[1], nearest[0], held=True)]
         self.counts["rgb_only"] += 1
         return [Pair(rgb, stamp)]
+
+
+def _nearest(items: Iterable[tuple[float, D]], stamp: float) -> tuple[float, D] | None:
+    return min(items, key=lambda item: abs(item[0] - stamp), default=None)
