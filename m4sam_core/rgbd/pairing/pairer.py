@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pair two streams of stamped items by nearest stamp: rgb with depth, live or from a bag. Pure Python, no ROS.
+"""Which depth goes with which rgb.
 
-What it promises, whatever arrives:
+What the pairer promises, whatever arrives:
 
 - no pair is further apart than `tolerance_s` (frames reusing an older depth are marked `held`);
 - every rgb item ends in exactly one pair or one counted drop; queues are bounded;
@@ -16,23 +16,16 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Generic, Literal, TypeVar
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.pairing.stamps import JUMP_AHEAD_S, StampedStream, auto_tolerance_s
 
 R = TypeVar("R")
 D = TypeVar("D")
 
 MissingDepth = Literal["hold", "rgb_only", "drop"]
 
-INITIAL_TOLERANCE_S = 1 / 30
-TOLERANCE_BOUNDS_S = (0.002, 0.1)
-# A stamp this much older than its stream's newest starts the time line anew; less is a late message, or one of a driver
-# that stamps unsteadily. A real jump by less costs the frames until the old time is reached again.
-JUMP_BACK_S = 0.5
-# A stream silent for longer starts anew too; stamps further apart than this say nothing about each other.
-JUMP_AHEAD_S = 2.0
 # Before the first depth ever, rgb waits this long for the depth camera to wake up.
 FIRST_DEPTH_WAIT_S = 2.0
 # Depth silent for longer while rgb goes on is gone: no frame waits for it any more, until it returns.
@@ -61,46 +54,6 @@ class Pair(Generic[R, D]):
     def skew_s(self) -> float | None:
         """Depth stamp minus rgb stamp, seconds; None without depth."""
         return None if self.depth_stamp is None else self.depth_stamp - self.rgb_stamp
-
-
-class StampedStream:
-    """Newest stamp, frame period and jumps of one stream."""
-
-    def __init__(self) -> None:
-        self.newest: float | None = None
-        self._intervals: deque[float] = deque(maxlen=15)
-
-    @property
-    def period_s(self) -> float | None:
-        """Median interval of the last frames, seconds; None before the second frame."""
-        return median(self._intervals) if self._intervals else None
-
-    def observe(self, stamp: float) -> Literal["next", "late", "jump"]:
-        """Take note of a new stamp and say what it means for the stream."""
-        if self.newest is None:
-            self.newest = stamp
-            return "next"
-        step = stamp - self.newest
-        if -JUMP_BACK_S <= step <= 0:
-            return "late"
-        self.newest = stamp
-        if step < 0 or step > JUMP_AHEAD_S:
-            return "jump"
-        self._intervals.append(step)
-        return "next"
-
-
-def auto_tolerance_s(rgb: StampedStream, depth: StampedStream) -> float:
-    """Half the frame period of the faster stream, within `TOLERANCE_BOUNDS_S`.
-
-    Half a period is enough for every frame of the slower stream to find its nearest, and too little for a depth map
-    to be nearest to two rgb frames.
-    """
-    periods = [period for period in (rgb.period_s, depth.period_s) if period is not None]
-    if not periods:
-        return INITIAL_TOLERANCE_S
-    low, high = TOLERANCE_BOUNDS_S
-    return min(max(min(periods) / 2, low), high)
 
 
 class NearestStampPairer(Generic[R, D]):
