@@ -13,7 +13,7 @@ from m4sam_core.objects.config import ObjectsConfig
 
 
 class SyncConfig(Config):
-    """Pairing rgb with depth (m4sam_core/rgbd/pairing.py)."""
+    """Pairing rgb with depth (m4sam_core/rgbd/pairing/)."""
 
     backend: Literal["nearest", "message_filters"] = Field(
         "nearest",

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -21,17 +19,13 @@ from std_srvs.srv import SetBool, Trigger
 
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_ros.environment import environment_notes, split_cameras
-from m4sam_ros.names import CAPTURE, DIAGNOSTICS, ENABLE, MASK, NAMESPACE, NODE, RESET, STATE
+from m4sam_ros.names import CAPTURE, ENABLE, MASK, NAMESPACE, NODE, RESET
 from m4sam_ros.node.backends import Backend, Backends
-from m4sam_ros.node.diagnostics import diagnostics
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
-from m4sam_ros.node.reasons import why_no_time
+from m4sam_ros.node.reporting import Reporting
 from m4sam_ros.node.session import ActiveSession
-from m4sam_ros.node.watchdog import Watch
 from m4sam_ros.parameters import NodeParameters
-from m4sam_ros.qos import latched
-from m4sam_ros.report import state_status
 from m4sam_ros.runner import run_nodes
 
 WARM_UP_SIZE = (480, 640)
@@ -46,7 +40,7 @@ FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class SaliencyNode(LifecycleNode):
-    """The lifecycle, the parameters, the services and the reports; frames flow in `ActiveSession`.
+    """The lifecycle, the parameters and the services; frames flow in `ActiveSession`, and `Reporting` tells of them.
 
     Args:
         load: makes the backend from the model's name and the pipeline's settings; by default `backends` does.
@@ -70,16 +64,10 @@ class SaliencyNode(LifecycleNode):
         super().__init__(NODE, namespace=NAMESPACE, cli_args=arguments)
         self._load = load or partial((backends or Backends()).load, progress=self.get_logger().info)
         self._settings = NodeParameters(self)
-        self._notes = "; ".join(notes)
         self._metrics = Metrics()
         self._backend: Backend | None = None
         self._outputs: Outputs | None = None
-        self._last_state: dict[str, object] | None = None
-        self._last_result: Any = None
-        self._scene_began: dict[str, object] = {}
-        self._state_lock = threading.Lock()
-        self._state_publisher = self.create_publisher(DiagnosticStatus, STATE, latched())
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
+        self._reporting = Reporting(self, self._settings, self._metrics, notes)
         self.create_service(Trigger, RESET, self._on_reset)
         self.create_service(SetBool, ENABLE, self._on_enable)
         self.create_service(Trigger, CAPTURE, self._on_capture)
@@ -90,11 +78,9 @@ class SaliencyNode(LifecycleNode):
             self.get_logger().warning(line)
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._watch: Watch | None = None
-        self._time_ns = -1  # at the last look; simulated where use_sim_time is set
         self._report_timer = self.create_timer(1.0, self._report, clock=self._steady)
         self._start_timer = self.create_timer(0.01, self._autostart, clock=self._steady)
-        self._publish_state()
+        self._reporting.publish_state()
 
     @property
     def config(self) -> Any:
@@ -168,8 +154,10 @@ class SaliencyNode(LifecycleNode):
     def _activate(self) -> None:
         if self._backend is None or self._outputs is None:
             raise ConfigError("activate: expected a configured node, got none; configure it first")
-        self._session = ActiveSession(self, self.config, self._backend, self._outputs, self._metrics, self._on_result)
-        self._watch = Watch(self._session, self._metrics, self._notes)
+        self._session = ActiveSession(
+            self, self.config, self._backend, self._outputs, self._metrics, self._reporting.on_result
+        )
+        self._reporting.watch(self._session)
         topics = f"{self._session.intake.rgb.topic} and {self._session.intake.depth.topic}"
         self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 
@@ -184,13 +172,14 @@ class SaliencyNode(LifecycleNode):
             self._outputs.destroy()
         if self._backend is not None:
             self._backend.close()
-        self._outputs = self._backend = self._last_result = None
+        self._outputs = self._backend = None
+        self._reporting.forget_result()
 
     def _autostart(self) -> None:
         self.destroy_timer(self._start_timer)
         if self.config.autostart and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
-        self._publish_state()
+        self._reporting.publish_state()
 
     def destroy_node(self) -> None:
         """Stop at once; a frame that is being inferred is abandoned."""
@@ -243,17 +232,10 @@ class SaliencyNode(LifecycleNode):
         (result,) = self.set_parameters([Parameter("enabled", value=bool(request.data))])
         response.success = result.successful
         response.message = result.reason or ("enabled" if request.data else "disabled")
-        self._publish_state()
+        self._reporting.publish_state()
         return response
 
     # ---------------------------------------------------------------------------------------- reports
-
-    def _on_result(self, result: Any) -> None:
-        """Worker's thread: after each mask."""
-        if result.frame_index == 0:
-            self._scene_began = {"reset_reason": result.reset_reason or "", "reset_stamp": result.stamp}
-        self._last_result = result
-        self._publish_state()
 
     def _on_output_incompatible(self, name: str, policy: str) -> None:
         text = f"{self.resolve_topic_name(name)}: a subscriber asks for a {policy} that the node does not offer"
@@ -261,65 +243,8 @@ class SaliencyNode(LifecycleNode):
         if throttled is not None:
             self.get_logger().warning(throttled)
 
-    def _publish_state(self) -> None:
-        """Latched `state`, when something in it changed. Either thread."""
-        with self._state_lock:
-            result = self._last_result
-            values: dict[str, object] = {"lifecycle": self.lifecycle_state, "enabled": self.config.enabled}
-            if result is not None:
-                values |= {"scene_id": result.scene_id, **self._scene_began}
-                values |= {"rgb_only": result.rgb_only, "depth_note": result.depth_note or ""}
-            # The note may hold a number that differs from frame to frame.
-            key = {name: value for name, value in values.items() if name != "depth_note"}
-            if key == self._last_state:
-                return
-            self._last_state = key
-            message = f"scene {result.scene_id}" if result is not None else self.lifecycle_state
-            self._state_publisher.publish(state_status(self.get_fully_qualified_name(), message, values))
-
     def _report(self) -> None:
-        """Once a second: follow the publishers, the watchdog's line, diagnostics."""
-        session, problem = self._session, None
-        if session is not None and self._watch is not None:
-            session.intake.follow_publishers()
-            problem = self._look(self._watch)
-        elif self.lifecycle_state != "active":
-            problem = f"the node is {self.lifecycle_state}"
-        extra: dict[str, object] = {"lifecycle": self.lifecycle_state, "model": self.config.model}
-        if session is not None:
-            extra["frames_waiting"] = session.waiting
-            for name, image in (("rgb", session.intake.rgb), ("depth", session.intake.depth)):
-                reliability = image.subscription.reliability.name.lower()
-                extra[f"{name}_qos"] = f"{reliability}, {image.subscription.publishers} publisher(s)"
-        if self._notes:
-            extra["environment"] = self._notes
-        if self._settings.strangers:
-            extra["unknown_parameters"] = "; ".join(self._settings.strangers)
-        if self._backend is not None:
-            extra["stream_memory_bytes"] = self._backend.memory_bytes
-            if self._backend.refused is not None:
-                extra["scheduling_refused"] = self._backend.refused
-        if self._outputs is not None:
-            extra |= self._outputs.objects.report()
-            problem = problem or self._outputs.objects.problem
-        if self._last_result is not None:
-            extra["scene_id"] = self._last_result.scene_id
-            extra["memory_entries"] = self._last_result.memory_entries
-        synchronizer = session.intake.synchronizer if session is not None else None
-        now = self.get_clock().now().to_msg()
-        name = self.get_fully_qualified_name()
-        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra))
-        self._publish_state()
-
-    def _look(self, watch: Watch) -> str | None:
-        note = (self._last_result.depth_note or "") if self._last_result is not None else ""
-        before_ns, self._time_ns = self._time_ns, self.get_clock().now().nanoseconds
-        clock = why_no_time(self._time_ns, before_ns) if self.get_parameter("use_sim_time").value else ""
-        masks = self.resolve_topic_name(MASK)
-        problem, line = watch.look(self.config, note, clock, (masks, self.count_publishers(masks)))
-        if line is not None:
-            self.get_logger().warning(line)
-        return problem
+        self._reporting.report(self._session, self._backend, self._outputs)
 
 
 def main(args: Sequence[str] | None = None) -> int:

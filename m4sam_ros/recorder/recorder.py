@@ -225,10 +225,9 @@ class Recorder(Node):
         rgb = None
         if image is not None:
             rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
-        since_s = self.figures.since_first_s(stamp_ns(arrival.mask_msg))
-        latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
-        caption = f"{since_s:6.2f} s{latency}   {arrival.scene}".rstrip()
         stamp = stamp_ns(arrival.mask_msg)
+        latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
+        caption = f"{self.figures.since_first_s(stamp):6.2f} s{latency}   {arrival.scene}".rstrip()
         found = None if self._details is None else self._details.of(stamp, OBJECTS_PATIENCE_S)
         tags, record = ([], None) if found is None else found
         return RecordedFrame(stamp, rgb, mask, caption, tags, record)

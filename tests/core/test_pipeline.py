@@ -4,20 +4,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
 
-import m4sam_core
 from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.config import ModelConfig, PipelineConfig
-from m4sam_core.devices import check_dtype, resolve_device
 from m4sam_core.errors import ConfigError, DeviceError, InputError, StreamError
 from m4sam_core.pipeline import SaliencyPipeline
 
@@ -249,20 +244,6 @@ def test_bfloat16_is_close_and_float16_on_the_cpu_is_refused(model):
         SaliencyPipeline(model, cpu(dtype="float16"))
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:0", "cuda:x", "cuda:-1", ""])
-def test_unknown_devices_are_refused(name):
-    with pytest.raises(ConfigError, match="device"):
-        resolve_device(name)
-
-
-def test_a_missing_gpu_is_an_error_not_the_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="sees 0 GPU"):
-        resolve_device("cuda")
-
-
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte")],
@@ -284,16 +265,6 @@ def test_from_name_takes_a_file(model, tmp_path):
     np.testing.assert_allclose(ours, SaliencyPipeline(model, cpu()).process(*frame(), 0.0).probability, atol=1e-5)
 
 
-def test_import_is_light_and_exports_are_real():
-    code = "import sys, m4sam_core; print('torch' in sys.modules, 'numpy' in sys.modules, 'pydantic' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=".").stdout
-    assert loaded.split() == ["False", "False", "False"]
-    for name in m4sam_core.__all__:
-        assert getattr(m4sam_core, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = m4sam_core.nothing
-
-
 def test_a_model_without_memory_streams_too():
     cfg = ModelConfig.preset("nano")
     bare = build_model(cfg.model_copy(update={"memory": cfg.memory.model_copy(update={"enabled": False})}))
@@ -303,21 +274,3 @@ def test_a_model_without_memory_streams_too():
     assert [result.memory_entries for result in results] == [0, 0, 0]
     assert not any(result.wrote_memory for result in results)
     np.testing.assert_array_equal(results[0].probability, results[2].probability)
-
-
-@pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16 amx_bf16", torch.bfloat16), ("avx2", torch.float32)])
-def test_auto_precision_follows_the_processor(monkeypatch, flags, expected):
-    monkeypatch.setattr("pathlib.Path.read_text", lambda *_args, **_kwargs: f"flags : {flags}")
-    assert check_dtype("auto", torch.device("cpu"), bfloat16_iou=0.99) == expected
-    assert check_dtype("auto", torch.device("cpu"), bfloat16_iou=0.97) == torch.float32
-    assert check_dtype("auto", torch.device("cpu")) == torch.float32, "never measured"
-    assert check_dtype("auto", torch.device("cuda"), bfloat16_iou=1.0) == torch.float32
-
-
-@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_wait_without_spinning_unless_told_to(given, kept):
-    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    env |= {} if given is None else {"OMP_WAIT_POLICY": given}
-    code = "import os, sys, m4sam_core; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    assert shown.stdout.split() == [kept, "False"]

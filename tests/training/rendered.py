@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from m4sam_training.train.config import TrainConfig, load_train_config, merge
+from m4sam_training.train.config import TrainConfig, load_train_config
+from m4sam_training.train.config.nested import merge
 
 RECIPE = Path(__file__).parents[2] / "config" / "train" / "edge.yaml"
 _STAGES = (((6, 32, 2, 2), (4, 64, 2, 3)), ((4, 32, 2, 2),), ((4, 32, 2, 3),), ((2, 32, 2, 2),))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairing rgb and depth messages: one interface, two backends.
 
-`nearest` is our own pairer (m4sam_core/rgbd/pairing.py) and works everywhere. `message_filters` uses ROS's
+`nearest` is our own pairer (m4sam_core/rgbd/pairing/) and works everywhere. `message_filters` uses ROS's
 ApproximateTimeSynchronizer where it is installed, fenced in: its callback only appends to a list (it runs inside the
 synchroniser's lock and would leave it locked if it raised), it is rebuilt when time jumps (full queues would starve it
 for ever), and the slop follows the adaptive tolerance (a wide one pairs frames far apart).
@@ -15,7 +15,8 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.rgbd.pairing import NearestStampPairer, Pair, StampedStream, auto_tolerance_s
+from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
+from m4sam_core.rgbd.pairing.stamps import StampedStream, auto_tolerance_s
 from m4sam_ros.settings import SyncConfig
 
 

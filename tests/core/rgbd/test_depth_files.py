@@ -15,7 +15,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, look_at_depth, read_depth, write_depth
 from m4sam_core.rgbd.depth_values import fit_depth, from_metres, has_reading, in_millimetres, same_shape, to_metres
 from m4sam_core.vision.depth import prepare_depth
-from tests.core.properties import SEEDED
+from tests.core.rgbd.properties import SEEDED
 from tests.core.vision.depth_maps import unit_map
 
 RAMP = np.tile(np.arange(1, 241, dtype=np.uint16) * 250, (16, 1))

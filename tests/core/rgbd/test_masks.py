@@ -13,7 +13,7 @@ from PIL import Image
 
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.masks import MaskRule, mixed_values, read_mask, read_soft_mask, understand
-from tests.core.properties import SEEDED
+from tests.core.rgbd.properties import SEEDED
 
 INSIDE = np.zeros((32, 40), bool)
 INSIDE[8:24, 10:26] = True

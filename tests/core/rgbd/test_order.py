@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from m4sam_core.rgbd.clip_folder import frame_offsets, images_by_stem, match_names
 from m4sam_core.rgbd.order import are_stamps, frame_number, natural_order
-from tests.core.properties import SEEDED
+from tests.core.rgbd.properties import SEEDED
 
 
 @pytest.mark.parametrize(

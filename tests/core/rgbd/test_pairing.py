@@ -9,7 +9,8 @@ import random
 import pytest
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.rgbd.pairing import TOLERANCE_BOUNDS_S, NearestStampPairer
+from m4sam_core.rgbd.pairing import NearestStampPairer
+from m4sam_core.rgbd.pairing.stamps import TOLERANCE_BOUNDS_S
 
 EPS = 1e-9
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from m4sam_ros.parameters import leaves
+from tests.ros.rig.camera import header
 
 pytestmark = pytest.mark.ros
 
@@ -33,8 +34,6 @@ ENCODINGS = [
 def malformed(rng: random.Random, stamp: float):
     """An Image whose fields rarely agree."""
     from sensor_msgs.msg import Image
-
-    from tests.ros.conftest import header
 
     def number():
         return rng.choice([0, 1, 2, 7, 48, 64, 65, 640, 2**16, 2**31, 2**32 - 1, rng.randrange(200)])

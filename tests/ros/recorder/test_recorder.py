@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
+from tests.ros.rig.process import NodeProcess
 
 pytestmark = pytest.mark.ros
 
@@ -121,8 +122,6 @@ def test_signal_finishes_every_file(bench, graph, tmp_path, number):
 @pytest.mark.parametrize("masks", ["true", "false"])
 def test_a_disk_that_takes_no_more_ends_it_and_leaves_whole_files(bench, ros_env, tmp_path, masks):
     """A limit of the file size stands in for the full disk: writing fails in the same places, and needs no root."""
-    from tests.ros.conftest import NodeProcess
-
     out = tmp_path / "out"
     graph = Graph(bench)
     words = ["--ros-args", "-p", f"out:={out}", "-p", f"masks:={masks}", "-p", "sheet:=false"]

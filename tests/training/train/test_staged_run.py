@@ -19,7 +19,8 @@ from m4sam_core.checkpoint import load_checkpoint, read_header
 from m4sam_core.errors import ConfigError
 from m4sam_training.edge.data import ClipStore, TrainingClips
 from m4sam_training.train.checkpointing import Progress, list_checkpoints
-from m4sam_training.train.config import TrainConfig, load_train_config, merge
+from m4sam_training.train.config import TrainConfig, load_train_config
+from m4sam_training.train.config.nested import merge
 from m4sam_training.train.loading import StagedFeed
 from m4sam_training.train.log import read_metrics
 from m4sam_training.train.schedule import place, total_steps

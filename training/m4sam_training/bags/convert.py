@@ -296,11 +296,7 @@ class _VideoWriter:
 def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:
     """The report of an earlier conversion with the same key."""
     values = finished(marker, key)
-    if values is None:
-        return None
-    report = BagReport(**values)
-    report.resumed = True
-    return report
+    return None if values is None else BagReport(**{**values, "resumed": True})
 
 
 def _size(bag: Path) -> int:

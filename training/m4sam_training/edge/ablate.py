@@ -15,7 +15,8 @@ from m4sam_core.host.files import write_json
 from m4sam_training.edge.data import ClipStore, TrainingClips
 from m4sam_training.edge.eval import held_out_clips, score_variants
 from m4sam_training.synth.scene import SceneStyle
-from m4sam_training.train.config import TrainConfig, merge
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.config.nested import merge
 from m4sam_training.train.distributed import World
 from m4sam_training.train.resuming import choose_checkpoint
 from m4sam_training.train.trainer import Trainer

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from m4sam_core.errors import CheckpointError, ConfigError
 from m4sam_training.train.checkpointing import list_checkpoints
-from m4sam_training.train.config import TrainConfig, differences
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.config.nested import differences
 
 FREE_TO_CHANGE = ("run", "init", "data.workers")
 

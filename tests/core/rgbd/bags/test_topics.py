@@ -16,7 +16,6 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.frames import Drops, read_frames
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.topics import base_name, choose_topics
-from tests.core.properties import SEEDED
 from tests.core.rgbd.bags.recordings import (
     COMPRESSED,
     IMAGE,
@@ -27,6 +26,7 @@ from tests.core.rgbd.bags.recordings import (
     humble_db3,
     pixels,
 )
+from tests.core.rgbd.properties import SEEDED
 
 PNG = cv2.imencode(".png", pixels(0, "16UC1"))[1].tobytes()
 JPEG = cv2.imencode(".jpg", np.full((12, 16, 3), (10, 20, 200), np.uint8))[1].tobytes()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.ros.kit import quiet, seconds
+from tests.ros.rig.process import NodeProcess
 
 pytestmark = pytest.mark.ros
 
@@ -19,8 +20,6 @@ CAMERA_PROCESS = str(Path(__file__).parent / "camera_process.py")
 
 
 def test_cameras_and_nodes_that_are_killed_come_back(bench, ros_env, tmp_path):
-    from tests.ros.conftest import NodeProcess
-
     def start_camera(name):
         camera = NodeProcess([sys.executable, CAMERA_PROCESS], ros_env, tmp_path / f"{name}.log")
         bench.processes.append(camera)

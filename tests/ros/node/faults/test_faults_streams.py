@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.ros.kit import PACE_S, quiet, report_of, seconds, without_depth
+from tests.ros.rig.camera import header
 
 pytestmark = pytest.mark.ros
 
@@ -98,8 +99,6 @@ def test_without_any_depth_masks_come_from_rgb_alone(bench, values):
 def test_simulated_clock_that_jumps_back(bench):
     from rosgraph_msgs.msg import Clock
 
-    from tests.ros.conftest import header
-
     bench.start(ros_args=("-p", "use_sim_time:=true"))
     masks = bench.masks()
     camera = bench.camera()
@@ -171,7 +170,6 @@ def test_compressed_transports(bench):
 
     from m4sam_ros.messages.compressed import rgb_to_compressed
     from m4sam_ros.messages.compressed_depth import numpy_to_compressed_depth
-    from tests.ros.conftest import header
 
     node = bench.start(
         "image_transport:=compressed", "depth_transport:=compressedDepth", ros_args=("-r", "rgb/image:=/cam/color")

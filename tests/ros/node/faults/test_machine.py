@@ -16,8 +16,9 @@ import pytest
 
 from m4sam_core.host import dds
 from m4sam_ros.report import newest_first
-from tests.ros.conftest import REPO, TIMEOUT_S, Bench, NodeProcess
 from tests.ros.kit import report_of
+from tests.ros.rig.bench import Bench
+from tests.ros.rig.process import REPO, TIMEOUT_S, NodeProcess
 
 pytestmark = pytest.mark.ros
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.ros.conftest import header
 from tests.ros.kit import accounted, needs_events, quiet, seconds
+from tests.ros.rig.camera import header
 
 pytestmark = pytest.mark.ros
 

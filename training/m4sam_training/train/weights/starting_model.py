@@ -18,7 +18,8 @@ from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.model_files import cache_dir, resolve_model
 from m4sam_core.release import load_model, load_sam2_trunk
 from m4sam_training.train.checkpointing import load_adapter
-from m4sam_training.train.config import TrainConfig, differences
+from m4sam_training.train.config import TrainConfig
+from m4sam_training.train.config.nested import differences
 from m4sam_training.train.loading import weights_seed
 from m4sam_training.train.weights.export import scale_final_logits
 from m4sam_training.train.weights.imagenet_trunk import imagenet_file, load_imagenet_trunk

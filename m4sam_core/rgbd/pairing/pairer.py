@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pair two streams of stamped items by nearest stamp: rgb with depth, live or from a bag. Pure Python, no ROS.
+"""Which depth goes with which rgb.
 
-What it promises, whatever arrives:
+What the pairer promises, whatever arrives:
 
 - no pair is further apart than `tolerance_s` (frames reusing an older depth are marked `held`);
 - every rgb item ends in exactly one pair or one counted drop; queues are bounded;
@@ -14,24 +14,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Generic, Literal, TypeVar
 
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.pairing.stamps import JUMP_AHEAD_S, StampedStream, auto_tolerance_s
 
 R = TypeVar("R")
 D = TypeVar("D")
 
 MissingDepth = Literal["hold", "rgb_only", "drop"]
 
-INITIAL_TOLERANCE_S = 1 / 30
-TOLERANCE_BOUNDS_S = (0.002, 0.1)
-# A stamp this much older than its stream's newest starts the time line anew; less is a late message, or one of a driver
-# that stamps unsteadily. A real jump by less costs the frames until the old time is reached again.
-JUMP_BACK_S = 0.5
-# A stream silent for longer starts anew too; stamps further apart than this say nothing about each other.
-JUMP_AHEAD_S = 2.0
 # Before the first depth ever, rgb waits this long for the depth camera to wake up.
 FIRST_DEPTH_WAIT_S = 2.0
 # Depth silent for longer while rgb goes on is gone: no frame waits for it any more, until it returns.
@@ -60,46 +54,6 @@ class Pair(Generic[R, D]):
     def skew_s(self) -> float | None:
         """Depth stamp minus rgb stamp, seconds; None without depth."""
         return None if self.depth_stamp is None else self.depth_stamp - self.rgb_stamp
-
-
-class StampedStream:
-    """Newest stamp, frame period and jumps of one stream."""
-
-    def __init__(self) -> None:
-        self.newest: float | None = None
-        self._intervals: deque[float] = deque(maxlen=15)
-
-    @property
-    def period_s(self) -> float | None:
-        """Median interval of the last frames, seconds; None before the second frame."""
-        return median(self._intervals) if self._intervals else None
-
-    def observe(self, stamp: float) -> Literal["next", "late", "jump"]:
-        """Take note of a new stamp and say what it means for the stream."""
-        if self.newest is None:
-            self.newest = stamp
-            return "next"
-        step = stamp - self.newest
-        if -JUMP_BACK_S <= step <= 0:
-            return "late"
-        self.newest = stamp
-        if step < 0 or step > JUMP_AHEAD_S:
-            return "jump"
-        self._intervals.append(step)
-        return "next"
-
-
-def auto_tolerance_s(rgb: StampedStream, depth: StampedStream) -> float:
-    """Half the frame period of the faster stream, within `TOLERANCE_BOUNDS_S`.
-
-    Half a period is enough for every frame of the slower stream to find its nearest, and too little for a depth map
-    to be nearest to two rgb frames.
-    """
-    periods = [period for period in (rgb.period_s, depth.period_s) if period is not None]
-    if not periods:
-        return INITIAL_TOLERANCE_S
-    low, high = TOLERANCE_BOUNDS_S
-    return min(max(min(periods) / 2, low), high)
 
 
 class NearestStampPairer(Generic[R, D]):
@@ -219,15 +173,7 @@ class NearestStampPairer(Generic[R, D]):
 
     def flush(self) -> list[Pair[R, D]]:
         """End of the streams: give out every rgb frame that still waits, with its nearest depth or without."""
-        pairs: list[Pair[R, D]] = []
-        while self._rgb_queue:
-            stamp, _ = self._rgb_queue[0]
-            nearest = self._nearest(stamp)
-            if nearest is not None and abs(nearest[0] - stamp) <= self.tolerance_s:
-                pairs.append(self._take(nearest))
-            else:
-                pairs.extend(self._without_partner())
-        return pairs
+        return self._settle(at_end=True)
 
     def clear(self) -> None:
         """Forget waiting frames (drop `cleared`) and both time lines; counters stay."""
@@ -249,30 +195,30 @@ class NearestStampPairer(Generic[R, D]):
         self._rgb_queue.clear()
         self._first_rgb_stamp = stamp
         self._depth_queue = deque(item for item in self._depth_queue if abs(item[0] - stamp) <= JUMP_AHEAD_S)
-        if self._last_depth is not None and abs(self._last_depth[0] - stamp) > self._max_hold_s:
-            self._last_depth = None
+        self._forget_last_depth(stamp)
 
     def _restart_depth(self, stamp: float) -> None:
         """Depth time jumped; rgb keeps waiting, for it may have jumped first."""
         self.counts["time_jumps"] += 1
         self._depth_queue.clear()
+        self._forget_last_depth(stamp)
+
+    def _forget_last_depth(self, stamp: float) -> None:
+        """Where it is too far from the new time line to be held."""
         if self._last_depth is not None and abs(self._last_depth[0] - stamp) > self._max_hold_s:
             self._last_depth = None
 
-    def _nearest(self, stamp: float) -> tuple[float, D] | None:
-        return min(self._depth_queue, key=lambda item: abs(item[0] - stamp), default=None)
-
-    def _settle(self) -> list[Pair[R, D]]:
-        """Give out, in order, every rgb frame whose fate is decided."""
+    def _settle(self, at_end: bool = False) -> list[Pair[R, D]]:
+        """Give out, in order, every rgb frame whose fate is decided; at the end of the streams that is every one."""
         pairs: list[Pair[R, D]] = []
         while self._rgb_queue:
             stamp, _ = self._rgb_queue[0]
-            nearest = self._nearest(stamp)
+            nearest = _nearest(self._depth_queue, stamp)
             if nearest is not None and abs(nearest[0] - stamp) <= self.tolerance_s:
-                if not self._nothing_nearer_can_come(stamp, nearest[0]):
+                if not (at_end or self._nothing_nearer_can_come(stamp, nearest[0])):
                     break
                 pairs.append(self._take(nearest))
-            elif self._partner_is_lost(stamp):
+            elif at_end or self._partner_is_lost(stamp):
                 pairs.extend(self._without_partner())
             else:
                 break
@@ -330,8 +276,8 @@ class NearestStampPairer(Generic[R, D]):
     def _without_partner(self) -> list[Pair[R, D]]:
         """The oldest waiting rgb has no partner: apply the policy."""
         stamp, rgb = self._rgb_queue.popleft()
-        candidates = [*self._depth_queue] if self._last_depth is None else [self._last_depth, *self._depth_queue]
-        nearest = min(candidates, key=lambda item: abs(item[0] - stamp), default=None)
+        past = [] if self._last_depth is None else [self._last_depth]
+        nearest = _nearest([*past, *self._depth_queue], stamp)
         if nearest is not None:
             self.nearest_miss_s = abs(nearest[0] - stamp)
         if self._missing_depth == "drop":
@@ -342,3 +288,7 @@ class NearestStampPairer(Generic[R, D]):
             return [Pair(rgb, stamp, nearest[1], nearest[0], held=True)]
         self.counts["rgb_only"] += 1
         return [Pair(rgb, stamp)]
+
+
+def _nearest(items: Iterable[tuple[float, D]], stamp: float) -> tuple[float, D] | None:
+    return min(items, key=lambda item: abs(item[0] - stamp), default=None)

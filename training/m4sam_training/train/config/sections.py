@@ -1,24 +1,15 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every setting of a training run; one schema for YAML files, `--set key=value` and presets (docs/training.md)."""
+"""What can be set of a training run, section by section."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from m4sam_core.config import MODEL_PRESETS, Config, ModelConfig
-from m4sam_core.errors import ConfigError
-from m4sam_core.host.plain_yaml import load_yaml, parse_assignments
-from m4sam_core.host.share import find_recipe
-from m4sam_core.model_files import resolve_model
-from m4sam_core.release import architecture
+from m4sam_core.config import Config
 from m4sam_core.rgbd.depth_files import DepthCoding
-from m4sam_training.train.schedule import ScheduleConfig
-from m4sam_training.train.weights.export import ExportConfig
 from m4sam_training.train.weights.parts import Parts
 
 RENDERED = "rendered"
@@ -225,148 +216,3 @@ class RunConfig(Config):
         True,
         description="End with an error at the first loss or gradient that is not finite; else leave that step out.",
     )
-
-
-class TrainConfig(Config):
-    """A training run. Values given win over those of `preset`."""
-
-    preset: Literal["release", "paper", "sam2_unet"] = Field(
-        "release",
-        description="What everything not given follows: the published code, the paper's text, or the baseline "
-        "SAM2-UNet.",
-    )
-    model: ModelConfig = ModelConfig()
-    init: InitConfig = InitConfig()
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    loss: LossConfig = LossConfig()
-    optim: OptimConfig = OptimConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    export: ExportConfig = ExportConfig()
-    run: RunConfig = RunConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_presets(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        name = values.get("preset", "release")
-        if name not in TRAIN_PRESETS:
-            raise ConfigError(f"preset: expected one of {', '.join(TRAIN_PRESETS)}, got {name!r}")
-        merged = merge(TRAIN_PRESETS[name], values)
-        model = merged.get("model")
-        if isinstance(model, Mapping) and "preset" in model:
-            merged["model"] = _expand_model(model)
-        return merged
-
-    @model_validator(mode="after")
-    def _a_memory_to_train(self) -> TrainConfig:
-        if self.optim.parts == "memory" and not self.model.memory.enabled:
-            raise ValueError("optim.parts: expected all or picture with model.memory.enabled=false, got memory")
-        return self
-
-    @model_validator(mode="after")
-    def _stages_are_for_rendered_clips(self) -> TrainConfig:
-        if (self.data.layout == RENDERED) != bool(self.schedule.cycles):
-            raise ValueError(
-                f"schedule.cycles: expected stages with data.layout={RENDERED} and only with it, "
-                f"got {len(self.schedule.cycles)} cycles with layout {self.data.layout!r}; see config/train/edge.yaml"
-            )
-        return self
-
-
-TRAIN_PRESETS: dict[str, dict[str, Any]] = {
-    "release": {"model": {"preset": "release"}},
-    "paper": {
-        "model": {"preset": "large", "adapter": {"combine": "paper", "full_qv": True, "alpha": 4.0}},
-        "loss": {
-            "bce": "weighted",
-            "structure_mae": 0.0,
-            "final_input": "logit",
-            "coarse_weights": (1.0, 1.0, 1.0),
-            "edge": {"start": 1.0, "gain": 0.0, "ramp_epochs": 0, "final": 1.0},
-            "final": {"structure": 1.0, "focal": 0.0, "dice": 0.0, "mae": 0.0},
-            "moe_weight": 1.0,
-        },
-        "optim": {"epochs": 50, "deep_update": "always"},
-    },
-    # SAM2-UNet (arXiv 2408.08870): weighted cross entropy and IoU on each of three masks, nothing else.
-    "sam2_unet": {
-        "model": {"preset": "sam2_unet"},
-        "loss": {"bce": "weighted", "structure_mae": 0.0, "coarse_weights": (1.0, 1.0, 1.0)},
-        "optim": {"epochs": 50},
-    },
-}
-
-
-def _expand_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    name = model["preset"]
-    if name not in MODEL_PRESETS:
-        raise ConfigError(f"model.preset: expected one of {', '.join(MODEL_PRESETS)}, got {name!r}")
-    return merge(MODEL_PRESETS[name], {key: value for key, value in model.items() if key != "preset"})
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings as one new one; `above` wins leaf by leaf."""
-    merged: dict[str, Any] = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def differences(a: Any, b: Any, prefix: str = "") -> set[str]:
-    """Dotted names of the leaves in which two nested dictionaries differ."""
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return set() if a == b else {prefix.rstrip(".")}
-    return set().union(*(differences(a.get(key), b.get(key), f"{prefix}{key}.") for key in a.keys() | b.keys()))
-
-
-def load_train_config(path: Path | None, assignments: Iterable[str] = ()) -> TrainConfig:
-    """Read a run's settings: preset, then the file, then each `--set` in order.
-
-    Args:
-        path: YAML file or the name of a packaged one, e.g. rdvs; None for the preset alone.
-        assignments: `key=value` texts.
-
-    Raises:
-        ConfigError: unreadable or hostile file, unknown key (the known ones are named), value out of range, or `model`
-            settings that `init.checkpoint` contradicts; otherwise the checkpoint's architecture is taken.
-        CheckpointError: `init.checkpoint` cannot be read.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = load_yaml(find_recipe(path))
-    for assignment in assignments:
-        values = merge(values, parse_assignments([assignment]))
-    cfg = TrainConfig.parse(values)
-    if cfg.init.checkpoint is None:
-        return cfg
-    found = architecture(resolve_model(cfg.init.checkpoint))
-    if cfg.init.agreement:
-        found = found.model_copy(update={"memory": found.memory.model_copy(update={"agreement": True})})
-    _check_given(cfg.init.checkpoint, found, values.get("model", {}))
-    return cfg.model_copy(update={"model": found})
-
-
-def _check_given(name: str, found: ModelConfig, given: Mapping[str, Any]) -> None:
-    """The architecture of a run's starting weights wins over presets, but not over settings that were given.
-
-    Args:
-        name: of the weights.
-        found: their architecture.
-        given: the `model` settings of file and command line.
-
-    Raises:
-        ConfigError: a given setting, or the trunk of a given preset, is another.
-    """
-    wanted = {key: value for key, value in given.items() if key != "preset"}
-    if "preset" in given:
-        wanted = merge({"trunk": ModelConfig.preset(given["preset"]).trunk.model_dump()}, wanted)
-    stored = found.model_dump()
-    other = sorted(differences(merge(stored, wanted), stored))
-    if other:
-        raise ConfigError(
-            f"init.checkpoint: expected the architecture in `model`, got {name} with another one: "
-            f"{', '.join(f'model.{key}' for key in other)}; leave these out, or start from other weights"
-        )
