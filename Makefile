@@ -56,9 +56,9 @@ lint: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
-	-$(BIN)/coverage combine --quiet # a process that a test killed may leave a file that cannot be read
-	$(BIN)/coverage report
+	$(BIN)/coverage run -m pytest -m "not slow and not gpu" $(PYTEST_ARGS); tests=$$?; \
+		$(BIN)/coverage combine --quiet; \
+		$(BIN)/coverage report && exit $$tests # combine: a process that a test killed may leave a file that cannot be read
 
 # The tool has an environment of its own, so that it does not list itself.
 sbom: $(STAMP)

@@ -62,11 +62,14 @@ def test_ten_per_cent_loss_on_each_stream(bench, values):
         bench.spin(PACE_S)
     quiet(bench, masks)
     # Pairs, not masks: on a loaded machine the newest of two pairs wins.
-    assert int(report_of(bench, values)["pairs"]) - warm > 0.8 * possible
+    report = report_of(bench, values)
+    assert int(report["pairs"]) - warm > 0.8 * possible
     assert len(masks) > 100
-    depth_stamps = np.array([seconds(msg) for msg in depths])
-    for mask in masks[: len(depths)]:
-        assert np.abs(depth_stamps - seconds(mask)).min() <= 1 / 60 + 1e-6
+    # A mask waits for no other output: what the node was too busy for is counted.
+    assert len(masks) - int(report["outputs_behind"]) <= len(depths) <= len(masks)
+    mask_stamps = np.array([seconds(msg) for msg in masks])
+    for depth in depths:
+        assert np.abs(mask_stamps - seconds(depth)).min() <= 1 / 60 + 1e-6
 
 
 def test_rgb_at_30_hz_with_depth_at_15_hz(bench, values):
