@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +62,13 @@ class DepthScale:
             (size_px, size_px) float32 in [0, 1].
         """
         height, width = values.shape
-        total, share = np.empty((2, size_px, width), np.float32)
+        sums = np.empty((2, size_px, width), np.float32)
         clip = self._clipper(values.dtype)
         for block in row_blocks(height, size_px, width):
             clipped, there = clip.block(values[block.rows])
-            total[block.out] = block.weights @ clipped
-            share[block.out] = block.weights @ there
-        total, share = reduced_columns(total, size_px), reduced_columns(share, size_px)
+            sums[0, block.out] = block.weights @ clipped
+            sums[1, block.out] = block.weights @ there
+        total, share = reduced_columns(sums.reshape(2 * size_px, width), size_px).reshape(2, size_px, size_px)
         mean = (total + share * np.float32(clip.offset)) * np.float32(clip.gain)
         mean = np.clip(mean / np.maximum(share, _HOLE_SHARE), 0.0, 1.0)
         mean[share < _HOLE_SHARE] = 0.0
@@ -108,7 +109,8 @@ class _Clipper:
 @dataclass(frozen=True)
 class _Relative(_Clipper):
     def block(self, values: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-        return values.astype(np.float32), (values > 0).astype(np.float32)
+        numbers = values.astype(np.float32)
+        return numbers, _above_zero(numbers)
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,10 @@ class _Counts(_Clipper):
     reach: float
 
     def block(self, values: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-        _, above = cv2.threshold(_plain(values), UINT16_NO_READING - 1, 0, cv2.THRESH_TOZERO_INV)
-        cv2.subtract(above, self.below, dst=above)  # stops at 0
-        clipped = above.astype(np.float32)
-        cv2.min(clipped, self.reach, dst=clipped)
-        return clipped, cv2.min(above, 1).astype(np.float32)
+        clipped = _counts_above(values, self.below).astype(np.float32)
+        there = _above_zero(clipped)
+        cv2.threshold(clipped, self.reach, 0, cv2.THRESH_TRUNC, dst=clipped)
+        return clipped, there
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,9 @@ class _Metres(_Clipper):
         beyond = _in_float32(values) - self.near_m
         cv2.patchNaNs(beyond, 0.0)
         cv2.threshold(beyond, _LARGEST, 0, cv2.THRESH_TOZERO_INV, dst=beyond)
-        cv2.max(beyond, 0.0, dst=beyond)
-        there = (beyond > 0).astype(np.float32)
-        cv2.min(beyond, self.reach_m, dst=beyond)
+        cv2.threshold(beyond, 0, 0, cv2.THRESH_TOZERO, dst=beyond)
+        there = _above_zero(beyond)
+        cv2.threshold(beyond, self.reach_m, 0, cv2.THRESH_TRUNC, dst=beyond)
         return beyond, there
 
 
@@ -169,16 +170,30 @@ def count_readings(values: NDArray[Any], cfg: DepthConfig) -> int:
         least = max(1, int(cfg.min_m / cfg.unit_m) - 1)
         while least < UINT16_NO_READING and np.float32(least) * unit_m < least_m:
             least += 1
-        low, high = float(least), float(UINT16_NO_READING - 1)
-    else:
-        low = max(float(np.float32(cfg.min_m)), float(np.nextafter(np.float32(0), np.float32(1))))
-        high = _LARGEST
-    total = 0
+        return sum(cv2.countNonZero(_counts_above(block, least - 1)) for block in _row_blocks(values))
+    low = max(float(np.float32(cfg.min_m)), float(np.nextafter(np.float32(0), np.float32(1))))
+    return sum(
+        cv2.countNonZero(cv2.inRange(_plain(_in_float32(block)), low, _LARGEST)) for block in _row_blocks(values)
+    )
+
+
+def _row_blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A map (H, W) in pieces that stay in the processor's cache."""
     for begin in range(0, values.shape[0], _BLOCK_ROWS):
-        block = values[begin : begin + _BLOCK_ROWS]
-        block = _plain(block) if values.dtype == np.uint16 else _plain(_in_float32(block))
-        total += cv2.countNonZero(cv2.inRange(block, low, high))
-    return total
+        yield values[begin : begin + _BLOCK_ROWS]
+
+
+def _counts_above(values: NDArray[Any], below: int) -> NDArray[np.uint16]:
+    """How far each reading of a 16-bit map (h, w) is above `below`; 0 where it is not, or is no reading."""
+    above = np.subtract(values, np.uint16(below), dtype=np.uint16)
+    # What is under `below` has wrapped around and is larger than any reading now, and so is the mark of none.
+    cv2.threshold(above, UINT16_NO_READING - 1 - below, 0, cv2.THRESH_TOZERO_INV, dst=above)
+    return above
+
+
+def _above_zero(numbers: FloatArray) -> FloatArray:
+    """1 where a number is above 0, else 0."""
+    return np.asarray(cv2.threshold(numbers, 0, 1, cv2.THRESH_BINARY)[1], np.float32)
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
