@@ -123,9 +123,18 @@ def _range(depth: NDArray[Any], cfg: DepthConfig) -> tuple[float, float]:
         metres, valid = in_metres(depth[::step, ::step], cfg)
         if valid.any():
             break
-    ends = np.percentile(metres[valid], (_LOW_PERCENTILE, _HIGH_PERCENTILE))
-    near, far = (min(float(end), cfg.max_m) for end in ends)
+    near, far = (min(end, cfg.max_m) for end in _percentiles(metres[valid], (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
     return near, max(far, near + _LEAST_SPAN_M)
+
+
+def _percentiles(values: NDArray[np.float32], shares: tuple[float, ...]) -> list[float]:
+    """As `numpy.percentile` has them, in half the time; changes the order of the values."""
+    places = [(len(values) - 1) * share / 100 for share in shares]
+    lower = [int(place) for place in places]
+    upper = [min(place + 1, len(values) - 1) for place in lower]
+    values.partition(sorted({*lower, *upper}))
+    ends = zip(values[lower].tolist(), values[upper].tolist(), places, lower, strict=True)
+    return [low + (high - low) * (place - whole) for low, high, place, whole in ends]
 
 
 def _is_constant(depth: NDArray[Any], cfg: DepthConfig) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.rgbd.depth_values import UINT16_NO_READING, has_reading
-from m4sam_core.vision.resampling import reduced_columns, row_blocks
+from m4sam_core.vision.resampling import antialiased, row_blocks
 
 FloatArray = NDArray[np.float32]
 # A reduced pixel is a hole when less than half of what it covers are readings. Exactly half is common where sizes have
@@ -62,16 +62,18 @@ class DepthScale:
             (size_px, size_px) float32 in [0, 1].
         """
         height, width = values.shape
-        sums = np.empty((2, size_px, width), np.float32)
+        upright = np.empty((width, 2, size_px), np.float32)  # sums of numbers and of readings, columns as rows
         clip = self._clipper(values.dtype)
         for block in row_blocks(height, size_px, width):
             clipped, there = clip.block(values[block.rows])
-            sums[0, block.out] = block.weights @ clipped
-            sums[1, block.out] = block.weights @ there
-        total, share = reduced_columns(sums.reshape(2 * size_px, width), size_px).reshape(2, size_px, size_px)
+            cv2.transpose(block.weights @ clipped, dst=upright[:, 0, block.out])
+            cv2.transpose(block.weights @ there, dst=upright[:, 1, block.out])
+        sums = antialiased(width, size_px) @ upright.reshape(width, 2 * size_px)
+        total, share = cv2.transpose(sums).reshape(2, size_px, size_px)
         mean = (total + share * np.float32(clip.offset)) * np.float32(clip.gain)
-        mean = np.clip(mean / np.maximum(share, _HOLE_SHARE), 0.0, 1.0)
-        mean[share < _HOLE_SHARE] = 0.0
+        mean /= cv2.max(share, float(_HOLE_SHARE))
+        np.clip(mean, 0.0, 1.0, out=mean)
+        mean *= share >= _HOLE_SHARE
         return np.asarray(mean, np.float32)
 
     def _clipper(self, kind: np.dtype[Any]) -> _Clipper:

@@ -57,7 +57,7 @@ def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor
         (1, 3, rows, columns) uint8, channels last.
     """
     size = (size_px, size_px) if isinstance(size_px, int) else size_px
-    return _downscale(_as_tensor(rgb).permute(2, 0, 1)[None], size)
+    return _downscale(_as_tensor(rgb)[None].permute(0, 3, 1, 2), size)  # in this order, or torch sees no channels last
 
 
 def glance(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -84,13 +84,13 @@ def resize_map(values: NDArray[np.uint8], size_px: int) -> Tensor:
 
 
 def to_unit(rgb: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """8-bit image to the model's float [0, 1], moved to `device` while still small.
+    """8-bit image to the model's float [0, 1], plane by plane, moved to `device` while still small.
 
     Args:
         rgb (N, 3, H, W): uint8.
         device: where the model is.
     """
-    return rgb.to(device, non_blocking=True).to(torch.float32).div_(255.0)
+    return rgb.to(device, non_blocking=True).contiguous().to(torch.float32).div_(255.0)
 
 
 def _downscale(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -116,7 +116,8 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
 
 def salient(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """(H, W) uint8, 255 where a probability (H, W) is above the threshold, else 0."""
-    return np.asarray(cv2.compare(probability, threshold, cv2.CMP_GT), np.uint8)
+    above = np.greater(probability, np.float32(threshold)).view(np.uint8)
+    return np.negative(above, out=above)  # 1 becomes 255
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
