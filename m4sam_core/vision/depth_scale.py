@@ -163,20 +163,40 @@ def in_metres(values: NDArray[Any], cfg: DepthConfig) -> tuple[FloatArray, NDArr
     return np.where(valid, metres, np.float32(0)), valid
 
 
+def some_readings(values: NDArray[Any], cfg: DepthConfig) -> NDArray[Any]:
+    """(N,) the readings of a uint16 or float map's part, in the numbers of the map."""
+    if values.dtype == np.uint16:
+        values = _plain(values)
+        return values[_are_readings(values, _least_count(cfg))]
+    metres, valid = in_metres(values, cfg)
+    return metres[valid]
+
+
 def count_readings(values: NDArray[Any], cfg: DepthConfig) -> int:
     """How many pixels of a map (H, W) have one: uint8 above 0, others as `in_metres` says."""
     if values.dtype == np.uint8:
         return int(np.count_nonzero(values))
     if values.dtype == np.uint16:
-        unit_m, least_m = np.float32(cfg.unit_m), np.float32(cfg.min_m)
-        least = max(1, int(cfg.min_m / cfg.unit_m) - 1)
-        while least < UINT16_NO_READING and np.float32(least) * unit_m < least_m:
-            least += 1
-        return sum(cv2.countNonZero(_counts_above(block, least - 1)) for block in _row_blocks(values))
+        least = _least_count(cfg)
+        return sum(np.count_nonzero(_are_readings(block, least)) for block in _row_blocks(values))
     low = max(float(np.float32(cfg.min_m)), float(np.nextafter(np.float32(0), np.float32(1))))
     return sum(
         cv2.countNonZero(cv2.inRange(_plain(_in_float32(block)), low, _LARGEST)) for block in _row_blocks(values)
     )
+
+
+def _least_count(cfg: DepthConfig) -> int:
+    """The smallest number of a 16-bit map that is a reading, as float32 has it; at most the mark of none."""
+    unit_m, least_m = np.float32(cfg.unit_m), np.float32(cfg.min_m)
+    least = int(np.clip(cfg.min_m / cfg.unit_m - 1, 1, UINT16_NO_READING))
+    while least < UINT16_NO_READING and np.float32(least) * unit_m < least_m:
+        least += 1
+    return least
+
+
+def _are_readings(counts: NDArray[np.uint16], least: int) -> NDArray[np.bool_]:
+    """Where a 16-bit map (h, w) has a reading. What is below `least` wraps around and is above the bound, too."""
+    return np.asarray(np.subtract(counts, np.uint16(least)) <= UINT16_NO_READING - 1 - least)
 
 
 def _row_blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -187,7 +207,7 @@ def _row_blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def _counts_above(values: NDArray[Any], below: int) -> NDArray[np.uint16]:
     """How far each reading of a 16-bit map (h, w) is above `below`; 0 where it is not, or is no reading."""
-    above = np.subtract(values, np.uint16(below), dtype=np.uint16)
+    above = np.subtract(values, np.uint16(below))
     # What is under `below` has wrapped around and is larger than any reading now, and so is the mark of none.
     cv2.threshold(above, UINT16_NO_READING - 1 - below, 0, cv2.THRESH_TOZERO_INV, dst=above)
     return above

@@ -21,6 +21,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
+_STRIP_PX = 1 << 20  # of a large mask at a time: 4 MB of probabilities, which stay in the processor's cache
 GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the model
 
 
@@ -112,6 +113,33 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
     """
     prob = mask_prob[0, 0].float().cpu().numpy()
     return np.asarray(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) -> NDArray[np.uint8]:
+    """The mask at the camera's size: `salient` of `resize_prob`, pixel for pixel.
+
+    A large one is made in strips, of which those without anything salient are left out.
+
+    Args:
+        mask_prob (1, 1, S, S): see `resize_prob`.
+        height: rows of the camera image. Pixels.
+        width: columns of the camera image. Pixels.
+        threshold: probability above which a pixel is salient.
+
+    Returns:
+        (height, width) uint8: 255 where salient, else 0.
+    """
+    if height * width <= 4 * _STRIP_PX:
+        return salient(resize_prob(mask_prob, height, width), threshold)
+    wide, mask = resize_prob(mask_prob, mask_prob.shape[2], width), np.zeros((height, width), np.uint8)
+    above = (wide > np.float32(threshold)).any(axis=0)
+    step = _STRIP_PX // height
+    for strip in (slice(begin, begin + step) for begin in range(0, width, step)):
+        if above[strip].any():
+            part = wide[:, strip]
+            tall = cv2.resize(part, (part.shape[1], height), interpolation=cv2.INTER_LINEAR)
+            cv2.compare(tall, threshold, cv2.CMP_GT, dst=mask[:, strip])
+    return mask
 
 
 def salient(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
