@@ -51,7 +51,7 @@ class PreparedDepth:
         """(h, w) float32 in [0, 1], larger = farther, holes 0, at (h,) rows and (w,) columns; zero without depth."""
         if self.readings is None:
             return np.zeros((len(rows), len(columns)), np.float32)
-        return self.scale.unit(self.readings[np.ix_(rows, columns)])
+        return self.scale.unit(self.readings[rows][:, columns])
 
     def reduced(self, size_px: int) -> NDArray[np.float32]:
         """(size_px, size_px) float32: the same as the model sees it, holes kept apart; see `DepthScale.reduced`."""
