@@ -179,10 +179,13 @@ def count_readings(values: NDArray[Any], cfg: DepthConfig) -> int:
     if values.dtype == np.uint16:
         least = _least_count(cfg)
         return sum(np.count_nonzero(_are_readings(block, least)) for block in _row_blocks(values))
-    low = max(float(np.float32(cfg.min_m)), float(np.nextafter(np.float32(0), np.float32(1))))
-    return sum(
-        cv2.countNonZero(cv2.inRange(_plain(_in_float32(block)), low, _LARGEST)) for block in _row_blocks(values)
-    )
+    low = max(np.float32(cfg.min_m), np.nextafter(np.float32(0), np.float32(1)))
+    total = 0
+    with np.errstate(invalid="ignore"):
+        for block in _row_blocks(values):
+            metres = _in_float32(block)
+            total += np.count_nonzero((metres >= low) & (metres < np.inf))
+    return total
 
 
 def _least_count(cfg: DepthConfig) -> int:
