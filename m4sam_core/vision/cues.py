@@ -29,7 +29,8 @@ _WINDOW_RADIUS = 4  # local comparison: 9x9 windows
 _NOISE_STD = 0.012  # texture below three 8-bit levels is noise
 _LEAST_OVERLAP = 0.35  # share of the frame two views must have in common for a shift to count
 _CHROMA_SCALE = 0.15  # difference on the colour disc at which two pixels count as different
-_SPECTRUM_WINDOW = np.outer(*2 * [np.hanning(SIDE).astype(np.float32)])
+_HANN = np.hanning(SIDE).astype(np.float32)
+_TAPER = np.outer(_HANN, _HANN)  # of a spectrum, whose picture must not end abruptly
 _DEPTH_SCALE = 0.35  # ln ratio of distances (a factor of 1.4) at which two pixels count as different
 
 
@@ -75,7 +76,7 @@ class FrameCues:
     @cached_property
     def spectrum(self) -> NDArray[np.complex64]:
         """Spectrum of the windowed luminance, for finding shifts."""
-        return np.fft.rfft2((self.luma - self.luma.mean()) * _SPECTRUM_WINDOW).astype(np.complex64)
+        return np.fft.rfft2((self.luma - self.luma.mean()) * _TAPER).astype(np.complex64)
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,11 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         rgb (H, W, 3): uint8, of any size.
         depth: the frame's prepared depth, of any size; an rgb-only frame has no depth cue.
     """
-    planes = resize_rgb(glance(rgb), _SHARPNESS_SIDE)[0].contiguous()  # sums of neighbours take a third of the time
-    fine = planes.numpy().transpose(1, 2, 0).astype(np.float32)
+    # Plane by plane, of which the means of 2x2 take a third of the time.
+    planes = resize_rgb(glance(rgb), _SHARPNESS_SIDE)[0].contiguous()
+    fine = planes.permute(1, 2, 0).numpy().astype(np.float32)
     fine *= np.float32(1.0 / 255.0)
-    small = (fine[::2, ::2] + fine[::2, 1::2] + fine[1::2, ::2] + fine[1::2, 1::2]) * np.float32(0.25)
+    small: Array = (fine[::2, ::2] + fine[::2, 1::2] + fine[1::2, ::2] + fine[1::2, 1::2]) * np.float32(0.25)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     fine_luma, luma = fine @ weights, small @ weights
     deviation = luma.std()

@@ -178,13 +178,13 @@ def count_readings(values: NDArray[Any], cfg: DepthConfig) -> int:
         return int(np.count_nonzero(values))
     if values.dtype == np.uint16:
         least = _least_count(cfg)
-        return sum(np.count_nonzero(_are_readings(block, least)) for block in _row_blocks(values))
+        return sum(int(np.count_nonzero(_are_readings(block, least))) for block in _row_blocks(values))
     low = max(np.float32(cfg.min_m), np.nextafter(np.float32(0), np.float32(1)))
     total = 0
     with np.errstate(invalid="ignore"):
         for block in _row_blocks(values):
             metres = _in_float32(block)
-            total += np.count_nonzero((metres >= low) & (metres < np.inf))
+            total += int(np.count_nonzero((metres >= low) & (metres < np.inf)))
     return total
 
 

@@ -21,7 +21,8 @@ from m4sam_core.errors import InputError
 from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
-_STRIP_PX = 1 << 20  # of a large mask at a time: 4 MB of probabilities, which stay in the processor's cache
+LARGE_PX = 1 << 22  # a picture whose probabilities at its size would be the largest image of a frame
+_STRIP_PX = 1 << 20  # of a mask at a time: 4 MB of probabilities, which stay in the processor's cache
 GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the model
 
 
@@ -58,7 +59,8 @@ def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor
         (1, 3, rows, columns) uint8, channels last.
     """
     size = (size_px, size_px) if isinstance(size_px, int) else size_px
-    return _downscale(_as_tensor(rgb)[None].permute(0, 3, 1, 2), size)  # in this order, or torch sees no channels last
+    # In this order: of a batch of one that is added last, torch does not see that its channels are.
+    return _downscale(_as_tensor(rgb)[None].permute(0, 3, 1, 2), size)
 
 
 def glance(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -118,7 +120,7 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
 def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) -> NDArray[np.uint8]:
     """The mask at the camera's size: `salient` of `resize_prob`, pixel for pixel.
 
-    A large one is made in strips, of which those without anything salient are left out.
+    Beyond `LARGE_PX` it is made in strips of columns, without those in which nothing is salient.
 
     Args:
         mask_prob (1, 1, S, S): see `resize_prob`.
@@ -129,10 +131,10 @@ def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) ->
     Returns:
         (height, width) uint8: 255 where salient, else 0.
     """
-    if height * width <= 4 * _STRIP_PX:
+    if height * width <= LARGE_PX:
         return salient(resize_prob(mask_prob, height, width), threshold)
     wide, mask = resize_prob(mask_prob, mask_prob.shape[2], width), np.zeros((height, width), np.uint8)
-    above = (wide > np.float32(threshold)).any(axis=0)
+    above = np.asarray((wide > np.float32(threshold)).any(axis=0))
     step = _STRIP_PX // height
     for strip in (slice(begin, begin + step) for begin in range(0, width, step)):
         if above[strip].any():
