@@ -22,7 +22,6 @@ from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
 LARGE_PX = 1 << 22  # a picture whose probabilities at its size would be the largest image of a frame
-_STRIP_PX = 1 << 20  # of a mask at a time: 4 MB of probabilities, which stay in the processor's cache
 GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the model
 
 
@@ -120,7 +119,7 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
 def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) -> NDArray[np.uint8]:
     """The mask at the camera's size: `salient` of `resize_prob`, pixel for pixel.
 
-    Beyond `LARGE_PX` it is made in strips of columns, without those in which nothing is salient.
+    Beyond `LARGE_PX` only the columns are made in which something is, where they are less than half of all.
 
     Args:
         mask_prob (1, 1, S, S): see `resize_prob`.
@@ -133,14 +132,18 @@ def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) ->
     """
     if height * width <= LARGE_PX:
         return salient(resize_prob(mask_prob, height, width), threshold)
-    wide, mask = resize_prob(mask_prob, mask_prob.shape[2], width), np.zeros((height, width), np.uint8)
-    above = np.asarray((wide > np.float32(threshold)).any(axis=0))
-    step = _STRIP_PX // height
-    for strip in (slice(begin, begin + step) for begin in range(0, width, step)):
-        if above[strip].any():
-            part = wide[:, strip]
-            tall = cv2.resize(part, (part.shape[1], height), interpolation=cv2.INTER_LINEAR)
-            cv2.compare(tall, threshold, cv2.CMP_GT, dst=mask[:, strip])
+    side = mask_prob.shape[2]
+    small = resize_prob(mask_prob, side, side)
+    columns = np.flatnonzero((small > np.float32(threshold)).any(axis=0))
+    if columns.size and 2 * (columns[-1] - columns[0]) >= side:
+        return salient(resize_prob(mask_prob, height, width), threshold)
+    mask = np.zeros((height, width), np.uint8)
+    if columns.size:
+        # What is salient reaches less than a column of the square beyond its own columns.
+        part = slice(max(int((columns[0] - 1) * width / side), 0), int((columns[-1] + 2) * width / side) + 1)
+        wide = resize_prob(mask_prob, side, width)[:, part]
+        tall = cv2.resize(wide, (wide.shape[1], height), interpolation=cv2.INTER_LINEAR)
+        cv2.compare(tall, threshold, cv2.CMP_GT, dst=mask[:, part])
     return mask
 
 
