@@ -25,7 +25,7 @@ from m4sam_core.loaded import LoadedModel, load_for_inference, take_model
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.rgbd.image_files import read_grey
 from m4sam_core.stream.session import StreamFrame, StreamSession
-from m4sam_core.vision.images import resize_prob, salient
+from m4sam_core.vision.images import LARGE_PX, resize_mask, resize_prob, salient
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
 from m4sam_core.vision.region import Region
 
@@ -76,7 +76,10 @@ class SaliencyResult:
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
         """(H, W) uint8 at the camera's size: 255 where salient, else 0."""
-        return salient(self.probability, self.threshold)
+        height, width = self.region.shape
+        if height * width <= LARGE_PX or "probability" in vars(self):
+            return salient(self.probability, self.threshold)
+        return self.region.restore(resize_mask(self._mask_prob, height, width, self.threshold))
 
 
 class SaliencyPipeline:

@@ -21,7 +21,7 @@ from m4sam_core.config import PipelineConfig
 from m4sam_core.host.memory import keep_freed_memory
 from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
 from m4sam_core.vision.cues import FrameCues, compare_frames
-from m4sam_core.vision.images import resize_prob, salient
+from m4sam_core.vision.images import resize_mask
 from m4sam_core.vision.prepare import FramePreparation
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920), "3840x2160": (2160, 3840)}
@@ -80,7 +80,7 @@ def _size(height: int, width: int, size_px: int, frames: int) -> dict[str, Any]:
         with clock.part("scene"):
             _compare(last, prepared.cues)
         with clock.part("mask"):
-            salient(resize_prob(prob, height, width), cfg.threshold)
+            resize_mask(prob, height, width, cfg.threshold)
         last = prepared.cues
     return clock.figures()
 

@@ -21,6 +21,8 @@ _LEAST_JUMP = 0.08  # between neighbours, of the nearer one's distance
 _LEAST_EDGES, _MOST_EDGES = 150, 1500
 _FITS = 0.6  # share of the best shift's advantage over the median shift that depth must have where it lies
 _PEAK, _PEAK_DEVIATIONS = 0.15, 1.2  # least advantage, of the mean outline strength and of the shifts' spread
+_SHIFTS = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
+_DOWN, _RIGHT = np.repeat(_SHIFTS, len(_SHIFTS)), np.tile(_SHIFTS, len(_SHIFTS))  # every pair of them
 _WEIGHT = 0.4  # of the newest frame in the running doubt
 _DROP, _TRUST = 0.6, 0.1  # doubt at which depth is left out, and below which it is used again
 _NOTE = (
@@ -79,9 +81,7 @@ def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:
     if len(rows) < _LEAST_EDGES:
         return None
     outlines = _outlines(resize_rgb(glance(rgb), size)[0].permute(1, 2, 0).numpy())
-    shifts = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
-    down, right = (grid.ravel() for grid in np.meshgrid(shifts, shifts, indexing="ij"))
-    places = (rows * size[1] + columns)[None, :] + (down * size[1] + right)[:, None]
+    places = (rows * size[1] + columns)[None, :] + (_DOWN * size[1] + _RIGHT)[:, None]
     strength = np.take(outlines, places).mean(axis=1)
     best, here = int(strength.argmax()), strength[len(strength) // 2]
     middle = float(np.median(strength))
@@ -90,17 +90,17 @@ def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:
         return None
     if here - middle >= _FITS * advantage:
         return 0.0
-    if max(abs(down[best]), abs(right[best])) <= _STEP_PX:
+    if max(abs(_DOWN[best]), abs(_RIGHT[best])) <= _STEP_PX:
         return None
-    return float(np.hypot(down[best], right[best])) * width / _WIDTH_PX
+    return float(np.hypot(_DOWN[best], _RIGHT[best])) * width / _WIDTH_PX
 
 
 def _jumps(distance: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns where depth jumps between two readings, far enough from the border to be shifted."""
     jumps = np.zeros(distance.shape, bool)
-    for axis, part in ((0, np.s_[:-1]), (1, np.s_[:, :-1])):
-        near = np.minimum(distance[part], np.roll(distance, -1, axis)[part])
-        jumps[part] |= (near > 0) & (np.abs(np.diff(distance, axis=axis)) > _LEAST_JUMP * near)
+    for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        near = np.minimum(distance[here], distance[there])
+        jumps[here] |= (near > 0) & (np.abs(distance[there] - distance[here]) > _LEAST_JUMP * near)
     inner = slice(_REACH_PX, -_REACH_PX)
     rows, columns = np.nonzero(jumps[inner, inner])
     every = len(rows) // _MOST_EDGES + 1

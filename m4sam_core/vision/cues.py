@@ -29,6 +29,8 @@ _WINDOW_RADIUS = 4  # local comparison: 9x9 windows
 _NOISE_STD = 0.012  # texture below three 8-bit levels is noise
 _LEAST_OVERLAP = 0.35  # share of the frame two views must have in common for a shift to count
 _CHROMA_SCALE = 0.15  # difference on the colour disc at which two pixels count as different
+_HANN = np.hanning(SIDE).astype(np.float32)
+_TAPER = np.outer(_HANN, _HANN)  # of a spectrum, whose picture must not end abruptly
 _DEPTH_SCALE = 0.35  # ln ratio of distances (a factor of 1.4) at which two pixels count as different
 
 
@@ -74,8 +76,7 @@ class FrameCues:
     @cached_property
     def spectrum(self) -> NDArray[np.complex64]:
         """Spectrum of the windowed luminance, for finding shifts."""
-        window = np.hanning(SIDE).astype(np.float32)
-        return np.fft.rfft2((self.luma - self.luma.mean()) * np.outer(window, window)).astype(np.complex64)
+        return np.fft.rfft2((self.luma - self.luma.mean()) * _TAPER).astype(np.complex64)
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,14 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         rgb (H, W, 3): uint8, of any size.
         depth: the frame's prepared depth, of any size; an rgb-only frame has no depth cue.
     """
-    fine = resize_rgb(glance(rgb), _SHARPNESS_SIDE)[0].permute(1, 2, 0).numpy().astype(np.float32)
+    # Plane by plane, of which the means of 2x2 take a third of the time.
+    planes = resize_rgb(glance(rgb), _SHARPNESS_SIDE)[0].contiguous()
+    fine = planes.permute(1, 2, 0).numpy().astype(np.float32)
     fine *= np.float32(1.0 / 255.0)
-    small = cv2.resize(fine, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # means of 2x2
+    small: Array = (fine[::2, ::2] + fine[::2, 1::2] + fine[1::2, ::2] + fine[1::2, 1::2]) * np.float32(0.25)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     fine_luma, luma = fine @ weights, small @ weights
+    deviation = luma.std()
     red, green, blue = cv2.split(small)
     largest, smallest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
     unclipped = smallest < _BURNT
@@ -123,9 +127,9 @@ def describe_frame(rgb: NDArray[np.uint8], depth: PreparedDepth) -> FrameCues:
         usable=usable,
         histogram=_histogram(chroma, usable),
         log_depth=_log_depth(depth),
-        sharpness=_sharpness(fine_luma, luma),
+        sharpness=_sharpness(fine_luma, deviation),
         brightness=float(luma.mean()),
-        contrast=float(luma.std()),
+        contrast=float(deviation),
         exposure=float(((luma > _BLACK) & unclipped).mean()),
         thumbnail=small,
     )
@@ -183,9 +187,9 @@ def _log_depth(depth: PreparedDepth) -> Array:
     return np.where(unit > 0, np.log(depth.distances(unit)), np.float32(np.nan))
 
 
-def _sharpness(fine: Array, coarse: Array) -> float:
-    gradient = np.abs(np.diff(fine, axis=0)).mean() + np.abs(np.diff(fine, axis=1)).mean()
-    return float(gradient / (coarse.std() + _NOISE_STD))
+def _sharpness(fine: Array, deviation: np.float32) -> float:
+    gradient = np.abs(fine[1:] - fine[:-1]).mean() + np.abs(fine[:, 1:] - fine[:, :-1]).mean()
+    return float(gradient / (deviation + _NOISE_STD))
 
 
 def _common_shift(old: FrameCues, new: FrameCues) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.rgbd.depth_values import fit_depth, same_shape
-from m4sam_core.vision.depth_scale import DepthScale, count_readings, in_metres
+from m4sam_core.vision.depth_scale import DepthScale, count_readings, in_metres, some_readings
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
 _PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
@@ -51,7 +51,7 @@ class PreparedDepth:
         """(h, w) float32 in [0, 1], larger = farther, holes 0, at (h,) rows and (w,) columns; zero without depth."""
         if self.readings is None:
             return np.zeros((len(rows), len(columns)), np.float32)
-        return self.scale.unit(self.readings[np.ix_(rows, columns)])
+        return self.scale.unit(self.readings[rows][:, columns])
 
     def reduced(self, size_px: int) -> NDArray[np.float32]:
         """(size_px, size_px) float32: the same as the model sees it, holes kept apart; see `DepthScale.reduced`."""
@@ -120,12 +120,21 @@ def _range(depth: NDArray[Any], cfg: DepthConfig) -> tuple[float, float]:
     if cfg.range == "fixed":
         return cfg.min_m, cfg.max_m
     for step in (max(1, int((depth.size / _PERCENTILE_SAMPLES) ** 0.5)), 1):
-        metres, valid = in_metres(depth[::step, ::step], cfg)
-        if valid.any():
+        readings = some_readings(depth[::step, ::step], cfg)
+        if readings.size:
             break
-    ends = np.percentile(metres[valid], (_LOW_PERCENTILE, _HIGH_PERCENTILE))
-    near, far = (min(float(end), cfg.max_m) for end in ends)
+    near, far = (min(end, cfg.max_m) for end in _percentiles(readings, (_LOW_PERCENTILE, _HIGH_PERCENTILE), cfg))
     return near, max(far, near + _LEAST_SPAN_M)
+
+
+def _percentiles(readings: NDArray[Any], shares: tuple[float, ...], cfg: DepthConfig) -> list[float]:
+    """As `numpy.percentile` has them, in half the time, in metres. Leaves the readings in another order."""
+    places = [(len(readings) - 1) * share / 100 for share in shares]
+    lower = [int(place) for place in places]
+    upper = [min(place + 1, len(readings) - 1) for place in lower]
+    readings.partition(sorted({*lower, *upper}))
+    ends = zip(*(in_metres(readings[at], cfg)[0].tolist() for at in (lower, upper)), places, lower, strict=True)
+    return [low + (high - low) * (place - whole) for low, high, place, whole in ends]
 
 
 def _is_constant(depth: NDArray[Any], cfg: DepthConfig) -> bool:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.rgbd.depth_values import UINT16_NO_READING, has_reading
-from m4sam_core.vision.resampling import reduced_columns, row_blocks
+from m4sam_core.vision.resampling import antialiased, row_blocks
 
 FloatArray = NDArray[np.float32]
 # A reduced pixel is a hole when less than half of what it covers are readings. Exactly half is common where sizes have
@@ -61,16 +62,18 @@ class DepthScale:
             (size_px, size_px) float32 in [0, 1].
         """
         height, width = values.shape
-        total, share = np.empty((2, size_px, width), np.float32)
+        upright = np.empty((width, 2, size_px), np.float32)  # sums of numbers and of readings, columns as rows
         clip = self._clipper(values.dtype)
         for block in row_blocks(height, size_px, width):
             clipped, there = clip.block(values[block.rows])
-            total[block.out] = block.weights @ clipped
-            share[block.out] = block.weights @ there
-        total, share = reduced_columns(total, size_px), reduced_columns(share, size_px)
+            cv2.transpose(block.weights @ clipped, dst=upright[:, 0, block.out])
+            cv2.transpose(block.weights @ there, dst=upright[:, 1, block.out])
+        sums = antialiased(width, size_px) @ upright.reshape(width, 2 * size_px)
+        total, share = cv2.transpose(sums).reshape(2, size_px, size_px)
         mean = (total + share * np.float32(clip.offset)) * np.float32(clip.gain)
-        mean = np.clip(mean / np.maximum(share, _HOLE_SHARE), 0.0, 1.0)
-        mean[share < _HOLE_SHARE] = 0.0
+        mean /= cv2.max(share, float(_HOLE_SHARE))
+        np.clip(mean, 0.0, 1.0, out=mean)
+        mean *= share >= _HOLE_SHARE
         return np.asarray(mean, np.float32)
 
     def _clipper(self, kind: np.dtype[Any]) -> _Clipper:
@@ -108,7 +111,8 @@ class _Clipper:
 @dataclass(frozen=True)
 class _Relative(_Clipper):
     def block(self, values: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-        return values.astype(np.float32), (values > 0).astype(np.float32)
+        numbers = values.astype(np.float32)
+        return numbers, _above_zero(numbers)
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,10 @@ class _Counts(_Clipper):
     reach: float
 
     def block(self, values: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-        _, above = cv2.threshold(_plain(values), UINT16_NO_READING - 1, 0, cv2.THRESH_TOZERO_INV)
-        cv2.subtract(above, self.below, dst=above)  # stops at 0
-        clipped = above.astype(np.float32)
-        cv2.min(clipped, self.reach, dst=clipped)
-        return clipped, cv2.min(above, 1).astype(np.float32)
+        clipped = _counts_above(values, self.below).astype(np.float32)
+        there = _above_zero(clipped)
+        cv2.threshold(clipped, self.reach, 0, cv2.THRESH_TRUNC, dst=clipped)
+        return clipped, there
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,9 @@ class _Metres(_Clipper):
         beyond = _in_float32(values) - self.near_m
         cv2.patchNaNs(beyond, 0.0)
         cv2.threshold(beyond, _LARGEST, 0, cv2.THRESH_TOZERO_INV, dst=beyond)
-        cv2.max(beyond, 0.0, dst=beyond)
-        there = (beyond > 0).astype(np.float32)
-        cv2.min(beyond, self.reach_m, dst=beyond)
+        cv2.threshold(beyond, 0, 0, cv2.THRESH_TOZERO, dst=beyond)
+        there = _above_zero(beyond)
+        cv2.threshold(beyond, self.reach_m, 0, cv2.THRESH_TRUNC, dst=beyond)
         return beyond, there
 
 
@@ -160,25 +163,62 @@ def in_metres(values: NDArray[Any], cfg: DepthConfig) -> tuple[FloatArray, NDArr
     return np.where(valid, metres, np.float32(0)), valid
 
 
+def some_readings(values: NDArray[Any], cfg: DepthConfig) -> NDArray[Any]:
+    """(N,) the readings of a uint16 or float map's part, in the numbers of the map."""
+    if values.dtype == np.uint16:
+        values = _plain(values)
+        return values[_are_readings(values, _least_count(cfg))]
+    metres, valid = in_metres(values, cfg)
+    return metres[valid]
+
+
 def count_readings(values: NDArray[Any], cfg: DepthConfig) -> int:
     """How many pixels of a map (H, W) have one: uint8 above 0, others as `in_metres` says."""
     if values.dtype == np.uint8:
         return int(np.count_nonzero(values))
     if values.dtype == np.uint16:
-        unit_m, least_m = np.float32(cfg.unit_m), np.float32(cfg.min_m)
-        least = max(1, int(cfg.min_m / cfg.unit_m) - 1)
-        while least < UINT16_NO_READING and np.float32(least) * unit_m < least_m:
-            least += 1
-        low, high = float(least), float(UINT16_NO_READING - 1)
-    else:
-        low = max(float(np.float32(cfg.min_m)), float(np.nextafter(np.float32(0), np.float32(1))))
-        high = _LARGEST
+        least = _least_count(cfg)
+        return sum(int(np.count_nonzero(_are_readings(block, least))) for block in _row_blocks(values))
+    low = max(np.float32(cfg.min_m), np.nextafter(np.float32(0), np.float32(1)))
     total = 0
-    for begin in range(0, values.shape[0], _BLOCK_ROWS):
-        block = values[begin : begin + _BLOCK_ROWS]
-        block = _plain(block) if values.dtype == np.uint16 else _plain(_in_float32(block))
-        total += cv2.countNonZero(cv2.inRange(block, low, high))
+    with np.errstate(invalid="ignore"):
+        for block in _row_blocks(values):
+            metres = _in_float32(block)
+            total += int(np.count_nonzero((metres >= low) & (metres < np.inf)))
     return total
+
+
+def _least_count(cfg: DepthConfig) -> int:
+    """The smallest number of a 16-bit map that is a reading, as float32 has it; at most the mark of none."""
+    unit_m, least_m = np.float32(cfg.unit_m), np.float32(cfg.min_m)
+    least = int(np.clip(cfg.min_m / cfg.unit_m - 1, 1, UINT16_NO_READING))
+    while least < UINT16_NO_READING and np.float32(least) * unit_m < least_m:
+        least += 1
+    return least
+
+
+def _are_readings(counts: NDArray[np.uint16], least: int) -> NDArray[np.bool_]:
+    """Where a 16-bit map (h, w) has a reading. What is below `least` wraps around and is above the bound, too."""
+    return np.asarray(np.subtract(counts, np.uint16(least)) <= UINT16_NO_READING - 1 - least)
+
+
+def _row_blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A map (H, W) in pieces that stay in the processor's cache."""
+    for begin in range(0, values.shape[0], _BLOCK_ROWS):
+        yield values[begin : begin + _BLOCK_ROWS]
+
+
+def _counts_above(values: NDArray[Any], below: int) -> NDArray[np.uint16]:
+    """How far each reading of a 16-bit map (h, w) is above `below`; 0 where it is not, or is no reading."""
+    above = np.subtract(values, np.uint16(below))
+    # What is under `below` has wrapped around and is larger than any reading now, and so is the mark of none.
+    cv2.threshold(above, UINT16_NO_READING - 1 - below, 0, cv2.THRESH_TOZERO_INV, dst=above)
+    return above
+
+
+def _above_zero(numbers: FloatArray) -> FloatArray:
+    """1 where a number is above 0, else 0."""
+    return np.asarray(cv2.threshold(numbers, 0, 1, cv2.THRESH_BINARY)[1], np.float32)
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:

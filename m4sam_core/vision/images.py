@@ -21,6 +21,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.vision.region import LEAST_SIDE_PX
 
 LARGEST_SIDE_PX = 16384
+LARGE_PX = 1 << 22  # a picture whose probabilities at its size would be the largest image of a frame
 GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the model
 
 
@@ -57,7 +58,8 @@ def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor
         (1, 3, rows, columns) uint8, channels last.
     """
     size = (size_px, size_px) if isinstance(size_px, int) else size_px
-    return _downscale(_as_tensor(rgb).permute(2, 0, 1)[None], size)
+    # In this order: of a batch of one that is added last, torch does not see that its channels are.
+    return _downscale(_as_tensor(rgb)[None].permute(0, 3, 1, 2), size)
 
 
 def glance(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -84,13 +86,13 @@ def resize_map(values: NDArray[np.uint8], size_px: int) -> Tensor:
 
 
 def to_unit(rgb: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """8-bit image to the model's float [0, 1], moved to `device` while still small.
+    """8-bit image to the model's float [0, 1], plane by plane, moved to `device` while still small.
 
     Args:
         rgb (N, 3, H, W): uint8.
         device: where the model is.
     """
-    return rgb.to(device, non_blocking=True).to(torch.float32).div_(255.0)
+    return rgb.to(device, non_blocking=True).contiguous().to(torch.float32).div_(255.0)
 
 
 def _downscale(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -114,9 +116,41 @@ def resize_prob(mask_prob: Tensor, height: int, width: int) -> NDArray[np.float3
     return np.asarray(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
+def resize_mask(mask_prob: Tensor, height: int, width: int, threshold: float) -> NDArray[np.uint8]:
+    """The mask at the camera's size: `salient` of `resize_prob`, pixel for pixel.
+
+    Beyond `LARGE_PX` only the columns are made in which something is, where they are less than half of all.
+
+    Args:
+        mask_prob (1, 1, S, S): see `resize_prob`.
+        height: rows of the camera image. Pixels.
+        width: columns of the camera image. Pixels.
+        threshold: probability above which a pixel is salient.
+
+    Returns:
+        (height, width) uint8: 255 where salient, else 0.
+    """
+    if height * width <= LARGE_PX:
+        return salient(resize_prob(mask_prob, height, width), threshold)
+    side = mask_prob.shape[2]
+    small = resize_prob(mask_prob, side, side)
+    columns = np.flatnonzero((small > np.float32(threshold)).any(axis=0))
+    if columns.size and 2 * (columns[-1] - columns[0]) >= side:
+        return salient(resize_prob(mask_prob, height, width), threshold)
+    mask = np.zeros((height, width), np.uint8)
+    if columns.size:
+        # What is salient reaches less than a column of the square beyond its own columns.
+        part = slice(max(int((columns[0] - 1) * width / side), 0), int((columns[-1] + 2) * width / side) + 1)
+        wide = resize_prob(mask_prob, side, width)[:, part]
+        tall = cv2.resize(wide, (wide.shape[1], height), interpolation=cv2.INTER_LINEAR)
+        cv2.compare(tall, threshold, cv2.CMP_GT, dst=mask[:, part])
+    return mask
+
+
 def salient(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """(H, W) uint8, 255 where a probability (H, W) is above the threshold, else 0."""
-    return np.asarray(cv2.compare(probability, threshold, cv2.CMP_GT), np.uint8)
+    above = np.greater(probability, np.float32(threshold)).view(np.uint8)
+    return np.negative(above, out=above)  # 1 becomes 255
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 _BLOCK_PX = 1 << 18  # pixels worked on at a time: half a megabyte of 16-bit depth
@@ -76,8 +74,3 @@ def row_blocks(source: int, target: int, width: int) -> tuple[RowBlock, ...]:
         rows = slice(int(part.indices.min()), int(part.indices.max()) + 1)
         blocks.append(RowBlock(rows, slice(begin, begin + part.shape[0]), part[:, rows]))
     return tuple(blocks)
-
-
-def reduced_columns(image: NDArray[np.float32], target: int) -> NDArray[np.float32]:
-    """An image (H, W) float32 as (H, target); weights as `antialiased`."""
-    return np.asarray(cv2.transpose(antialiased(image.shape[1], target) @ cv2.transpose(image)), np.float32)

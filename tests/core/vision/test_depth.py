@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.depth_scale import count_readings, in_metres
 from tests.core.vision.depth_maps import unit_map
 
 FIXED = DepthConfig(range="fixed", min_m=1.0, max_m=5.0)
@@ -161,6 +162,30 @@ def test_a_map_in_another_unit_is_named_instead_of_flattened(depth, unit):
     assert "check the unit" in prepared.note
     assert unit in prepared.note
     assert not prepare_depth(tenths.astype(np.uint16), 20, 30, DepthConfig(unit_m=1e-4)).rgb_only
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize(("height", "width"), [(2, 1), (3, 5), (37, 41), (400, 500)])
+def test_the_range_is_between_the_percentiles_of_numpy(kind, height, width):
+    counts = np.random.default_rng(width).integers(300, 5000, (height, width))
+    counts[0, 0], counts[-1, -1] = 400, 4000
+    depth = (counts if kind is np.uint16 else counts / 1000).astype(kind)
+    prepared = prepare_depth(depth, height, width, DepthConfig())
+    step = max(1, int((depth.size / 20_000) ** 0.5))
+    expected = np.percentile(in_metres(depth[::step, ::step], DepthConfig())[0], (2, 98))
+    np.testing.assert_allclose((prepared.scale.near_m, prepared.scale.far_m), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit_m", [0.001, 0.0001, 0.00025, 0.0012345, 1e-6, 0.5])
+@pytest.mark.parametrize("min_m", [0.0, 0.2, 0.3, 0.7001])
+def test_every_count_is_a_reading_or_none_as_float32_has_it(unit_m, min_m):
+    every, cfg = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256), DepthConfig(unit_m=unit_m, min_m=min_m)
+    assert count_readings(every, cfg) == np.count_nonzero(in_metres(every, cfg)[1])
+
+
+def test_a_unit_in_which_nothing_is_far_enough_is_no_depth():
+    counts = np.arange(60_000, 60_600, dtype=np.uint16).reshape(20, 30)
+    assert "valid pixels, got 0.0%" in prepare_depth(counts, 20, 30, DepthConfig(unit_m=1e-6)).note
 
 
 def by_torch(unit, size_px):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from m4sam_core.errors import InputError
-from m4sam_core.vision.images import check_rgb, glance, resize_prob, resize_rgb, to_unit
+from m4sam_core.vision.images import LARGE_PX, check_rgb, glance, resize_mask, resize_prob, resize_rgb, salient, to_unit
 
 
 def picture(height, width, seed=0):
@@ -38,6 +38,12 @@ def test_no_resize_no_copy():
     resized = resize_rgb(rgb, 64)
     assert resized.data_ptr() == rgb.ctypes.data
     assert resized.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_colour_stays_interleaved_until_it_is_the_models():
+    resized = resize_rgb(picture(96, 128), 64)
+    assert resized.stride() == (64 * 64 * 3, 1, 64 * 3, 3), "or every later resize takes twice as long"
+    assert to_unit(resized).is_contiguous(), "engines take planes"
 
 
 def test_read_only_and_flipped_arrays_are_fine():
@@ -92,6 +98,30 @@ def test_probability_is_interpolated_as_torch_does(height, width):
     assert 0 <= ours.min() <= ours.max() <= 1
     decided = np.abs(theirs - 0.5) > 3e-6
     np.testing.assert_array_equal((ours > 0.5)[decided], (theirs > 0.5)[decided])
+
+
+def blob(row, column, radius_px):
+    """(1, 1, 224, 224): a disc with a soft edge."""
+    rows, columns = np.mgrid[:224, :224]
+    away = np.hypot(rows - row, columns - column) - radius_px
+    return torch.from_numpy(1 / (1 + np.exp(away / 2))).float()[None, None]
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (2161, 3841), (7000, 640), (640, 7000)])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.77])
+def test_a_mask_is_its_probability_cut_pixel_for_pixel(height, width, threshold):
+    noise = torch.rand(1, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    for prob in (noise, blob(120, 60, 20), blob(5, 223, 30), blob(110, 110, -20), torch.full_like(noise, threshold)):
+        mask = resize_mask(prob, height, width, threshold)
+        assert (mask.dtype, mask.shape, mask.flags.c_contiguous) == (np.uint8, (height, width), True)
+        np.testing.assert_array_equal(mask, salient(resize_prob(prob, height, width), threshold))
+    assert (height * width > LARGE_PX) == (height != 480), "both ways are tried"
+
+
+def test_what_is_just_the_threshold_is_not_salient():
+    least = np.float32(0.3)
+    around = np.array([[np.nextafter(least, np.float32(0)), least, np.nextafter(least, np.float32(1))]])
+    np.testing.assert_array_equal(salient(around, 0.3), [[0, 0, 255]])
 
 
 def test_probability_comes_back_at_native_size():
