@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-STILL_S = 5.0
+STILL_S = 5.0  # a line that counts the seconds would be a new one every second
 _ROWS = 32  # noise is everywhere, so a few rows tell
 
 
@@ -50,12 +50,12 @@ class Standstill:
         rgb_s, depth_s = self._rgb.still_s(rgb, now_s), self._depth.still_s(depth, now_s)
         if rgb_s >= STILL_S:
             return (
-                f"{topics[0]}: the same image for {rgb_s:.0f} s, to the last bit, under new stamps; does the camera or "
-                "its driver hang? Masks are of that image"
+                f"{topics[0]}: the same image for {STILL_S:.0f} s or more, to the last bit, under new stamps; does the "
+                "camera or its driver hang? Masks are of that image"
             )
         if depth_s >= STILL_S and depth is not None and depth.any():
             return (
-                f"{topics[1]}: the same depth for {depth_s:.0f} s, to the last bit, under new stamps, while "
+                f"{topics[1]}: the same depth for {STILL_S:.0f} s or more, to the last bit, under new stamps, while "
                 f"{topics[0]} changes; does the depth camera hang?"
             )
         return None

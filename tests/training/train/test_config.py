@@ -165,7 +165,7 @@ def test_shipped_configs_are_valid(path):
     # The later parts of the packaged recipe begin with the weights of the part before, which are not here.
     begin = (
         ["init.checkpoint=edge"]
-        if path.stem in ("edge_picture", "edge_memory", "edge_agreement", "edge_arrivals")
+        if path.stem in ("edge_picture", "edge_picture_again", "edge_memory", "edge_agreement", "edge_arrivals")
         else []
     )
     assert load_train_config(path, begin).optim.epochs >= 1

@@ -69,5 +69,6 @@ def test_the_watchdog_says_why_there_is_silence(bench):
 
 
 def bad_depth(camera, stamp):
+    camera.rgb = camera.rgb ^ 1  # a camera that lives
     camera.rgb_publisher.publish(camera.rgb_msg(stamp))
     camera.depth_publisher.publish(camera.depth_msg(stamp, "8UC1", np.zeros((48, 64), np.uint8)))
