@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable
+from operator import length_hint
 from typing import TypeVar
 
 T = TypeVar("T")
 _SHOWN: list[Callable[[], None]] = []  # what ends each bar on the terminal
+_EVERY_S = 0.1
 
 
 def tracked(items: Iterable[T], title: str, total: int | None = None) -> Generator[T, None, None]:
@@ -30,7 +33,16 @@ def tracked(items: Iterable[T], title: str, total: int | None = None) -> Generat
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         _SHOWN.append(bar.stop)
         try:
-            yield from bar.track(items, total=total, description=title)
+            # Not by bar.track, whose thread an interpreter that ends before this generator waits for in vain.
+            task = bar.add_task(title, total=total or length_hint(items) or None)
+            done, told = 0, time.monotonic()
+            for item in items:
+                yield item
+                done += 1
+                if time.monotonic() - told > _EVERY_S:
+                    bar.update(task, completed=done)
+                    told = time.monotonic()
+            bar.update(task, completed=done)
         finally:
             _SHOWN.remove(bar.stop)
 

@@ -14,7 +14,7 @@ CODE = "from m4sam_core.host.progress import tracked\nprint(sum(tracked(range(4)
 
 def test_a_bar_on_a_terminal():
     master, terminal = pty.openpty()
-    done = subprocess.run([sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=terminal, check=True)
+    done = subprocess.run([sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=terminal, check=True, timeout=60)
     os.close(terminal)
     shown = os.read(master, 65536).decode()
     os.close(master)
@@ -41,7 +41,7 @@ def test_an_error_is_told_after_the_bar_of_its_loop_is_gone():
         "    print('told', file=sys.stderr)\n"
     )
     master, terminal = pty.openpty()
-    subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True, timeout=60)
     os.close(terminal)
     shown = os.read(master, 65536).decode()
     os.close(master)
