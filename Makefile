@@ -116,7 +116,7 @@ edge-weights: $(STAMP)
 	$(BIN)/m4sam train --config config/train/edge_picture_again.yaml --data $(EDGE_WORK)/clips6 --out $(EDGE_WORK)/run6 --resume auto \
 		--set init.checkpoint=$(EDGE_WORK)/run5/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.002)
 	$(BIN)/m4sam train --config config/train/edge_arrivals.yaml --data $(EDGE_WORK)/clips5 --out $(EDGE_WORK)/run7 --resume auto \
-		--set init.checkpoint=$(EDGE_WORK)/run6/edge.safetensors --set schedule.share=$(if $(EDGE_TRIAL),0.001,0.15)
+		--set init.checkpoint=$(EDGE_WORK)/run6/edge.safetensors --set export.memory_keeps=0.5 --set schedule.share=$(if $(EDGE_TRIAL),0.001,0.15)
 	$(BIN)/m4sam edge eval $(EDGE_WORK)/run7/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \

@@ -52,7 +52,6 @@ def command(
     """
     import torch
     from rich.console import Console
-    from rich.progress import track
 
     from m4sam_core.bench.model import bench_model
     from m4sam_core.build import build_model
@@ -60,6 +59,7 @@ def command(
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.progress import tracked
     from m4sam_core.release import load_model
 
     if dtype not in ("float32", "bfloat16", "float16"):
@@ -83,7 +83,7 @@ def command(
         return
     with console.status("building the model"):
         model = load_model(checkpoint) if checkpoint else build_model(ModelConfig.preset(size))
-    ticks = iter(track(range(warmup + frames), description="frames", console=console, transient=True))
+    ticks = tracked(range(warmup + frames), "frames")
     result = bench_model(
         model,
         frames=frames,

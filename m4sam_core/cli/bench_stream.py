@@ -26,7 +26,6 @@ def command(
     Example: m4sam bench stream --model default --backend openvino --frames 30000
     """
     from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
     from m4sam_core.bench.model import machine_now
@@ -34,6 +33,7 @@ def command(
     from m4sam_core.build import build_model
     from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.progress import tracked
     from m4sam_core.pipeline import SaliencyPipeline
 
     cfg = PipelineConfig.parse({"device": device, "threads": threads, "backend": backend})
@@ -42,7 +42,7 @@ def command(
     else:
         pipeline = SaliencyPipeline.from_name(model, cfg)
     console = Console(markup=False)
-    ticks = iter(track(range(frames), description="frames", console=console, transient=True))
+    ticks = tracked(range(frames), "frames")
     longest_s = 60 * minutes or float("inf")
     figures = bench_stream(pipeline, frames, height, width, lambda: next(ticks, None), longest_s)
     table = Table(title=f"{model}, {pipeline.backend}, {width}x{height}, {figures.scenes} scenes")

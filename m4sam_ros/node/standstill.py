@@ -16,7 +16,7 @@ class Repeats:
     """Watches the images of one camera for one that is sent again and again under new stamps."""
 
     def __init__(self) -> None:
-        self._rows: np.ndarray | None = None
+        self._seen: tuple[np.dtype[Any], tuple[int, ...], bytes] | None = None
         self._since_s = 0.0
 
     def still_s(self, image: np.ndarray | None, now_s: float) -> float:
@@ -26,9 +26,11 @@ class Repeats:
             image (H, W) or (H, W, 3): any dtype; None when there is none.
             now_s: when it came, rising. Seconds.
         """
-        rows = None if image is None else image[:: max(1, image.shape[0] // _ROWS)]
-        if rows is None or self._rows is None or not _same(rows, self._rows):
-            self._rows, self._since_s = None if rows is None else rows.copy(), now_s
+        seen = None
+        if image is not None:
+            seen = image.dtype, image.shape, image[:: max(1, image.shape[0] // _ROWS)].tobytes()
+        if seen is None or seen != self._seen:
+            self._seen, self._since_s = seen, now_s
         return now_s - self._since_s
 
 
@@ -38,7 +40,7 @@ class Standstill:
     def __init__(self) -> None:
         self._rgb, self._depth = Repeats(), Repeats()
 
-    def problem(self, rgb: np.ndarray, depth: np.ndarray | None, now_s: float, topics: tuple[Any, Any]) -> str | None:
+    def problem(self, rgb: np.ndarray, depth: np.ndarray | None, now_s: float, topics: tuple[str, str]) -> str | None:
         """One line when a camera repeats itself, None while both live.
 
         Args:
@@ -59,7 +61,3 @@ class Standstill:
                 f"{topics[0]} changes; does the depth camera hang?"
             )
         return None
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()

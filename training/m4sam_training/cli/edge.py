@@ -52,8 +52,7 @@ def render(
     plain: bool = typer.Option(False, "--plain", help="Made-up textures and bodies alone, none of the pictures."),
 ) -> None:
     """Render training clips; goes on where it stopped."""
-    from rich.progress import track
-
+    from m4sam_core.host.progress import tracked
     from m4sam_training.edge.data import KINDS, render_clip
     from m4sam_training.synth.assets import load_style
     from m4sam_training.synth.clip import PLAIN_STYLE
@@ -62,7 +61,7 @@ def render(
         raise typer.BadParameter(f"expected {', '.join(KINDS)}, got {kind}", param_hint="--kind")
     style = PLAIN_STYLE if plain else load_style(folder, "train")
     out.mkdir(parents=True, exist_ok=True)
-    for number in track(range(first, first + clips), description="clips"):
+    for number in tracked(range(first, first + clips), "clips"):
         seed = KINDS[kind][1] + number
         render_clip(out / f"{seed:06d}.npz", seed, frames, size_px, style, kind)
 
@@ -79,10 +78,9 @@ def rehearse(
     threads: int = THREADS,
 ) -> None:
     """Clips of photographs that ask for what the weights say of them already, so that training does not undo it."""
-    from rich.progress import track
-
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.errors import InputError
+    from m4sam_core.host.progress import tracked
     from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
     from m4sam_training.edge.rehearsal import rehearse as clips_of
 
@@ -91,7 +89,7 @@ def rehearse(
         raise InputError(f"{pictures}: expected photographs (jpg, png, ...), found none; give another folder")
     chosen = found[: limit or None]
     clips = clips_of(load_checkpoint(checkpoint).eval(), chosen, out, frames, size_px, threads)
-    for _ in track(clips, description="photographs", total=len(chosen)):
+    for _ in tracked(clips, "photographs", total=len(chosen)):
         pass
 
 

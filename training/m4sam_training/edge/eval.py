@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from m4sam_core.build import build_model
 from m4sam_core.config import PipelineConfig
+from m4sam_core.host.progress import tracked
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_training.data.corruptions import DEPTH_CORRUPTIONS, corrupt_clip
@@ -109,5 +108,4 @@ def score_variants(
     ]
     if faults:
         jobs += [(f"depth {name}", model, _corrupted(name)) for name in DEPTH_CORRUPTIONS]
-    shown = track(jobs, description="scoring", disable=not sys.stderr.isatty())
-    return {name: score(network, clips, depth, threads) for name, network, depth in shown}
+    return {name: score(network, clips, depth, threads) for name, network, depth in tracked(jobs, "scoring")}
