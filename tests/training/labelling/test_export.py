@@ -56,7 +56,7 @@ def test_nothing_is_overwritten_and_nothing_to_do_is_said(data, tmp_path):
     words = ["label", "export", str(data), "--out"]
     assert main([*words, str(tmp_path / "todo")]) == 2
     assert main([*words, str(tmp_path / "new"), "--format", "yolo"]) == 2
-    with pytest.raises(InputError, match="expected predicted frames, got none"):
+    with pytest.raises(InputError, match=r"with a predicted mask, got \d+ with a drawn mask; --frames all"):
         from m4sam_training.labelling.frames import choose_frames
 
         choose_frames([scan_split(data, "m4sam", "val")], "predicted")

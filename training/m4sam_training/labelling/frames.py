@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,7 +24,15 @@ FRAMES_FILE, IMAGES_FOLDER = "frames.csv", "images"
 LABEL = "salient"
 Which = Literal["todo", "predicted", "unlabelled", "drawn", "all"]
 WHICH: tuple[Which, ...] = ("todo", "predicted", "unlabelled", "drawn", "all")
-DRAWN, UNLABELLED = "drawn", "none"
+DRAWN, PREDICTED, UNLABELLED = "drawn", "predicted", "none"
+_KINDS: dict[Which, tuple[str, ...]] = {
+    "todo": (PREDICTED, UNLABELLED),
+    "predicted": (PREDICTED,),
+    "unlabelled": (UNLABELLED,),
+    "drawn": (DRAWN,),
+    "all": (PREDICTED, UNLABELLED, DRAWN),
+}
+_WORDS = {DRAWN: "with a drawn mask", PREDICTED: "with a predicted mask", UNLABELLED: "without a mask"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ def choose_frames(scans: Sequence[Scan], which: Which = "todo", limit: int = 0) 
         InputError: no such frame, or an image cannot be read.
     """
     found: list[tuple[tuple[float, float, int], Scan, Video, Frame, str, float | None]] = []
+    kinds: Counter[str] = Counter()
     for scan in scans:
         for video in scan.videos:
             known = read_predicted(video.folder)
@@ -87,12 +97,16 @@ def choose_frames(scans: Sequence[Scan], which: Which = "todo", limit: int = 0) 
                 source, confidence = _origin(frame, known.get(frame.mask.stem if frame.mask else ""))
                 rank = {UNLABELLED: 2.0, DRAWN: 3.0}.get(source, 1.0 if confidence is None else 0.0)
                 place = (rank, confidence if confidence is not None else 0.0, len(found))
-                if _wanted(source, which):
+                kind = source if source in (UNLABELLED, DRAWN) else PREDICTED
+                kinds[kind] += 1
+                if kind in _KINDS[which]:
                     found.append((place, scan, video, frame, source, confidence))
     found.sort(key=lambda item: item[0])
     chosen = found[: limit or None]
     if not chosen:
-        raise InputError(f"label: expected {which} frames, got none; choose other --frames or another dataset")
+        wanted = " or ".join(_WORDS[kind] for kind in _KINDS[which])
+        got = ", ".join(f"{count} {_WORDS[kind]}" for kind, count in kinds.items()) or "none at all"
+        raise InputError(f"label: expected frames {wanted}, got {got}; --frames all exports every one")
     digits = len(str(len(chosen)))
     made = []
     for number, (_, scan, video, frame, source, confidence) in enumerate(chosen, 1):
@@ -140,12 +154,3 @@ def _origin(frame: Frame, predicted: PredictedMask | None) -> tuple[str, float |
     if not frame.predicted:
         return DRAWN, None
     return (predicted.source, predicted.confidence) if predicted else ("pseudo: unknown", None)
-
-
-def _wanted(source: str, which: Which) -> bool:
-    kind = source if source in (UNLABELLED, DRAWN) else "predicted"
-    wanted = {
-        "todo": ("predicted", UNLABELLED), "predicted": ("predicted",), "unlabelled": (UNLABELLED,),
-        "drawn": (DRAWN,), "all": ("predicted", UNLABELLED, DRAWN),
-    }  # fmt: skip
-    return kind in wanted[which]
