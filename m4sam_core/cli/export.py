@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """A model as ONNX files for other engines and machines, compared with PyTorch before they are written.
 
-    Needs the extra [onnxruntime] or [openvino]. docs/deploy.md says how to run the files.
+    Needs the extra onnxruntime or openvino; docs/deploy.md says how to install it and how to run the files.
 
     Example: m4sam export exported --model default
     """

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
+import typer
+from rich.text import Text
 
 from m4sam_core.cli import doctor, doctor_checks, doctor_ros
 from m4sam_core.cli.finding import Check
@@ -27,6 +30,21 @@ def entries():
 def test_every_command_explains_itself(words, capsys):
     assert main([*words, "--help"]) == 0
     assert f"m4sam {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=name) for name, entry in entries()])
+def test_no_word_of_a_help_is_taken_for_a_style(entry):
+    module = importlib.import_module(entry.module)
+    command = typer.main.get_command(getattr(module, "app", None) or with_command(module.command))
+    for part in (command, *getattr(command, "commands", {}).values()):
+        for text in (part.help, *(getattr(option, "help", None) for option in part.params)):
+            assert Text.from_markup(text or "").plain == (text or "")
+
+
+def with_command(function):
+    app = typer.Typer()
+    app.command()(function)
+    return app
 
 
 def test_help_lists_every_command_without_importing_torch_or_ros():

@@ -27,7 +27,7 @@ def command(
     from m4sam_core.host.files import write_json
     from m4sam_training.bench.objects import bench_objects
 
-    console = Console()
+    console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_objects(clips, frames, status.update)
     _show(console, result)
