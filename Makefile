@@ -17,6 +17,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready$(if $(ROS_DISTRO),-$(ROS_DISTRO))
 DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
+# Two processes share the tests; PYTEST_ARGS="-n 0" runs them in one.
+SHARED := -p xdist -p tests.parallel -n 2
 EDGE_TRIAL ?=
 EDGE_WORK := edge_work$(if $(EDGE_TRIAL),/trial)
 EDGE_SCORES := $(if $(EDGE_TRIAL),$(EDGE_WORK),benchmarks/results)
@@ -41,7 +43,7 @@ demo: $(STAMP)
 		$(if $(DEMO_RATE),--rate "$(DEMO_RATE)")
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED) -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow" $(PYTEST_ARGS)
@@ -56,7 +58,7 @@ lint: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow and not gpu" $(PYTEST_ARGS); tests=$$?; \
+	$(BIN)/coverage run -m pytest $(SHARED) -m "not slow and not gpu" $(PYTEST_ARGS); tests=$$?; \
 		$(BIN)/coverage combine --quiet; \
 		$(BIN)/coverage report && exit $$tests # combine: a process that a test killed may leave a file that cannot be read
 

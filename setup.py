@@ -54,6 +54,7 @@ test_requires = [
     "import-linter>=2.0; python_version >= '3.10'",
     "mypy>=1.11",
     "pytest>=8.0",
+    "pytest-xdist>=3.7",
     "rosbags-image",
     "ruff>=0.6",
     "types-PyYAML",

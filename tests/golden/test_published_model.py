@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,8 @@ MAP_TOLERANCE = 5e-5  # of a probability
 @pytest.fixture(scope="module", autouse=True)
 def _both_cores() -> Iterator[None]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # else other tests have the second one
+        torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
 
