@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.image_files import one_channel, palette_indices, read_pixels
+from m4sam_core.rgbd.image_files import palette_indices, read_pixels
 
 Mask = NDArray[np.uint8]
 _WORDS = ("auto", "bright", "nonzero", "alpha")
@@ -90,18 +90,6 @@ def read_mask(path: Path, rule: MaskRule = AUTO) -> Mask:
         InputError: the file cannot be decoded, or its values do not say what is salient.
     """
     return understand_file(path, rule).mask
-
-
-def read_soft_mask(path: Path) -> Mask:
-    """A predicted mask (H, W) uint8, 0..255: probabilities as they are, whatever their range; of 0 and 1 as 0 and 255.
-
-    Raises:
-        InputError: the file cannot be decoded.
-    """
-    grey = one_channel(read_pixels(path), path)
-    largest = float(grey.max())
-    full = 1.0 if largest <= 1 else 255.0 if largest <= 255 else 65535.0
-    return np.rint(np.nan_to_num(np.asarray(grey, np.float32)) * (255 / full)).clip(0, 255).astype(np.uint8)
 
 
 def understand_file(path: Path, rule: MaskRule = AUTO) -> ReadMask:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.masks import MaskRule, mixed_values, read_mask, read_soft_mask, understand
+from m4sam_core.rgbd.masks import MaskRule, mixed_values, read_mask, understand
 from tests.core.rgbd.properties import SEEDED
 
 INSIDE = np.zeros((32, 40), bool)
@@ -127,22 +127,6 @@ def test_alpha_on_request():
 def test_rules_that_mean_nothing_are_refused(text):
     with pytest.raises(ConfigError, match="mask values"):
         MaskRule.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("stored", "read"),
-    [
-        (np.array([[0, 1]], np.uint8), [0, 255]),
-        (np.array([[0, 100, 200]], np.uint8), [0, 100, 200]),
-        (np.array([[0, 100, 255]], np.uint16), [0, 100, 255]),
-        (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
-        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
-    ],
-)
-def test_predicted_masks_of_any_range(tmp_path, stored, read):
-    path = tmp_path / ("m.tiff" if stored.dtype == np.float32 else "m.png")
-    cv2.imwrite(str(path), stored)
-    assert read_soft_mask(path).tolist() == [read]
 
 
 def test_masks_that_are_unusual_are_said_to_be():
