@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -236,9 +235,3 @@ def _half(values: NDArray[Any]) -> float:
 
 def _binary(salient: NDArray[np.bool_]) -> Mask:
     return np.where(salient, np.uint8(255), np.uint8(0))
-
-
-def encode_values(pixels: NDArray[Any]) -> bytes:
-    """A mask of 8 or 16 bit, grey or R, G, B, as png bytes; values are kept."""
-    ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()

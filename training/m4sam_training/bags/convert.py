@@ -25,7 +25,7 @@ from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
 from m4sam_training.bags.commit import commit, finished, locked
-from m4sam_training.bags.labels import Label, find_annotations, make_labeller
+from m4sam_training.bags.labels import Label, count_strays, find_annotations, make_labeller
 from m4sam_training.bags.late_masks import add_late_masks
 from m4sam_training.bags.scene_cuts import SceneCutter
 from m4sam_training.data.names import safe_name
@@ -168,6 +168,7 @@ def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagRep
     if annotations:
         for video in report.videos:
             report.late_masks += add_late_masks(out / video, annotations, rule, drops)
+        count_strays(annotations, (out / video for video in report.videos), drops)
         report.labelled = sum(1 for video in report.videos for _ in (out / video / "mask").glob("*.png"))
         report.drops = {**report.drops, **drops.as_dict()}
     return report
@@ -220,6 +221,7 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig, title
                     writer.add(frame, label)
             if writer is not None:
                 writer.close(report, drops)
+            count_strays(labeller.annotations, (scratch / video for video in report.videos), drops)
         report.damage = list(dict.fromkeys(source.damage))
     report.drops, report.notes = drops.as_dict(), dict(drops.notes)
     if not report.videos:
