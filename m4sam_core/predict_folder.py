@@ -103,6 +103,12 @@ def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
     return [FramePaths(stem, path, depth.get(stem)) for stem, path in rgb.items()]
 
 
+def unpaired_depth(frames: Sequence[FramePaths], depth_dir: Path | None) -> int:
+    """How many images of a depth folder belong to none of the frames."""
+    images = {} if depth_dir is None else _images("DEPTH_DIR", depth_dir, DEPTH_SUFFIXES)
+    return len(images) - sum(frame.depth is not None for frame in frames)
+
+
 def predict_folder(
     pipeline: SaliencyPipeline,
     frames: Sequence[FramePaths],
@@ -131,8 +137,10 @@ def predict_folder(
         advance: called once per frame that is done, with its result or None when it was kept.
 
     Raises:
-        InputError: the folder holds another run's masks, or a file cannot be read or written.
+        InputError: the folder holds another run's masks or the images themselves, or a file cannot be read or written.
     """
+    if out.resolve() in {path.parent.resolve() for frame in frames for path in (frame.rgb, frame.depth) if path}:
+        raise InputError(f"--out: expected a folder of its own, got {out}, which holds the images; choose another one")
     about = _about_run(pipeline.cfg, model_file, fps, probability, depth_coding)
     done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite, notes)
     summary = FolderSummary(len(frames))

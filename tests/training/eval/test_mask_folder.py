@@ -145,6 +145,13 @@ def test_missing_maps_are_counted_where_the_scores_are(scan, tmp_path, capsys):
     assert json.loads((tmp_path / "s.json").read_text())["frames"] == 1
 
 
+def test_maps_are_never_written_over(scan, tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    words = ["eval", "--dataset", "vidsod100", "--data", str(scan.root), "--masks", str(tmp_path / "masks")]
+    assert main([*words, "--out", str(tmp_path), "--save-masks"]) == 2
+    assert "they would be written over" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_maps_of_single_pictures_lie_in_one_folder_or_in_one_each(tmp_path, nested):
     generate_dataset(tmp_path / "D", "pictures", videos=1, frames=3, height=72, width=96)

@@ -56,6 +56,8 @@ def command(
         raise ConfigError(f"eval: expected either --checkpoint or --masks, got {got}")
     if save_masks and out is None:
         raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
+    if save_masks and out is not None and masks is not None and (out / "masks").resolve() == masks.resolve():
+        raise ConfigError(f"--out: expected another place than --masks, got {masks}; they would be written over")
     check_outputs(folders=(out,), files=(json_path,))
     kind = one_of("depth_kind", depth_kind, DEPTH_KINDS)
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
