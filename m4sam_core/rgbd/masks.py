@@ -27,6 +27,8 @@ from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.image_files import palette_indices, read_pixels
 
 Mask = NDArray[np.uint8]
+TWO_VALUES = "mask of 0 and"
+"""What the note of a mask begins with that holds one value besides 0, which is not bright."""
 _WORDS = ("auto", "bright", "nonzero", "alpha")
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _FEW = 32  # a mask of no more values holds ids or clean edges, one of more is a soft picture
@@ -181,7 +183,7 @@ def _understand_values(grey: NDArray[Any], name: str) -> ReadMask:
         note = "mask without a salient pixel" if values[0] == 0 else "mask without a background pixel"
         return ReadMask(_binary(grey != 0), note)
     if values.size == 2 and values[0] == 0:
-        told = f"mask of 0 and {values[1]:g}, read as background and salient"
+        told = f"{TWO_VALUES} {values[1]:g}, read as background and salient"
         return ReadMask(_binary(grey != 0), None if values[1] > half else told)
     full = 2 * half
     low, high = 0.02 * full, 0.98 * full

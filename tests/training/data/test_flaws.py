@@ -116,6 +116,26 @@ def test_class_ids_are_refused_until_the_user_says_which(tmp_path, capsys):
     assert main(["dataset", "check", "--layout", "vidsod100", str(root), "--strict"]) == 1
 
 
+def rare_class(mask, index):
+    """A second class in one frame, which the reader does not look into."""
+    return np.where(mask > 0, 2 if index == 2 else 1, 0).astype(np.uint8)
+
+
+def test_a_rare_class_is_found_by_the_check(tmp_path, capsys):
+    root = dataset(tmp_path, mask=rare_class, frames=12)
+    assert main(["dataset", "check", "--layout", "vidsod100", str(root)]) == 0
+    assert "masks of several class ids, each is taken for salient, say which with" in capsys.readouterr().out
+
+
+def test_inverted_and_empty_masks_are_suspected(tmp_path):
+    inverted = dataset(tmp_path / "a", mask=lambda mask, _: 255 - mask)
+    assert ("masks may be inverted, what is salient surrounds the rest, see --mask-values 0", True) in reasons(inverted)
+    told = reasons(inverted, masks=MaskRule.parse("0"))
+    assert not any("inverted" in reason for reason, _ in told)
+    empty = dataset(tmp_path / "b", mask=lambda mask, _: mask * 0)
+    assert ("masks may be empty, nothing is salient in any looked at", True) in reasons(empty)
+
+
 def test_depth_in_colours_is_said_and_can_be_named(tmp_path, caplog):
     root = dataset(tmp_path, depth=lambda z: cv2.applyColorMap((z // 16).astype(np.uint8), cv2.COLORMAP_JET))
     flaw = "depth is a colour picture, its luminance is used, see --depth-coding"
