@@ -33,6 +33,16 @@ def has_reading(depth: NDArray[Any]) -> NDArray[np.bool_]:
         return np.isfinite(depth) & (depth > 0)
 
 
+def tells_nothing(depth: NDArray[Any]) -> str | None:
+    """Why a map (H, W) shows no shape at all: no reading, or one number throughout; None where it does."""
+    for step in (16, 1):  # a few readings tell that most maps are sound
+        part = depth[::step, ::step]
+        readings = part[has_reading(part)]
+        if readings.size and (readings != readings[0]).any():
+            return None
+    return "depth of one number, which tells nothing" if readings.size else "depth without any reading"
+
+
 def to_metres(depth: NDArray[Any], unit_m: float | None = None) -> NDArray[np.float32]:
     """Depth (H, W) in metres, 0 where there is no reading.
 

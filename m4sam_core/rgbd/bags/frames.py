@@ -17,7 +17,7 @@ from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
 from m4sam_core.rgbd.bags.topics import TopicChoice
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
-from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, to_metres
+from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, tells_nothing, to_metres
 from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
 from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
@@ -171,6 +171,8 @@ def _decoded(
         drops.notes["depth of another size than rgb, resized when it is used"] += 1
     if unit_m is not None and depth.dtype == np.float32:
         depth = to_metres(depth) * np.float32(unit_m)
+    if (nothing := tells_nothing(depth)) is not None:
+        drops.notes[nothing] += 1
     if (doubt := doubtful_unit(depth)) is not None:
         drops.notes[f"{doubt.split(':')[0]}; tell its unit with --depth-unit"] += 1
     mask = masks.take(stamp_ns)

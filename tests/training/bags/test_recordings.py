@@ -171,3 +171,10 @@ def test_what_a_bag_is_called_is_not_markup(tmp_path, name, capsys):
     write_metadata(bag, ["b.db3"])
     assert main(["bag", "info", str(bag)]) == 0
     assert name.rsplit("/", 1)[-1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, "depth without any reading"), (1000, "depth of one number, which")])
+def test_depth_that_tells_nothing_is_counted(tmp_path, value, told):
+    bag = write(tmp_path / "b", depth=lambda z: (np.full_like(z, value), "16UC1"))
+    report = convert_bag(bag, "b", tmp_path / "D", CFG)
+    assert [count for note, count in report.notes.items() if note.startswith(told)] == [6]
