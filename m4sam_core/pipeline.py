@@ -23,7 +23,7 @@ from m4sam_core.errors import InputError, StreamError
 from m4sam_core.host.memory import keep_freed_memory
 from m4sam_core.loaded import LoadedModel, load_for_inference, take_model
 from m4sam_core.model.m4sam import M4SAM
-from m4sam_core.rgbd.image_files import read_grey
+from m4sam_core.rgbd.masks import read_ignored
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import LARGE_PX, resize_mask, resize_prob, salient
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
@@ -308,7 +308,7 @@ def _seconds(stamp: Any) -> float:
 
 
 def _read_ignore_mask(path: str) -> NDArray[np.uint8] | None:
-    return read_grey(Path(path).expanduser()) if path else None
+    return read_ignored(Path(path).expanduser()) if path else None
 
 
 def _result(

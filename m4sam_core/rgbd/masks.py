@@ -93,6 +93,20 @@ def read_mask(path: Path, rule: MaskRule = AUTO) -> Mask:
     return understand_file(path, rule).mask
 
 
+def read_ignored(path: Path) -> Mask:
+    """What of a picture does not count, (H, W) uint8, 255 there: what is not black; by an alpha channel what is opaque.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
+    grey, alpha = _split(read_pixels(path))
+    if alpha is not None and alpha.min() != alpha.max():
+        return _understand_alpha(grey, alpha > _half(alpha)).mask
+    plane = np.nan_to_num(grey if grey.ndim == 2 else grey.max(axis=2))
+    lossy = path.suffix.lower() in (".jpg", ".jpeg") and plane.max() > _BLACK
+    return _binary(plane > (_BLACK if lossy else 0))
+
+
 def understand_file(path: Path, rule: MaskRule = AUTO) -> ReadMask:
     """The mask of a file, and what had to be understood.
 
