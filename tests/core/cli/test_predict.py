@@ -184,6 +184,23 @@ def test_the_images_are_never_written_over(recording, model_file, tmp_path, caps
     assert {path: path.read_bytes() for path in (tmp_path / "r").rglob("*.png")} == before
 
 
+@pytest.mark.parametrize("change", ["rgb", "depth", "no depth"])
+def test_masks_of_other_images_of_the_same_names_are_not_taken_for_these(
+    recording, model_file, tmp_path, capsys, change
+):
+    other = tmp_path / "other"
+    shutil.copytree(recording, other)
+    assert predict(other, tmp_path / "out", model_file) == 0
+    assert predict(recording, tmp_path / "out", model_file) == 0, "a copy is the same recording"
+    if change == "no depth":
+        shutil.move(other / "depth" / "0.png", other / "depth" / "100.png")
+    else:
+        shutil.copy(other / change / "1.png", other / change / "0.png")
+    assert predict(other, tmp_path / "out", model_file) == 2
+    assert "holds the masks of other images, e.g. another 0; choose another folder" in capsys.readouterr().err
+    assert predict(other, tmp_path / "out", model_file, "--overwrite") == 0
+
+
 def test_depth_that_belongs_to_no_colour_image_is_counted(recording, model_file, tmp_path, capsys):
     shutil.copytree(recording, tmp_path / "r")
     for index in (0, 1):

@@ -24,7 +24,7 @@ from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
-from m4sam_training.bags.commit import commit, finished, locked
+from m4sam_training.bags.commit import commit, finished, identity, locked
 from m4sam_training.bags.labels import Label, count_strays, find_annotations, make_labeller
 from m4sam_training.bags.late_masks import add_late_masks
 from m4sam_training.bags.scene_cuts import SceneCutter
@@ -138,7 +138,7 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig, title: str 
         raise ConfigError(f"bag name: expected a plain file name, got {name!r}")
     state = out / STATE_FOLDER
     state.mkdir(parents=True, exist_ok=True)
-    key = {"size": _size(bag), "settings": cfg.fingerprint()}
+    key = {**identity(bag), "settings": cfg.fingerprint()}
     marker = state / f"{name}.json"
     done = _finished(marker, key)
     if done is not None:
@@ -299,7 +299,3 @@ def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:
     """The report of an earlier conversion with the same key."""
     values = finished(marker, key)
     return None if values is None else BagReport(**{**values, "resumed": True})
-
-
-def _size(bag: Path) -> int:
-    return sum(path.stat().st_size for path in ([*bag.iterdir()] if bag.is_dir() else [bag]) if path.is_file())
