@@ -18,6 +18,7 @@ from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.check import check_dataset
 from m4sam_training.data.datasets import VideoClipDataset
 from m4sam_training.data.frames import read_clip
+from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
 
 SIZE = (48, 64)
@@ -160,6 +161,17 @@ def test_float_depth_in_millimetres_is_said(tmp_path):
         path.unlink()
         cv2.imwrite(str(path.with_suffix(".tiff")), scene(0)[1].astype(np.float32))
     assert ("float depth is not in metres", True) in reasons(root)
+
+
+@pytest.mark.parametrize("unit_m", [1.0, 1e-6])
+def test_a_depth_unit_that_cannot_be_is_said(tmp_path, unit_m):
+    generate_dataset(tmp_path, "m4sam", videos=1, frames=3, height=72, width=96)
+    place = tmp_path / "train" / "train_1" / "video.yaml"
+    assert not scan_split(tmp_path, "m4sam", "train").irregular
+    place.write_text(f"fps: 15\ndepth_unit_m: {unit_m:f}\n")
+    told = scan_split(tmp_path, "m4sam", "train").flaws()
+    assert len(told) == 1
+    assert f"depth is hardly in its unit of {unit_m:g} m, see depth_unit_m: median" in told[0]
 
 
 def test_an_exif_orientation_is_said_and_turns_nothing(tmp_path):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.clip_folder import Note
 from m4sam_core.rgbd.depth_files import depth_size, look_at_depth
-from m4sam_core.rgbd.depth_values import same_shape
+from m4sam_core.rgbd.depth_values import doubtful_unit, same_shape
 from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_pixels
 from m4sam_core.rgbd.masks import mixed_values, understand_file
 from m4sam_training.data.videos import Frame, Video
@@ -68,9 +68,12 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
                 note(frame.rgb, EXIF_NOTE, True)
                 break
         for frame in frames:
-            flaw = look_at_depth(frame.depth, video.coding).flaw if frame.depth is not None else None
+            if frame.depth is None:
+                continue
+            file = look_at_depth(frame.depth, video.coding)
+            flaw = file.flaw or doubtful_unit(file.depth, video.depth_unit_m)
             if flaw is not None and flaw != "depth without any reading":
-                note(frame.depth or frame.rgb, flaw, True)
+                note(frame.depth, flaw, True)
                 break
     except InputError:
         pass  # told when the file is used: a video is not given up for one file
