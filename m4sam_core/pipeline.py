@@ -23,11 +23,13 @@ from m4sam_core.errors import InputError, StreamError
 from m4sam_core.host.memory import keep_freed_memory
 from m4sam_core.loaded import LoadedModel, load_for_inference, take_model
 from m4sam_core.model.m4sam import M4SAM
-from m4sam_core.rgbd.image_files import read_grey
+from m4sam_core.rgbd.masks import read_ignored
 from m4sam_core.stream.session import StreamFrame, StreamSession
 from m4sam_core.vision.images import LARGE_PX, resize_mask, resize_prob, salient
 from m4sam_core.vision.prepare import FramePreparation, PreparedFrame
 from m4sam_core.vision.region import Region
+
+_LATEST_S = 1e11  # the year 5138; a larger number counts something shorter than seconds
 
 
 @dataclass
@@ -221,12 +223,16 @@ class SaliencyPipeline:
             DeviceError: out of memory; the stream starts a new scene with the next frame.
             StreamError: the pipeline is closed.
         """
-        if not np.isfinite(stamp):
-            raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
+        seconds = _seconds(stamp)
+        try:
+            hash(camera)
+        except TypeError:
+            got = type(camera).__name__
+            raise InputError(f"camera: expected something hashable, such as a tuple, got {got}") from None
         with self.turn(), self._work:
             self.loaded.take_thread()
             self._take_mail()
-            return self._process(self._preparation, self._session, rgb, depth, float(stamp), camera, ignored)
+            return self._process(self._preparation, self._session, rgb, depth, seconds, camera, ignored)
 
     def reset(self, reason: str = "requested") -> None:
         """Start a new scene with the next frame; it reports `reason`. Any thread; does not wait."""
@@ -289,8 +295,20 @@ class SaliencyPipeline:
         return _result(frame, prepared, self._cfg.threshold, stamp_s, watch.finish())
 
 
+def _seconds(stamp: Any) -> float:
+    try:
+        seconds = float(stamp)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not np.isfinite(seconds):
+        raise InputError(f"stamp: expected seconds, got {stamp}; give the time of the image")
+    if abs(seconds) > _LATEST_S:
+        raise InputError(f"stamp: expected seconds, got {stamp}; are these nanoseconds? divide by 1e9")
+    return seconds
+
+
 def _read_ignore_mask(path: str) -> NDArray[np.uint8] | None:
-    return read_grey(Path(path).expanduser()) if path else None
+    return read_ignored(Path(path).expanduser()) if path else None
 
 
 def _result(

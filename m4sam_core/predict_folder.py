@@ -8,6 +8,7 @@ output folder notes where scenes start; resuming replays the last, unfinished sc
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_r
 
 JOURNAL = "predict.jsonl"
 NOTES = "notes"  # in the journal's first line what they depend on, in the others those of a frame
+FILES = "files"  # in a frame's line the checksums of its images
 _ABOUT_RUN = "run"  # the journal's first line
 
 
@@ -103,6 +105,12 @@ def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
     return [FramePaths(stem, path, depth.get(stem)) for stem, path in rgb.items()]
 
 
+def unpaired_depth(frames: Sequence[FramePaths], depth_dir: Path | None) -> int:
+    """How many images of a depth folder belong to none of the frames."""
+    images = {} if depth_dir is None else _images("DEPTH_DIR", depth_dir, DEPTH_SUFFIXES)
+    return len(images) - sum(frame.depth is not None for frame in frames)
+
+
 def predict_folder(
     pipeline: SaliencyPipeline,
     frames: Sequence[FramePaths],
@@ -131,10 +139,12 @@ def predict_folder(
         advance: called once per frame that is done, with its result or None when it was kept.
 
     Raises:
-        InputError: the folder holds another run's masks, or a file cannot be read or written.
+        InputError: the folder holds another run's masks or the images themselves, or a file cannot be read or written.
     """
+    if out.resolve() in {path.parent.resolve() for frame in frames for path in (frame.rgb, frame.depth) if path}:
+        raise InputError(f"--out: expected a folder of its own, got {out}, which holds the images; choose another one")
     about = _about_run(pipeline.cfg, model_file, fps, probability, depth_coding)
-    done = _finished_frames(out, about, [frame.stem for frame in frames], overwrite, notes)
+    done = _finished_frames(out, about, frames, overwrite, notes)
     summary = FolderSummary(len(frames))
     start = done[-1]["scene_start"] if done else 0
     first_scene = done[-1]["scene"] if done else 0
@@ -166,6 +176,7 @@ def predict_folder(
                 journal.add(
                     {
                         "stem": frames[index].stem,
+                        FILES: _checksums(frames[index]),
                         "scene": scene,
                         "scene_start": scene_start,
                         "reset_reason": result.reset_reason,
@@ -232,7 +243,7 @@ def _about_run(
 
 
 def _finished_frames(
-    out: Path, about: dict[str, Any], stems: Sequence[str], overwrite: bool, notes: FrameNotes | None
+    out: Path, about: dict[str, Any], frames: Sequence[FramePaths], overwrite: bool, notes: FrameNotes | None
 ) -> list[dict[str, Any]]:
     """The journal's lines of frames that are finished: noted, in order, with their mask on disk."""
     if overwrite or not out.exists():
@@ -241,7 +252,7 @@ def _finished_frames(
         raise InputError(f"--out: expected a folder, got the file {out}; choose another name")
     lines = read_journal(out / JOURNAL)
     if not lines:
-        foreign = [stem for stem in stems if (out / f"{stem}.png").exists()]
+        foreign = [frame.stem for frame in frames if (out / f"{frame.stem}.png").exists()]
         if foreign:
             raise InputError(
                 f"--out: {out} holds {foreign[0]}.png of unknown origin; choose another folder, or add --overwrite"
@@ -256,10 +267,19 @@ def _finished_frames(
     done: list[dict[str, Any]] = []
     if notes is not None and differing({NOTES: notes.about}, lines[0]):
         return done
-    for stem, line in zip(stems, lines[1:], strict=False):
+    for frame, line in zip(frames, lines[1:], strict=False):
         if notes is not None and NOTES not in line:
             break
-        if line.get("stem") != stem or not (out / f"{stem}.png").is_file():
+        if line.get("stem") != frame.stem or not (out / f"{frame.stem}.png").is_file():
             break
+        if FILES in line and line[FILES] != _checksums(frame):
+            raise InputError(
+                f"--out: {out} holds the masks of other images, e.g. another {frame.stem}; choose another folder, "
+                "or add --overwrite to begin anew"
+            )
         done.append(line)
     return done
+
+
+def _checksums(frame: FramePaths) -> list[int | None]:
+    return [None if path is None else zlib.crc32(path.read_bytes()) for path in (frame.rgb, frame.depth)]

@@ -46,7 +46,7 @@ def command(
     from m4sam_core.host.progress import tracked
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
-    from m4sam_core.predict_folder import list_frames, predict_folder
+    from m4sam_core.predict_folder import list_frames, predict_folder, unpaired_depth
     from m4sam_core.predict_objects import OBJECTS_FILE, ObjectNotes, write_objects
     from m4sam_core.rgbd.clip_folder import DEFAULT_FPS, unread_files
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, DEPTH_SUFFIXES
@@ -87,6 +87,8 @@ def command(
         others = "" if folder is None else unread_files(folder, suffixes)
         if others:
             typer.echo(f"  {folder}: {others} not read, for want of a reader")
+    if lonely := unpaired_depth(frames, depth_dir):
+        typer.echo(f"  {depth_dir}: {lonely} depth image(s) belong to no colour image")
     for flaw, count in summary.flaws.items():
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():

@@ -59,7 +59,7 @@ def _spread(source: Path, rgb_topic: str | None, count: int) -> Iterator[np.ndar
         yield from (read_rgb(paths[index]) for index in _evenly(len(paths), count))
         return
     with BagSource(source) as bag:
-        topic = rgb_topic or choose_topics(bag).rgb
+        topic = rgb_topic or choose_topics(bag, mask="").rgb
         wanted = set(_evenly(sum(entry.count for entry in bag.topics if entry.name == topic), count))
         for number, message in enumerate(bag.messages([topic])):
             if number in wanted:

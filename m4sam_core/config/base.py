@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from m4sam_core.errors import ConfigError
 
@@ -17,6 +17,23 @@ class Config(BaseModel):
     """Frozen settings; unknown keys are refused and named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, values: Any) -> Any:
+        """YAML reads yes, on, no and off as booleans, which would pass for 1 and 0; as text they are refused."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: str(value) if isinstance(value, bool) and cls._counts(name) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def _counts(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        kinds = set() if field is None else {field.annotation, *get_args(field.annotation)}
+        return bool(kinds & {int, float}) and bool not in kinds
 
     @classmethod
     def parse(cls: type[C], values: dict[str, Any]) -> C:

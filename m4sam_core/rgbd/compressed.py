@@ -12,6 +12,21 @@ import numpy as np
 from m4sam_core.errors import InputError
 
 
+def compressed_values(msg: Any, topic: str = "mask") -> np.ndarray:
+    """A file's samples as stored, which mean something by themselves: ids of 16 bit, an alpha channel.
+
+    Returns:
+        (H, W) or (H, W, 3 or 4) in R, G, B, alpha order; uint8, uint16 or float32.
+
+    Raises:
+        InputError: a compressedDepth message, or data that no decoder reads.
+    """
+    stored = _decoded(msg, topic, cv2.IMREAD_UNCHANGED)
+    if stored.dtype not in (np.uint8, np.uint16, np.float32):
+        raise InputError(f"{topic} data: expected 8-bit, 16-bit or float pixels, got {stored.dtype}; convert them")
+    return stored if stored.ndim == 2 else stored[..., [2, 1, 0, *range(3, stored.shape[2])]]
+
+
 def compressed_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
     """Decode a JPEG, PNG or any other file OpenCV reads to (H, W, 3) uint8 RGB.
 
@@ -21,17 +36,22 @@ def compressed_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:
     Raises:
         InputError: a compressedDepth message, or data that no decoder reads.
     """
+    # IMREAD_COLOR alone would also apply EXIF rotation and break the registration with depth.
+    bgr = _decoded(msg, topic, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    rgb: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def _decoded(msg: Any, topic: str, flags: int) -> np.ndarray:
     if "compressedDepth" in str(msg.format):
         got = repr(str(msg.format)[:60])
         raise InputError(f"{topic} format: expected a colour picture, got {got}; remap <rgb>/compressed here")
     data = np.frombuffer(msg.data, np.uint8)
     try:
-        # IMREAD_COLOR alone would also apply EXIF rotation and break the registration with depth.
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        pixels = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:
-        bgr = None
-    if bgr is None:
+        pixels = None
+    if pixels is None:
         remedy = "the message is damaged or holds a video codec"
         raise InputError(f"{topic} data: expected a JPEG or PNG file, got {data.size} unreadable bytes; {remedy}")
-    rgb: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return rgb
+    return np.asarray(pixels)

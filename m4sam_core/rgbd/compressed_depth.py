@@ -80,6 +80,9 @@ def compressed_depth_to_numpy(msg: Any, topic: str = "depth/image") -> np.ndarra
     stored = _decode_rvl(body, topic) if codec == "rvl" else _decode_png(body, topic)
     if pixel_format != "32FC1":
         return stored
+    if not (np.isfinite([quant_a, quant_b]).all() and quant_a > 0):
+        got = f"{quant_a:g} and {quant_b:g}"
+        raise InputError(f"{topic} data: expected a quantisation above 0 for 32FC1, got {got}; is it 16UC1?")
     return _from_inverse(stored, quant_a, quant_b)
 
 

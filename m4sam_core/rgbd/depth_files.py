@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.depth_values import doubtful_unit, has_reading
+from m4sam_core.rgbd.depth_values import doubtful_unit, has_reading, tells_nothing
 from m4sam_core.rgbd.image_files import (
     IMAGE_SUFFIXES,
     image_size,
@@ -89,9 +89,7 @@ def look_at_depth(path: Path, coding: DepthCoding = "plain") -> DepthFile:
     if coding == "plain" and is_coloured(raw):
         kind = "JET colour map" if _on_map(raw) else "packed bytes or a colour map"
         return DepthFile(depth, f"depth is a colour picture, its luminance is used, see --depth-coding: {kind}")
-    if not has_reading(depth).any():
-        return DepthFile(depth, "depth without any reading")
-    return DepthFile(depth, doubtful_unit(depth))
+    return DepthFile(depth, tells_nothing(depth) or doubtful_unit(depth))
 
 
 def _decode(raw: NDArray[Any], path: Path, coding: DepthCoding) -> NDArray[Any]:

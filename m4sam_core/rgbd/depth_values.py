@@ -16,6 +16,8 @@ DEFAULT_UNIT_M = 0.001
 RELATIVE_NEAR_M, RELATIVE_FAR_M = 0.5, 5.0
 FARTHEST_PLAUSIBLE_M = 300.0
 """No depth camera sees as far; a float map with a larger median is not in metres."""
+NEAREST_PLAUSIBLE_M = 0.01
+"""Half of a depth camera's readings are never as near."""
 _ASPECT_TOLERANCE = 0.02
 
 
@@ -31,6 +33,16 @@ def has_reading(depth: NDArray[Any]) -> NDArray[np.bool_]:
         return depth > 0
     with np.errstate(invalid="ignore"):
         return np.isfinite(depth) & (depth > 0)
+
+
+def tells_nothing(depth: NDArray[Any]) -> str | None:
+    """Why a map (H, W) shows no shape at all: no reading, or one number throughout; None where it does."""
+    for step in (16, 1):  # a few readings tell that most maps are sound
+        part = depth[::step, ::step]
+        readings = part[has_reading(part)]
+        if readings.size and (readings != readings[0]).any():
+            return None
+    return "depth of one number, which tells nothing" if readings.size else "depth without any reading"
 
 
 def to_metres(depth: NDArray[Any], unit_m: float | None = None) -> NDArray[np.float32]:
@@ -73,14 +85,27 @@ def in_millimetres(depth: NDArray[Any], unit_m: float | None = None) -> NDArray[
     return from_metres(to_metres(depth, unit_m), np.dtype(np.uint16))
 
 
-def doubtful_unit(depth: NDArray[Any]) -> str | None:
-    """Why a map's numbers can hardly be in its unit (float maps are metres); None where they can."""
-    if not np.issubdtype(depth.dtype, np.floating):
+def doubtful_unit(depth: NDArray[Any], unit_m: float | None = None) -> str | None:
+    """Why a map's numbers can hardly be in its unit (float maps are metres); None where they can, or nobody knows.
+
+    Args:
+        depth (H, W): the map.
+        unit_m: length of one count of a uint16 map; None: not known.
+    """
+    if np.issubdtype(depth.dtype, np.floating):
+        unit_m, reason = 1.0, "float depth is not in metres: median {:.0f}"
+    elif depth.dtype == np.uint16 and unit_m is not None:
+        reason = f"depth is hardly in its unit of {unit_m:g} m, see depth_unit_m: median {{:.3g}} m"
+    else:
         return None
     valid = depth[has_reading(depth)]
-    if valid.size == 0 or float(np.median(valid)) <= FARTHEST_PLAUSIBLE_M:
-        return None
-    return f"float depth is not in metres: median {float(np.median(valid)):.0f}"
+    median = float(np.median(valid)) * unit_m if valid.size else 0.0
+    return reason.format(median) if median > FARTHEST_PLAUSIBLE_M or _far_too_near(depth, median) else None
+
+
+def _far_too_near(depth: NDArray[Any], median_m: float) -> bool:
+    """Of counts only: a float map may be relative, from 0 to 1."""
+    return depth.dtype == np.uint16 and 0 < median_m < NEAREST_PLAUSIBLE_M
 
 
 def same_shape(depth: tuple[int, int], rgb: tuple[int, int]) -> bool:

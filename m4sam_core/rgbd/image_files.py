@@ -166,6 +166,8 @@ def write_encoded(path: Path, pixels: np.ndarray, options: list[int]) -> None:
     Raises:
         InputError: the encoder refuses it, or the file cannot be written.
     """
+    if not cv2.haveImageWriter(f"x{path.suffix}"):
+        raise InputError(f"{path}: expected a name that ends in .png or another picture's suffix; choose such a name")
     ok, data = cv2.imencode(path.suffix, pixels, options)
     if not ok:
         raise InputError(f"{path}: the {path.suffix[1:]} encoder refused {pixels.dtype} {pixels.shape}")

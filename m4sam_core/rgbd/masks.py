@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.image_files import one_channel, palette_indices, read_pixels
+from m4sam_core.rgbd.image_files import palette_indices, read_pixels
 
 Mask = NDArray[np.uint8]
+TWO_VALUES = "mask of 0 and"
+"""What the note of a mask begins with that holds one value besides 0, which is not bright."""
 _WORDS = ("auto", "bright", "nonzero", "alpha")
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _FEW = 32  # a mask of no more values holds ids or clean edges, one of more is a soft picture
@@ -92,16 +93,18 @@ def read_mask(path: Path, rule: MaskRule = AUTO) -> Mask:
     return understand_file(path, rule).mask
 
 
-def read_soft_mask(path: Path) -> Mask:
-    """A predicted mask (H, W) uint8, 0..255: probabilities as they are, whatever their range; of 0 and 1 as 0 and 255.
+def read_ignored(path: Path) -> Mask:
+    """What of a picture does not count, (H, W) uint8, 255 there: what is not black; by an alpha channel what is opaque.
 
     Raises:
         InputError: the file cannot be decoded.
     """
-    grey = one_channel(read_pixels(path), path)
-    largest = float(grey.max())
-    full = 1.0 if largest <= 1 else 255.0 if largest <= 255 else 65535.0
-    return np.rint(np.nan_to_num(np.asarray(grey, np.float32)) * (255 / full)).clip(0, 255).astype(np.uint8)
+    grey, alpha = _split(read_pixels(path))
+    if alpha is not None and alpha.min() != alpha.max():
+        return _understand_alpha(grey, alpha > _half(alpha)).mask
+    plane = np.nan_to_num(grey if grey.ndim == 2 else grey.max(axis=2))
+    lossy = path.suffix.lower() in (".jpg", ".jpeg") and plane.max() > _BLACK
+    return _binary(plane > (_BLACK if lossy else 0))
 
 
 def understand_file(path: Path, rule: MaskRule = AUTO) -> ReadMask:
@@ -194,7 +197,7 @@ def _understand_values(grey: NDArray[Any], name: str) -> ReadMask:
         note = "mask without a salient pixel" if values[0] == 0 else "mask without a background pixel"
         return ReadMask(_binary(grey != 0), note)
     if values.size == 2 and values[0] == 0:
-        told = f"mask of 0 and {values[1]:g}, read as background and salient"
+        told = f"{TWO_VALUES} {values[1]:g}, read as background and salient"
         return ReadMask(_binary(grey != 0), None if values[1] > half else told)
     full = 2 * half
     low, high = 0.02 * full, 0.98 * full
@@ -248,9 +251,3 @@ def _half(values: NDArray[Any]) -> float:
 
 def _binary(salient: NDArray[np.bool_]) -> Mask:
     return np.where(salient, np.uint8(255), np.uint8(0))
-
-
-def encode_values(pixels: NDArray[Any]) -> bytes:
-    """A mask of 8 or 16 bit, grey or R, G, B, as png bytes; values are kept."""
-    ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-_NANOSECOND_DIGITS = 16
+_FIRST_NS, _LAST_NS = 9 * 10**17, 10**19  # 1998 to 2286; shorter ones are microseconds, ticks or dates written out
 _DECIMAL = re.compile(r"[0-9]+\.[0-9]+")
 _NUMBERS = re.compile(r"([0-9]+)")
 
@@ -35,6 +35,6 @@ def frame_number(stem: str) -> int | Decimal | None:
 
 
 def are_stamps(stems: Iterable[str]) -> bool:
-    """Whether every name is a time since 1970 in nanoseconds."""
+    """Whether every name is a time since 1970 in nanoseconds, of 1998 or later."""
     names = list(stems)
-    return bool(names) and all(_NUMBERS.fullmatch(name) and len(name) >= _NANOSECOND_DIGITS for name in names)
+    return bool(names) and all(_NUMBERS.fullmatch(name) and _FIRST_NS <= int(name) < _LAST_NS for name in names)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from m4sam_core.config import DepthConfig
 from m4sam_core.rgbd.depth_values import fit_depth, same_shape
 from m4sam_core.vision.depth_scale import DepthScale, count_readings, in_metres, some_readings
+from m4sam_core.vision.images import in_rows
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 2.0, 98.0
 _PERCENTILE_SAMPLES = 20_000  # enough for a quantile to within a fraction of a percent, and 10 times cheaper
@@ -71,6 +72,15 @@ class PreparedDepth:
         return unit * np.float32(far_m - near_m) + np.float32(max(near_m, 1e-3))
 
 
+def plain_map(depth: Any) -> Any:
+    """A map as OpenCV takes it: native numbers, row by row, masked pixels without a reading; the rest as it is."""
+    if isinstance(depth, np.ma.MaskedArray):
+        depth = depth.filled(0)
+    if not isinstance(depth, np.ndarray) or depth.ndim < 2 or depth.dtype.kind not in "uf":
+        return depth
+    return in_rows(depth.astype(depth.dtype.newbyteorder("="), copy=False))
+
+
 def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: DepthConfig) -> PreparedDepth:
     """Scale a sensor's depth map to [0, 1]; degrade to an all-zero map with a reason when it is useless.
 
@@ -102,6 +112,8 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
 def _unusable(depth: NDArray[Any] | None, height: int, width: int) -> str | None:
     if depth is None:
         return "no depth"
+    if not isinstance(depth, np.ndarray):
+        return f"depth: expected a numpy array (H, W), got {type(depth).__name__}"
     shape = depth.shape[:2] if depth.ndim == 3 and depth.shape[2] == 1 else depth.shape
     if len(shape) != 2:
         return f"depth: expected one channel (H, W), got shape {tuple(depth.shape)}"

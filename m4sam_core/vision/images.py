@@ -26,7 +26,7 @@ GLANCE_SIDE_PX = 224  # enough for whatever is judged of a picture without the m
 
 
 def check_rgb(rgb: Any) -> NDArray[np.uint8]:
-    """Return `rgb` if it is a usable image (H, W, 3) uint8 in R, G, B order.
+    """Return `rgb` if it is a usable image (H, W, 3) uint8 in R, G, B order; a copy where its rows are scattered.
 
     Raises:
         InputError: not an array, wrong type, channel count or size.
@@ -41,7 +41,14 @@ def check_rgb(rgb: Any) -> NDArray[np.uint8]:
         raise InputError(
             f"rgb: expected sides of {LEAST_SIDE_PX} to {LARGEST_SIDE_PX} px, got {rgb.shape[1]}x{rgb.shape[0]}"
         )
-    return rgb
+    return in_rows(rgb)
+
+
+def in_rows(image: NDArray[Any]) -> NDArray[Any]:
+    """The same image with the samples of a row side by side, as OpenCV wants them; a copy only where they are not."""
+    beside = image.itemsize * np.cumprod([1, *image.shape[:1:-1]])[::-1]
+    plain = np.asarray(image)
+    return plain if plain.strides[1:] == tuple(beside) else np.ascontiguousarray(plain)
 
 
 def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from m4sam_core.config import PipelineConfig
 from m4sam_core.vision.alignment import DepthAlignment
 from m4sam_core.vision.cues import FrameCues, describe_frame
-from m4sam_core.vision.depth import prepare_depth
+from m4sam_core.vision.depth import plain_map, prepare_depth
 from m4sam_core.vision.images import GLANCE_SIDE_PX, check_rgb, glance, resize_rgb, to_unit
 from m4sam_core.vision.region import Region, region_of
 
@@ -94,7 +94,7 @@ class FramePreparation:
         rgb = check_rgb(rgb)
         # Before all else: the robot's gripper must neither stretch the depth range nor look like another scene.
         region = region_of(rgb.shape[0], rgb.shape[1], cfg.roi, ignored)
-        rgb, depth = region.take_rgb(rgb), region.take_depth(depth)
+        rgb, depth = region.take_rgb(rgb), region.take_depth(plain_map(depth))
         prepared = prepare_depth(depth, rgb.shape[0], rgb.shape[1], cfg.depth)
         square = resize_rgb(rgb, self._size_px)
         # Who judges the picture does with what the model sees, where that is large enough.

@@ -69,7 +69,7 @@ class Region:
 
     def take_depth(self, depth: NDArray[Any] | None) -> NDArray[Any] | None:
         """The rectangle of depth, which may have another resolution; ignored pixels have no reading (0)."""
-        if self.is_whole or depth is None or depth.ndim < 2 or 0 in depth.shape[:2]:
+        if self.is_whole or not isinstance(depth, np.ndarray) or depth.ndim < 2 or 0 in depth.shape[:2]:
             return depth
         rows, columns = depth.shape[:2]
         window = depth[_scaled(self.rows, self.height, rows), _scaled(self.columns, self.width, columns)]

@@ -74,6 +74,9 @@ def test_threshold_is_applied(model):
         (np.zeros((HEIGHT, WIDTH), np.uint16), "valid pixels"),
         (np.full((HEIGHT, WIDTH), np.nan, np.float32), "valid pixels"),
         (np.ones((HEIGHT // 2, WIDTH), np.uint16), "expected 160x120"),
+        (np.ones((HEIGHT, WIDTH), bool), "got bool"),
+        ([[1.0] * WIDTH] * HEIGHT, "expected a numpy array (H, W), got list"),
+        (torch.ones(HEIGHT, WIDTH), "got Tensor"),
     ],
 )
 def test_useless_depth_degrades_to_rgb_only(pipeline, depth, words):
@@ -119,6 +122,52 @@ def test_where_depth_shows_something_a_picture_of_nothing_is_looked_at(pipeline)
     result = pipeline.process(np.zeros((HEIGHT, WIDTH, 3), np.uint8), depth, 0.0)
     assert result.rgb_note is None
     assert result.probability.any()
+
+
+LAYOUTS = {
+    "by columns": np.asfortranarray,
+    "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1])[:, ::-1],
+    "upside down": lambda image: np.ascontiguousarray(image[::-1])[::-1],
+    "a part of another": lambda image: np.pad(image, ((2, 3), (1, 4), *((0, 0),) * (image.ndim - 2)))[2:-3, 1:-4],
+    "planes": lambda image: np.moveaxis(np.ascontiguousarray(np.moveaxis(image, -1, 0)), 0, -1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_how_an_array_lies_in_memory_changes_nothing(pipeline, layout):
+    rgb, depth = frame()
+    wanted = pipeline.process(rgb, depth, 0.0).probability
+    other = SaliencyPipeline(pipeline.model, cpu())
+    got = other.process(LAYOUTS[layout](rgb), LAYOUTS[layout](depth), 0.0)
+    assert not got.rgb_only
+    np.testing.assert_array_equal(got.probability, wanted)
+
+
+SAME_DEPTH = {
+    "big-endian": lambda depth: depth.astype(">u2"),
+    "masked": lambda depth: np.ma.masked_array(np.where(depth < 900, 5, depth), depth < 900),
+}
+
+
+@pytest.mark.parametrize("kind", SAME_DEPTH)
+def test_depth_of_other_kinds_of_arrays(pipeline, kind):
+    rgb, depth = frame()
+    depth[depth < 900] = 0
+    wanted = pipeline.process(rgb, depth, 0.0).probability
+    got = SaliencyPipeline(pipeline.model, cpu()).process(rgb, SAME_DEPTH[kind](depth), 0.0)
+    assert not got.rgb_only
+    np.testing.assert_array_equal(got.probability, wanted)
+
+
+@pytest.mark.parametrize("stamp", [1_700_000_000_000_000_000, 1.7e12, "now", None, [1.0, 2.0]])
+def test_what_is_no_time_in_seconds_is_refused(pipeline, stamp):
+    with pytest.raises(InputError, match="stamp: expected seconds"):
+        pipeline.process(*frame(), stamp)
+
+
+def test_a_camera_that_cannot_be_told_apart_is_refused(pipeline):
+    with pytest.raises(InputError, match="camera: expected something hashable, such as a tuple, got ndarray"):
+        pipeline.process(*frame(), 0.0, camera=np.eye(3))
 
 
 @pytest.mark.parametrize("stamp", [float("nan"), float("inf")])

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.bags.mask_topic import StoredMasks, read_mask_topic
 from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
 from m4sam_core.rgbd.bags.topics import TopicChoice
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
-from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, to_metres
-from m4sam_core.rgbd.encodings import image_to_depth, image_to_numpy, image_to_rgb
-from m4sam_core.rgbd.masks import AUTO, MaskRule, encode_values, mixed_values, understand
+from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, tells_nothing, to_metres
+from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
+from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
 
 _NS = 1e-9
@@ -95,7 +95,7 @@ def read_frames(
         rule: which values of the mask topic are salient.
         unit_m: length of one unit of the recorded depth; floats become metres by it. None: they are metres.
     """
-    masks = _read_masks(source, topics.mask, drops, rule) if topics.mask else {}
+    masks = read_mask_topic(source, topics.mask, rule, drops.add, drops.notes) if topics.mask else StoredMasks({})
     pairer: NearestStampPairer[BagMessage, BagMessage] = NearestStampPairer(
         tolerance_s=tolerance_s, capacity=60, missing_depth="drop", depth_wait_s=2.0
     )
@@ -108,6 +108,8 @@ def read_frames(
     for reason, count in pairer.drops.items():
         drops.add(f"rgb without a pair: {reason}", count=count)
     drops.add("depth without a pair", count=pairer.counts["depth_unused"] + pairer.counts["depth_late"])
+    if left := masks.left():
+        drops.add("mask without a pair of its stamp", f"{left[0]} and others", len(left))
 
 
 def read_intrinsics(source: BagSource, topics: TopicChoice) -> dict[str, Any] | None:
@@ -149,7 +151,7 @@ def decode_depth(message: BagMessage) -> np.ndarray:
 
 
 def _decoded(
-    pair: Pair[BagMessage, BagMessage], masks: dict[int, bytes], drops: Drops, unit_m: float | None
+    pair: Pair[BagMessage, BagMessage], masks: StoredMasks, drops: Drops, unit_m: float | None
 ) -> Iterator[BagFrame]:
     if pair.depth is None or pair.skew_s is None:
         drops.add("rgb without a pair: no depth")
@@ -169,58 +171,13 @@ def _decoded(
         drops.notes["depth of another size than rgb, resized when it is used"] += 1
     if unit_m is not None and depth.dtype == np.float32:
         depth = to_metres(depth) * np.float32(unit_m)
+    if (nothing := tells_nothing(depth)) is not None:
+        drops.notes[nothing] += 1
     if (doubt := doubtful_unit(depth)) is not None:
         drops.notes[f"{doubt.split(':')[0]}; tell its unit with --depth-unit"] += 1
-    mask = _unpacked(masks.get(stamp_ns))
+    mask = masks.take(stamp_ns)
     if mask is not None and mask.shape != rgb.shape[:2]:
         drops.add("mask of another size than rgb", f"{stamp_ns}: mask {mask.shape}, rgb {rgb.shape[:2]}")
         mask = None
     log_ns = max(pair.rgb.log_ns, pair.depth.log_ns)
     yield BagFrame(stamp_ns, log_ns, rgb, depth, mask, frame_id, pair.skew_s)
-
-
-def _read_masks(source: BagSource, topic: str, drops: Drops, rule: MaskRule) -> dict[int, bytes]:
-    """Every mask by stamp, as png bytes: a mask is recorded after its rgb image, and thousands must fit in memory."""
-    stored: dict[int, bytes] = {}
-    for message in source.messages((topic,)):
-        try:
-            stored[message.stamp_ns] = encode_values(_mask_values(message))
-        except InputError as error:
-            drops.add("mask cannot be decoded", f"{message.stamp_ns}: {error}")
-    ids = mixed_values(map(_values, stored.values())) if rule == AUTO else None
-    if ids is not None:
-        listed = ", ".join(map(str, ids[:8]))
-        drops.add(f"mask of several class ids ({listed}), say which are salient with --mask-values", count=len(stored))
-        return {}
-    masks: dict[int, bytes] = {}
-    for stamp_ns, png in stored.items():
-        try:
-            read = understand(_values(png), rule, topic)
-        except InputError as error:
-            drops.add("mask cannot be understood", f"{stamp_ns}: {error}")
-            continue
-        if read.note is not None:
-            drops.notes[read.note] += 1
-        masks[stamp_ns] = encode_values(read.mask)
-    return masks
-
-
-def _mask_values(message: BagMessage) -> np.ndarray:
-    """What a mask message holds: a grey plane of 8 or 16 bit, or colours R, G, B."""
-    if message.msgtype == COMPRESSED:
-        return decode_rgb(message)
-    values = image_to_numpy(message.decoded, message.topic)
-    if values.ndim == 2 and values.dtype.kind == "f":
-        return (np.nan_to_num(values.astype(np.float32)).clip(0, 1) * 255).astype(np.uint8)
-    if values.ndim == 2 and not str(message.decoded.encoding).startswith(("bayer", "nv")):
-        return values.astype(values.dtype.newbyteorder("="))
-    return decode_rgb(message)
-
-
-def _values(png: bytes) -> np.ndarray:
-    stored = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED))
-    return stored[..., ::-1] if stored.ndim == 3 else stored
-
-
-def _unpacked(png: bytes | None) -> np.ndarray | None:
-    return None if png is None else _values(png)

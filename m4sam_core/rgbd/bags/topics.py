@@ -78,7 +78,8 @@ def choose_topics(
         source: an open bag.
         rgb: topic of the colour images; None or "": the one that looks like it.
         depth: topic of the depth maps; None or "": the one that looks like it.
-        mask: topic of the masks; None: the only one called mask, predictions last; "": none.
+        mask: topic of the masks; None: the one called mask, drawn before predicted, of several the one nearest to
+            `rgb`; "": none.
         camera_info: calibration of the colour camera; None or "": the one beside it.
 
     Raises:
@@ -97,15 +98,13 @@ def choose_topics(
     depth = depth or _only(source, "depth", depths, rgb or _single(colours))
     rgb = rgb or _only(source, "rgb", colours, depth)
     if mask is None:
-        named = [t.name for t in topics.values() if t.msgtype == IMAGE and t.name.rsplit("/", 1)[-1] == "mask"]
-        named = [name for name in named if not is_prediction(name)] or named
-        mask = named[0] if len(named) == 1 else None
+        mask = _mask_topic(source, topics.values(), rgb)
     return TopicChoice(rgb, depth, mask or None, _calibration(source, rgb, camera_info))
 
 
 def is_prediction(topic: str) -> bool:
     """Whether masks on this topic are a saliency node's, under any namespace, or those of `m4sam bag predict`."""
-    return f"/{topic.lstrip('/')}".endswith("/saliency/mask")
+    return f"/{base_name(topic).lstrip('/')}".endswith("/saliency/mask")
 
 
 def base_name(topic: str) -> str:
@@ -192,6 +191,17 @@ def _only(source: BagSource, role: str, candidates: list[_Candidate], other: str
     names = ", ".join(candidate.name for candidate in best) or "none"
     option = f"give --{role}-topic (play: -p {role}_topic:=...)"
     raise InputError(f"{source.path}: expected one {role} topic, got {names}; {option}. {_listing(source)}")
+
+
+def _mask_topic(source: BagSource, topics: Iterable[Topic], rgb: str) -> str | None:
+    """The topic called mask; None without one."""
+    named = [
+        _Candidate(topic.name, base, topic.msgtype == IMAGE, (not is_prediction(topic.name),))
+        for topic in topics
+        if (base := base_name(topic.name)).rsplit("/", 1)[-1] == "mask" and topic.name in (base, f"{base}/compressed")
+    ]
+    best = {candidate.base: candidate for candidate in sorted(named, key=lambda candidate: candidate.raw)}
+    return _only(source, "mask", list(best.values()), rgb) if best else None
 
 
 def _shared(name: str, other: str) -> int:

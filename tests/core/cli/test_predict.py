@@ -159,6 +159,8 @@ def test_rgb_alone(recording, model_file, tmp_path, capsys):
         ({"--model": "nothing"}, "known here"),
         ({"--set": "stream.bank.colour=1"}, "stream.bank.colour: unknown setting"),
         ({"--set": "threshold"}, "expected NAME=VALUE"),
+        ({"--set": "depth.max_m=yes"}, "depth.max_m: Input should be a valid number"),
+        ({"--set": "stream.bank.capacity=on"}, "stream.bank.capacity: Input should be a valid integer"),
         ({"--set": "stream.bank.capacity=3"}, "capacity must be at least"),
         ({"--device": "gpu"}, "expected auto, cpu"),
     ],
@@ -171,6 +173,40 @@ def test_errors_are_one_clear_line(recording, model_file, tmp_path, capsys, chan
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("folder", ["rgb", "depth"])
+def test_the_images_are_never_written_over(recording, model_file, tmp_path, capsys, folder):
+    shutil.copytree(recording, tmp_path / "r")
+    before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*.png")}
+    assert predict(tmp_path / "r", tmp_path / "r" / "rgb" / ".." / folder, model_file, "--overwrite") == 2
+    assert "--out: expected a folder of its own" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "r").rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("change", ["rgb", "depth", "no depth"])
+def test_masks_of_other_images_of_the_same_names_are_not_taken_for_these(
+    recording, model_file, tmp_path, capsys, change
+):
+    other = tmp_path / "other"
+    shutil.copytree(recording, other)
+    assert predict(other, tmp_path / "out", model_file) == 0
+    assert predict(recording, tmp_path / "out", model_file) == 0, "a copy is the same recording"
+    if change == "no depth":
+        shutil.move(other / "depth" / "0.png", other / "depth" / "100.png")
+    else:
+        shutil.copy(other / change / "1.png", other / change / "0.png")
+    assert predict(other, tmp_path / "out", model_file) == 2
+    assert "holds the masks of other images, e.g. another 0; choose another folder" in capsys.readouterr().err
+    assert predict(other, tmp_path / "out", model_file, "--overwrite") == 0
+
+
+def test_depth_that_belongs_to_no_colour_image_is_counted(recording, model_file, tmp_path, capsys):
+    shutil.copytree(recording, tmp_path / "r")
+    for index in (0, 1):
+        (tmp_path / "r" / "rgb" / f"{index}.png").unlink()
+    assert predict(tmp_path / "r", tmp_path / "out", model_file) == 0
+    assert "2 depth image(s) belong to no colour image" in capsys.readouterr().out
 
 
 def test_depth_of_other_stems_is_refused(recording, model_file, tmp_path, capsys):

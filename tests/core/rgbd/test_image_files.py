@@ -11,7 +11,7 @@ from PIL import Image
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.compressed import compressed_to_rgb
-from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_grey, read_pixels, read_rgb
+from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_grey, read_pixels, read_rgb, write_png
 
 ORIENTATION = 0x0112
 
@@ -76,3 +76,10 @@ def test_float_colour_is_refused_and_not_black(tmp_path):
     cv2.imwrite(str(tmp_path / "f.tiff"), np.full((4, 4), 0.5, np.float32))
     with pytest.raises(InputError, match="expected 8-bit or 16-bit colour"):
         read_rgb(tmp_path / "f.tiff")
+
+
+@pytest.mark.parametrize("name", ["robot", "robot.xyz"])
+def test_a_name_that_is_no_pictures_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"expected a name that ends in \.png or another picture's suffix"):
+        write_png(tmp_path / name, np.zeros((8, 8), np.uint8))
+    assert list(tmp_path.iterdir()) == []

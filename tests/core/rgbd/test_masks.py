@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from m4sam_core.errors import ConfigError, InputError
-from m4sam_core.rgbd.masks import MaskRule, mixed_values, read_mask, read_soft_mask, understand
+from m4sam_core.rgbd.masks import MaskRule, mixed_values, read_ignored, read_mask, understand
 from tests.core.rgbd.properties import SEEDED
 
 INSIDE = np.zeros((32, 40), bool)
@@ -129,20 +129,27 @@ def test_rules_that_mean_nothing_are_refused(text):
         MaskRule.parse(text)
 
 
-@pytest.mark.parametrize(
-    ("stored", "read"),
-    [
-        (np.array([[0, 1]], np.uint8), [0, 255]),
-        (np.array([[0, 100, 200]], np.uint8), [0, 100, 200]),
-        (np.array([[0, 100, 255]], np.uint16), [0, 100, 255]),
-        (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
-        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
-    ],
-)
-def test_predicted_masks_of_any_range(tmp_path, stored, read):
-    path = tmp_path / ("m.tiff" if stored.dtype == np.float32 else "m.png")
-    cv2.imwrite(str(path), stored)
-    assert read_soft_mask(path).tolist() == [read]
+IGNORED = {
+    **{kind: FILES[kind] for kind in ("0 and 255", "0 and 1", "one bit", "16 bit, 0 and 1", "16 bit, 0 and 255")},
+    **{kind: FILES[kind] for kind in ("black with alpha", "white with alpha", "cut-out", "opaque alpha")},
+    "parts of a robot": Image.fromarray(np.where(INSIDE, 1 + np.arange(40) % 3, 0).astype(np.uint8)),
+    "the darkest blue of a palette": palette([(0, 0, 0), (0, 0, 1)]),
+}
+
+
+@pytest.mark.parametrize("kind", IGNORED)
+def test_what_is_not_black_does_not_count(tmp_path, kind):
+    IGNORED[kind].save(tmp_path / "m.png")
+    assert read_ignored(tmp_path / "m.png").tolist() == WANTED
+
+
+def test_a_lossy_file_leaves_near_black_black(tmp_path):
+    mask = np.zeros((45, 50), np.uint8)
+    mask[11:30, 13:37] = 255
+    Image.fromarray(mask).save(tmp_path / "m.jpg", quality=60)
+    assert np.mean((read_ignored(tmp_path / "m.jpg") > 0) != (mask > 0)) < 0.02
+    Image.fromarray(mask // 255 * 3).save(tmp_path / "dark.jpg", quality=95)
+    assert np.mean((read_ignored(tmp_path / "dark.jpg") > 0) != (mask > 0)) < 0.1
 
 
 def test_masks_that_are_unusual_are_said_to_be():

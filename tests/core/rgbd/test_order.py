@@ -77,6 +77,21 @@ def test_a_clip_that_says_so_is_timed_by_its_names():
     assert frame_offsets(stems, None) == [0, 66_666_667]
 
 
+@pytest.mark.parametrize(
+    ("stem", "stamp"),
+    [
+        ("1700000000000000000", True),
+        ("946684800000000000", True),  # a clock that was never set, in the year 2000
+        ("1700000000000000", False),  # microseconds
+        ("20240115123456789", False),  # a date, to the millisecond
+        ("638405000000000000", False),  # ticks of 100 ns
+        ("20240115123456789012", False),
+    ],
+)
+def test_only_nanoseconds_are_stamps(stem, stamp):
+    assert are_stamps([stem]) == stamp
+
+
 def test_files_of_a_folder_come_in_order_and_a_lossless_one_is_preferred(tmp_path):
     for name in ("10.jpg", "9.png", "9.jpg", "._9.png", "notes.txt", "Thumbs.db"):
         (tmp_path / name).write_bytes(b"")

@@ -15,7 +15,7 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
-from m4sam_core.errors import InputError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.bags.source import BagSource
 from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_training.bags.convert import ConvertConfig, convert_bag
@@ -171,3 +171,29 @@ def test_what_a_bag_is_called_is_not_markup(tmp_path, name, capsys):
     write_metadata(bag, ["b.db3"])
     assert main(["bag", "info", str(bag)]) == 0
     assert name.rsplit("/", 1)[-1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, "depth without any reading"), (1000, "depth of one number, which")])
+def test_depth_that_tells_nothing_is_counted(tmp_path, value, told):
+    bag = write(tmp_path / "b", depth=lambda z: (np.full_like(z, value), "16UC1"))
+    report = convert_bag(bag, "b", tmp_path / "D", CFG)
+    assert [count for note, count in report.notes.items() if note.startswith(told)] == [6]
+
+
+def test_another_bag_of_the_same_name_and_size_is_not_taken_for_the_first(tmp_path):
+    first, second = write(tmp_path / "x" / "run"), write(tmp_path / "y" / "run", depth=lambda z: (z + 1, "16UC1"))
+    assert sum(p.stat().st_size for p in first.iterdir()) == sum(p.stat().st_size for p in second.iterdir())
+    convert_bag(first, "run", tmp_path / "D", CFG)
+    assert convert_bag(first, "run", tmp_path / "D", CFG).resumed
+    with pytest.raises(ConfigError, match="expected the same bag and settings as before, got others"):
+        convert_bag(second, "run", tmp_path / "D", CFG)
+
+
+def test_a_bag_that_was_converted_before_its_content_was_noted_stays_finished(tmp_path):
+    bag = write(tmp_path / "run")
+    convert_bag(bag, "run", tmp_path / "D", CFG)
+    marker = tmp_path / "D" / ".bags" / "run.json"
+    values = json.loads(marker.read_text())
+    del values["key"]["content"]
+    marker.write_text(json.dumps(values))
+    assert convert_bag(bag, "run", tmp_path / "D", CFG).resumed

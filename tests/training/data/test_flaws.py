@@ -18,6 +18,7 @@ from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.check import check_dataset
 from m4sam_training.data.datasets import VideoClipDataset
 from m4sam_training.data.frames import read_clip
+from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
 
 SIZE = (48, 64)
@@ -116,6 +117,26 @@ def test_class_ids_are_refused_until_the_user_says_which(tmp_path, capsys):
     assert main(["dataset", "check", "--layout", "vidsod100", str(root), "--strict"]) == 1
 
 
+def rare_class(mask, index):
+    """A second class in one frame, which the reader does not look into."""
+    return np.where(mask > 0, 2 if index == 2 else 1, 0).astype(np.uint8)
+
+
+def test_a_rare_class_is_found_by_the_check(tmp_path, capsys):
+    root = dataset(tmp_path, mask=rare_class, frames=12)
+    assert main(["dataset", "check", "--layout", "vidsod100", str(root)]) == 0
+    assert "masks of several class ids, each is taken for salient, say which with" in capsys.readouterr().out
+
+
+def test_inverted_and_empty_masks_are_suspected(tmp_path):
+    inverted = dataset(tmp_path / "a", mask=lambda mask, _: 255 - mask)
+    assert ("masks may be inverted, what is salient surrounds the rest, see --mask-values 0", True) in reasons(inverted)
+    told = reasons(inverted, masks=MaskRule.parse("0"))
+    assert not any("inverted" in reason for reason, _ in told)
+    empty = dataset(tmp_path / "b", mask=lambda mask, _: mask * 0)
+    assert ("masks may be empty, nothing is salient in any looked at", True) in reasons(empty)
+
+
 def test_depth_in_colours_is_said_and_can_be_named(tmp_path, caplog):
     root = dataset(tmp_path, depth=lambda z: cv2.applyColorMap((z // 16).astype(np.uint8), cv2.COLORMAP_JET))
     flaw = "depth is a colour picture, its luminance is used, see --depth-coding"
@@ -140,6 +161,17 @@ def test_float_depth_in_millimetres_is_said(tmp_path):
         path.unlink()
         cv2.imwrite(str(path.with_suffix(".tiff")), scene(0)[1].astype(np.float32))
     assert ("float depth is not in metres", True) in reasons(root)
+
+
+@pytest.mark.parametrize("unit_m", [1.0, 1e-6])
+def test_a_depth_unit_that_cannot_be_is_said(tmp_path, unit_m):
+    generate_dataset(tmp_path, "m4sam", videos=1, frames=3, height=72, width=96)
+    place = tmp_path / "train" / "train_1" / "video.yaml"
+    assert not scan_split(tmp_path, "m4sam", "train").irregular
+    place.write_text(f"fps: 15\ndepth_unit_m: {unit_m:f}\n")
+    told = scan_split(tmp_path, "m4sam", "train").flaws()
+    assert len(told) == 1
+    assert f"depth is hardly in its unit of {unit_m:g} m, see depth_unit_m: median" in told[0]
 
 
 def test_an_exif_orientation_is_said_and_turns_nothing(tmp_path):

@@ -50,6 +50,15 @@ def test_published_names_are_found(pictures, tmp_path, above, rgb, depth, mask):
     assert all((video.frames[0].depth is not None) == (depth is not None) for video in scan.videos)
 
 
+def test_a_second_set_of_the_split_is_said_to_be_left_out(pictures, tmp_path):
+    for name in ("NJU2K_Traindataset", "NLPR_Traindataset"):
+        shutil.copytree(pictures / "train", tmp_path / "set" / name)
+    scan = scan_split(tmp_path / "set", "pictures", "train")
+    assert len(scan.videos) == 6
+    assert [(item.path.name, item.used) for item in scan.irregular] == [("NLPR_Traindataset", False)]
+    assert "another place of the split, give it by itself: NJU2K_Traindataset is read" in scan.flaws()[0]
+
+
 def test_without_a_depth_folder_the_model_is_given_no_depth(pictures):
     shutil.rmtree(pictures / "train" / "depth")
     item = VideoClipDataset(pictures, "pictures", "train", clip_length=1, size_px=64)[0]

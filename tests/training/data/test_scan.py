@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -64,8 +65,14 @@ def test_every_flaw_that_check_knows_is_planted_somewhere(tmp_path):
     known = {reason.strip() for source in sources for reason in calls.findall(source.read_text())}
     known |= set(re.findall(r'reason = "([^"]+)"', (core / "clip_folder.py").read_text()))
     known |= {"rgb has an EXIF orientation, which is not applied", "depth without any reading"}
-    listed = {"line is not", "listed file is missing"}  # of RDVS's other form: test_rdvs_list_form
-    told_otherwise = {"masks may be predictions", "no depth folder ("}  # test_truth.py, test_pictures.py
+    listed = {"line is not", "listed file is missing", "frame listed twice"}  # of RDVS's list form: tests below
+    told_otherwise = {  # test_truth.py, test_pictures.py, test_flaws.py
+        "masks may be predictions",
+        "no depth folder (",
+        "another place of the split, give it by itself",
+        "masks may be empty, nothing is salient in any looked at",
+        "masks may be inverted, what is salient surrounds the rest, see --mask-values 0",
+    }
     unplanted = {reason for reason in known if not any(p.startswith(reason) or reason in p for p in planted)}
     assert len(known) > 15
     assert unplanted <= listed | told_otherwise, unplanted
@@ -162,6 +169,35 @@ def test_rdvs_list_form(tmp_path):
         "line is not 4 paths inside the dataset",
         "listed file is missing",
     ]
+
+
+def test_listed_videos_of_one_name_stay_apart_and_a_frame_counts_once(tmp_path):
+    generate_dataset(tmp_path / "D", "rdvs", videos=1, frames=2, **SMALL)
+    base = tmp_path / "D" / "RDVS"
+    for name in ("a", "b"):
+        shutil.copytree(base / "train", base / "sets" / name)
+    shutil.rmtree(base / "train")
+    lines = [
+        " ".join(f"/sets/{name}/train_1/{part}" for part in (f"rgb/{stem}.jpg", f"ground-truth/{stem}.png", "-", depth))
+        for name in ("a", "b")
+        for stem in ("train_1-00002", "train_1-00001", "train_1-00002")
+        for depth in [f"Depth/{stem}.png"]
+    ]
+    (base / "train.txt").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    found = scan_split(tmp_path / "D", "rdvs", "train")
+    stems = ["train_1-00001", "train_1-00002"]
+    wanted = [("sets_a_train_1", stems), ("sets_b_train_1", stems)]
+    assert [(video.name, [frame.stem for frame in video.frames]) for video in found.videos] == wanted
+    assert found.counts() == {"frame listed twice": 2}
+
+
+def test_a_list_with_a_byte_order_mark_loses_no_video(tmp_path):
+    generate_dataset(tmp_path, "dvisal", videos=2, frames=2, **SMALL)
+    listing = tmp_path / "DViSal_dataset" / "train.txt"
+    listing.write_text("\ufeff" + listing.read_text().replace("\n", "\r\n"), encoding="utf-8")
+    found = scan_split(tmp_path, "dvisal", "train")
+    assert len(found.videos) == 2
+    assert found.counts() == {}
 
 
 @pytest.mark.parametrize("nesting", ["vidsod_100", "vidsod100/train"])

@@ -18,13 +18,14 @@ from m4sam_core.build import build_model
 from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
-from m4sam_core.errors import ConfigError, InputError
+from m4sam_core.errors import ConfigError
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.evaluate import evaluate
-from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan, read_mask_folder
+from m4sam_training.eval.mask_folder import read_mask_folder
+from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
 from m4sam_training.eval.protocols import PROTOCOLS
 from m4sam_training.eval.scoring import FrameScorer, summary, to_uint8
 
@@ -162,28 +163,6 @@ def test_stream_mode_runs_the_robots_pipeline(data, model):
     items = list(predict_scan(model, scan, PredictConfig(mode="stream")))
     assert [item.frame.stem for item in items] == [f.stem for video in scan.videos for f in video.annotated]
     assert all(item.mask_prob.shape == (72, 96) for item in items)
-
-
-def test_masks_of_another_size_are_resized_with_a_note_and_broken_ones_reported(data, tmp_path):
-    masks = tmp_path / "masks" / "test_1"
-    masks.mkdir(parents=True)
-    scan, dropped = scan_split(data / "D", "rdvs", "test"), []
-    stems = [frame.stem for frame in scan.videos[0].annotated]
-    write_png(masks / f"{stems[0]}.png", np.zeros((72, 96), np.uint8))
-    half = np.zeros((36, 48), np.uint8)
-    half[:, 20:] = 200
-    write_png(masks / f"{stems[1]}.png", half)
-    (masks / f"{stems[2]}.png").write_bytes(b"no image")
-    resized = []
-    predictions = list(read_mask_folder(tmp_path / "masks", scan, dropped, resized))
-    assert resized == [masks / f"{stems[1]}.png"]
-    wanted = cv2.resize(half, (96, 72), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(predictions[1].stored, wanted)
-    assert len(evaluate(predictions, "m4sam", dropped).main) == 2
-    reasons = [item.reason.split(":")[0] for item in dropped]
-    assert reasons == ["cannot be read", *["predicted mask is missing"] * 3]
-    with pytest.raises(InputError, match="at least one frame to score, got none"):
-        evaluate([], "m4sam", dropped)
 
 
 def test_scores_are_kept_when_plots_cannot_be_made(data, tmp_path, capsys, monkeypatch):

@@ -35,7 +35,27 @@ def mask_of_another_size(values):
     values["annotations"][0]["segmentation"]["size"] = [36, 48]
 
 
+def outlines(*corners):
+    def draw(values):
+        values["annotations"][0]["segmentation"] = [list(corners)]
+
+    return draw
+
+
+def one_name_twice(values):
+    values["images"][1]["file_name"] = f"copy/{values['images'][0]['file_name']}"
+
+
+def endless_size(values):
+    values["images"][0]["height"] = 10**9
+
+
 FLAWS = [
+    (outlines(10.0, 10.0, 10.1, 10.0, 10.1, 10.1), "expected an outline with pixels inside, got one around none"),
+    (outlines(float("nan"), 10.0, 30.0, 10.0, 30.0, 30.0), "expected corners in pixels, within 960 of the image"),
+    (outlines(1e12, 10.0, 30.0, 10.0, 30.0, 30.0), "expected corners in pixels, within 960 of the image"),
+    (one_name_twice, "expected one image of that name, got several"),
+    (endless_size, "expected an image of at most 64000000 px, got 96x1000000000"),
     (wrong_size, "expected a mask of 96x72 px, got 48x36"),
     (unknown_name, "holiday.png: expected an exported image"),
     (unknown_label, "expected the label salient, got 'cat'; say which with --label"),

@@ -91,6 +91,18 @@ def test_only_free_settings_may_change_on_resume(tmp_path):
     assert other.progress.step == 1
 
 
+def test_going_on_with_other_data_is_said(tmp_path, caplog):
+    first = Trainer(settings(run={"max_steps": 1}), Discs(), tmp_path, ALONE)
+    first.run()
+    folder = list_checkpoints(tmp_path)[-1]
+    Trainer(settings(), Discs(), tmp_path, ALONE).resume(folder)
+    assert "other data" not in caplog.text
+    other = Discs()
+    other.fingerprint = "12 clips 0123abcd"
+    Trainer(settings(), other, tmp_path, ALONE).resume(folder)
+    assert "resuming on other data than the run was started with (12 clips 0123abcd, before" in caplog.text
+
+
 def test_the_frozen_trunk_stays_and_the_rest_moves(whole_run):
     before, after = starting_model(settings()).state_dict(), weights(whole_run)
     frozen = [name for name in before if name.startswith("trunk.hiera.")]

@@ -24,8 +24,8 @@ from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, write_video_yaml
-from m4sam_training.bags.commit import commit, finished, locked
-from m4sam_training.bags.labels import Label, find_annotations, make_labeller
+from m4sam_training.bags.commit import commit, finished, identity, locked
+from m4sam_training.bags.labels import Label, count_strays, find_annotations, make_labeller
 from m4sam_training.bags.late_masks import add_late_masks
 from m4sam_training.bags.scene_cuts import SceneCutter
 from m4sam_training.data.names import safe_name
@@ -138,7 +138,7 @@ def convert_bag(bag: Path, name: str, out: Path, cfg: ConvertConfig, title: str 
         raise ConfigError(f"bag name: expected a plain file name, got {name!r}")
     state = out / STATE_FOLDER
     state.mkdir(parents=True, exist_ok=True)
-    key = {"size": _size(bag), "settings": cfg.fingerprint()}
+    key = {**identity(bag), "settings": cfg.fingerprint()}
     marker = state / f"{name}.json"
     done = _finished(marker, key)
     if done is not None:
@@ -168,6 +168,7 @@ def _with_late_masks(report: BagReport, out: Path, cfg: ConvertConfig) -> BagRep
     if annotations:
         for video in report.videos:
             report.late_masks += add_late_masks(out / video, annotations, rule, drops)
+        count_strays(annotations, (out / video for video in report.videos), drops)
         report.labelled = sum(1 for video in report.videos for _ in (out / video / "mask").glob("*.png"))
         report.drops = {**report.drops, **drops.as_dict()}
     return report
@@ -220,6 +221,7 @@ def _write_videos(bag: Path, name: str, scratch: Path, cfg: ConvertConfig, title
                     writer.add(frame, label)
             if writer is not None:
                 writer.close(report, drops)
+            count_strays(labeller.annotations, (scratch / video for video in report.videos), drops)
         report.damage = list(dict.fromkeys(source.damage))
     report.drops, report.notes = drops.as_dict(), dict(drops.notes)
     if not report.videos:
@@ -297,7 +299,3 @@ def _finished(marker: Path, key: dict[str, Any]) -> BagReport | None:
     """The report of an earlier conversion with the same key."""
     values = finished(marker, key)
     return None if values is None else BagReport(**{**values, "resumed": True})
-
-
-def _size(bag: Path) -> int:
-    return sum(path.stat().st_size for path in ([*bag.iterdir()] if bag.is_dir() else [bag]) if path.is_file())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +68,11 @@ class Labeller:
     ) -> None:
         if self._pipeline is not None:
             self._pipeline.close()
+
+    @property
+    def annotations(self) -> dict[str, Path]:
+        """Files as `find_annotations` has them."""
+        return self._annotations
 
     def new_scene(self, reason: str) -> None:
         """Start the model's memory anew."""
@@ -152,6 +158,23 @@ def _check_values(annotations: dict[str, Path], rule: MaskRule) -> None:
 def annotation_of(annotations: dict[str, Path], video: str, stem: str) -> Path | None:
     """The annotation of a frame, the video's own before the bag's."""
     return annotations.get(f"{video}/{stem}") or annotations.get(stem)
+
+
+def count_strays(annotations: dict[str, Path], videos: Iterable[Path], drops: Drops) -> None:
+    """Count the annotations that no frame took: all when none fits, else those of the recording's time.
+
+    A folder may hold those of several recordings.
+
+    Args:
+        annotations: from `find_annotations`.
+        videos: folders of the recording's videos.
+        drops: receives them.
+    """
+    stamps = {int(path.stem) for video in videos for path in (video / "rgb").glob("*.png")}
+    strays = [path for path in annotations.values() if int(path.stem) not in stamps]
+    if stamps and len(strays) < len(annotations):
+        strays = [path for path in strays if min(stamps) <= int(path.stem) <= max(stamps)]
+    drops.add("annotation without a frame of its stamp", str(strays[0]) if strays else "", len(strays))
 
 
 def make_labeller(

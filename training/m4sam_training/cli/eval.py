@@ -45,9 +45,10 @@ def command(
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.layouts import DEPTH_KINDS
     from m4sam_training.data.scan import scan_split
-    from m4sam_training.data.videos import Irregularity
+    from m4sam_training.data.videos import Irregularity, grouped
     from m4sam_training.eval.evaluate import counted, evaluate
-    from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan, read_mask_folder
+    from m4sam_training.eval.mask_folder import RESIZED, read_mask_folder
+    from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
     from m4sam_training.eval.report import score_table
 
     if (checkpoint is None) == (masks is None):
@@ -55,6 +56,8 @@ def command(
         raise ConfigError(f"eval: expected either --checkpoint or --masks, got {got}")
     if save_masks and out is None:
         raise ConfigError("--save-masks: expected an --out folder, got none; add --out DIR")
+    if save_masks and out is not None and masks is not None and (out / "masks").resolve() == masks.resolve():
+        raise ConfigError(f"--out: expected another place than --masks, got {masks}; they would be written over")
     check_outputs(folders=(out,), files=(json_path,))
     kind = one_of("depth_kind", depth_kind, DEPTH_KINDS)
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
@@ -63,35 +66,37 @@ def command(
         typer.echo(line, err=True)
     if one_of("predicted_masks", predicted_masks, ("score", "skip")) == "skip":
         scan = scan.drawn()
-    resized: list[Path] = []
-    dropped: list[Irregularity] = [item for item in scan.irregular if not item.used]
+    noted: list[Irregularity] = []
+    irregular = [item for item in scan.irregular if not item.used]
+    dropped = list(irregular)
     if checkpoint is not None:
         cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")), clip_length, kind, double_sigmoid)
         predictions = predict_scan(load_for_evaluation(checkpoint, device), scan, cfg, dropped)
     elif masks is not None:
-        predictions = read_mask_folder(masks, scan, dropped, resized)
+        predictions = read_mask_folder(masks, scan, dropped, noted)
     sheet, kept = (12, out / "masks" if save_masks else None) if out else (0, None)
     result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
     console = Console(markup=False, soft_wrap=True)
     console.width = max(console.width, 140)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
-    if resized:
-        console.print(f"{len(resized)} masks of another size were resized to the ground truth's, e.g. {resized[0]}")
+    for line in grouped([*dropped[len(irregular) :], *noted]):
+        console.print(line)
     warning = scan.warning()
     if warning:
         console.print(warning)
-    if result.dropped:
-        console.print(f"{len(result.dropped)} irregular items were left out; `m4sam dataset check` lists them.")
+    if irregular:
+        console.print(f"{len(irregular)} irregular items were left out; `m4sam dataset check` lists them.")
     if json_path:
         source = {"dataset": dataset, "split": split, "source": str(checkpoint or masks)}
         settings = {"mode": mode, "clip_length": clip_length, "depth_kind": depth_kind}
+        remarks = {"resized": sum(item.reason.startswith(RESIZED) for item in noted), "noted": grouped(noted)}
         write_json(
             json_path,
             {
                 **result.as_dict(),
                 "predicted_masks": scan.predicted_count,
                 **source,
-                **(settings if checkpoint else {"resized": len(resized)}),
+                **(settings if checkpoint else remarks),
             },
         )
     for note in result.write(out) if out else ():

@@ -16,7 +16,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
 from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
-from m4sam_core.rgbd.masks import AUTO, MaskRule, understand_file
+from m4sam_core.rgbd.masks import AUTO, TWO_VALUES, MaskRule, understand_file
 from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
@@ -117,16 +117,26 @@ def _compare_recordings(reports: list[SplitReport]) -> None:
 def _check_video(video: Video, report: SplitReport) -> None:
     """Decode the files of its annotated frames. A training run skips the clip of a file that fails here."""
     farther: list[bool] = []
+    before = len(report.irregular)
     for frame in video.annotated:
         depth, mask = _check_frame(frame, video, report)
         if depth is not None and mask is not None and depth.dtype == np.uint8 and depth.shape == mask.shape:
             farther += _salient_is_farther(depth, mask)
+    ids = {item.reason for item in report.irregular[before:] if item.reason.startswith(TWO_VALUES)}
+    ids |= {item.reason for item in report.scan.irregular if item.reason.startswith(TWO_VALUES) and _is_of(item, video)}
+    if len(ids) > 1:
+        reason = "masks of several class ids, each is taken for salient, say which with --mask-values"
+        report.irregular.insert(before, Irregularity(video.folder, reason, used=True))  # above those of its files
     if len(farther) >= _NEARNESS_FRAMES and np.mean(farther) >= _NEARNESS_SHARE:
         place = next(frame.depth for frame in video.annotated if frame.depth is not None)
         reason = (
             "8-bit depth may be bright where it is near, see --depth-coding near_bright: what is salient is farther"
         )
         report.irregular.append(Irregularity(place.parent, reason, used=True))
+
+
+def _is_of(item: Irregularity, video: Video) -> bool:
+    return video.folder in item.path.parents
 
 
 def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, np.ndarray | None]:

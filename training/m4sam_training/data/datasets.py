@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    @property
+    def fingerprint(self) -> str:
+        """Which clips these are: how many, and a checksum of their names."""
+        names = (f"{video.name}/{frame.stem}\n" for video, frames in self._clips for frame in frames)
+        return f"{len(self._clips)} clips {zlib.crc32(''.join(names).encode()):08x}"
 
     def set_epoch(self, epoch: int) -> None:
         """Draw new random numbers for the clips; persistent workers notice."""

@@ -7,6 +7,8 @@ Nothing irregular is ever used silently: what is skipped and what is used in spi
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -83,24 +85,26 @@ def _expected(table: Layout) -> str:
 
 def locate_split(root: Path, table: Layout, split: str) -> Path | None:
     """The split's list file, or the folder that holds its videos; None when neither is there."""
+    return next(_places(root, table, split), None)
+
+
+def _places(root: Path, table: Layout, split: str) -> Iterator[Path]:
+    """Every list file or folder that could be the split, the one that is read first."""
     for base in (root / name for name in table.roots):
         for name in table.splits[split]:
             listing, folder = base / f"{name}.txt", base / name
             if table.by_list:
                 if listing.is_file():
-                    return listing
-                continue
-            if table.pictures:
+                    yield listing
+            elif table.pictures:
                 if folder.is_dir() and find_folder(folder, table.rgb) is not None:
-                    return folder
-                continue
-            if (folder / name).is_dir() and not any((folder / name / rgb).is_dir() for rgb in table.rgb):
-                return folder / name
-            if folder.is_dir():
-                return folder
-            if table.frame_list and listing.is_file():
-                return listing
-    return None
+                    yield folder
+            elif (folder / name).is_dir() and not any((folder / name / rgb).is_dir() for rgb in table.rgb):
+                yield folder / name
+            elif folder.is_dir():
+                yield folder
+            elif table.frame_list and listing.is_file():
+                yield listing
 
 
 class _SplitReader:
@@ -124,6 +128,7 @@ class _SplitReader:
                 f"{self._scan.root}: expected the {self._scan.split} split of {self._table.title} "
                 f"({_expected(self._table)}), got {got}"
             )
+        self._note_others(place)
         if self._table.pictures:
             self._read_video(place)
         elif place.is_dir():
@@ -138,6 +143,13 @@ class _SplitReader:
         else:
             self._read_frame_list(place)
 
+    def _note_others(self, place: Path) -> None:
+        seen = {place.resolve()}
+        for other in _places(self._scan.root, self._table, self._scan.split):
+            if other.resolve() not in seen:
+                self._note(other, f"another place of the split, give it by itself: {place.name} is read")
+            seen.add(other.resolve())
+
     def _note(self, path: Path, reason: str, used: bool = False) -> None:
         self._scan.irregular.append(Irregularity(path, reason, used))
 
@@ -145,7 +157,7 @@ class _SplitReader:
 
     def _read_video_list(self, listing: Path) -> None:
         seen: set[str] = set()
-        names = listing.read_text(encoding="utf-8", errors="replace").split("\n")
+        names = listing.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         for name in tracked(names, f"reading {self._scan.split}"):
             name = name.strip().strip("/")
             if not name:
@@ -198,8 +210,9 @@ class _SplitReader:
     def _read_frame_list(self, listing: Path) -> None:
         """RDVS's other form: each line holds the paths of one frame, relative to the list's folder."""
         columns = self._table.frame_list
-        videos: dict[str, list[Frame]] = {}
-        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+        videos: dict[Path, list[Frame]] = {}
+        seen: set[Path] = set()
+        lines = listing.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         for number, line in enumerate(tracked(lines, f"reading {self._scan.split}"), 1):
             parts = line.split()
             if not parts:
@@ -215,12 +228,19 @@ class _SplitReader:
             if absent:
                 self._note(absent[0], "listed file is missing")
                 continue
+            if row["img"] in seen:
+                self._note(listing, f"frame listed twice: {row['img'].name}, line {number}")
+                continue
+            seen.add(row["img"])
             depth = row["depth"] if self._depth_folders else None
             frame = self._sound(Frame(row["img"].stem, row["img"], depth, row["gt"]))
             if frame:
                 videos.setdefault(_video_of(row["img"], self._table), []).append(frame)
-        for name in sorted(videos, key=natural_order):
-            frames = sorted(videos[name], key=lambda frame: natural_order(frame.stem))
+        alike = Counter(folder.name for folder in videos)
+        for folder in sorted(videos, key=lambda folder: natural_order(str(folder))):
+            frames = sorted(videos[folder], key=lambda frame: natural_order(frame.stem))
+            whole = "_".join(folder.relative_to(listing.parent).parts)
+            name = folder.name if alike[folder.name] == 1 else whole
             self._add_video(listing.parent / name, frames)
 
     def _sound(self, frame: Frame) -> Frame | None:
@@ -262,7 +282,7 @@ def _apart(pictures: Video) -> list[Video]:
     return [replace(pictures, name=frame.stem, frames=(frame,)) for frame in pictures.frames]
 
 
-def _video_of(rgb: Path, table: Layout) -> str:
-    """Video name of a listed rgb file: the folder above `rgb/`, or the rgb folder's own name."""
+def _video_of(rgb: Path, table: Layout) -> Path:
+    """Folder of a listed rgb file's video: that above `rgb/`, or the rgb folder itself."""
     parent = rgb.parent
-    return parent.parent.name if parent.name.lower() in {name.lower() for name in table.rgb} else parent.name
+    return parent.parent if parent.name.lower() in {name.lower() for name in table.rgb} else parent

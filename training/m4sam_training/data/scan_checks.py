@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.clip_folder import Note
 from m4sam_core.rgbd.depth_files import depth_size, look_at_depth
-from m4sam_core.rgbd.depth_values import same_shape
+from m4sam_core.rgbd.depth_values import doubtful_unit, same_shape
 from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_pixels
 from m4sam_core.rgbd.masks import mixed_values, understand_file
 from m4sam_training.data.videos import Frame, Video
 
 T = TypeVar("T")
 _SAMPLES = 4
+_ENOUGH = 3  # masks that say something of all
+_HALF, _NEARLY_ALL = 0.5, 0.95
 EXIF_NOTE = "rgb has an EXIF orientation, which is not applied: pixels are used as stored"
 
 
@@ -63,9 +68,12 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
                 note(frame.rgb, EXIF_NOTE, True)
                 break
         for frame in frames:
-            flaw = look_at_depth(frame.depth, video.coding).flaw if frame.depth is not None else None
+            if frame.depth is None:
+                continue
+            file = look_at_depth(frame.depth, video.coding)
+            flaw = file.flaw or doubtful_unit(file.depth, video.depth_unit_m)
             if flaw is not None and flaw != "depth without any reading":
-                note(frame.depth or frame.rgb, flaw, True)
+                note(frame.depth, flaw, True)
                 break
     except InputError:
         pass  # told when the file is used: a video is not given up for one file
@@ -74,14 +82,15 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
 
 def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
     paths = [frame.mask for frame in _spread(video.annotated) if frame.mask is not None]
-    refused = []
+    refused, read = [], []
     unusual: tuple[Path, str] | None = None
     for path in paths:
         try:
-            text = understand_file(path, video.masks).note
+            read.append(understand_file(path, video.masks))
         except InputError as error:
             refused.append(f"masks cannot be understood: {_without_path(error, path)}")
             continue
+        text = read[-1].note
         if text is not None and "without" not in text and unusual is None:
             unusual = path, text
     if paths and len(refused) == len(paths):
@@ -93,7 +102,17 @@ def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
         return False
     if unusual is not None:
         note(*unusual, True)
+    if len(read) >= _ENOUGH and not any(each.mask.any() for each in read):
+        note(folder, f"masks may be empty, nothing is salient in any looked at: {len(read)}", True)
+    elif len(read) >= _ENOUGH and all(_is_around(each.mask) for each in read):
+        note(folder, "masks may be inverted, what is salient surrounds the rest, see --mask-values 0", True)
     return True
+
+
+def _is_around(mask: NDArray[np.uint8]) -> bool:
+    """Whether what is salient in a mask (H, W) is more than half of it and nearly all of its border."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(np.mean(mask > 0) > _HALF and np.mean(border > 0) > _NEARLY_ALL)
 
 
 def _spread(items: Sequence[T]) -> list[T]:

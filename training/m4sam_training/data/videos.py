@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +31,20 @@ class Irregularity:
     path: Path
     reason: str
     used: bool = False
+
+
+def grouped(items: Iterable[Irregularity]) -> list[str]:
+    """One line for each reason, with how often it is met and the first place."""
+    first: dict[tuple[bool, str], Irregularity] = {}
+    tally: Counter[tuple[bool, str]] = Counter()
+    for item in items:
+        key = (item.used, item.reason.split(":")[0])
+        tally[key] += 1
+        first.setdefault(key, item)
+    return [
+        f"{'used' if used else 'left out'} ({tally[used, text]}): {item.path}: {item.reason}"
+        for (used, text), item in first.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +148,7 @@ class Scan:
 
     def flaws(self) -> list[str]:
         """What is irregular, one line for each reason, with the first place; for the commands that use the data."""
-        first: dict[tuple[bool, str], Irregularity] = {}
-        tally: Counter[tuple[bool, str]] = Counter()
-        for item in self.irregular:
-            key = (item.used, item.reason.split(":")[0])
-            tally[key] += 1
-            first.setdefault(key, item)
-        return [
-            f"{'used' if used else 'left out'} ({tally[used, text]}): {item.path}: {item.reason}"
-            for (used, text), item in first.items()
-        ]
+        return grouped(self.irregular)
 
     def counts(self) -> Counter[str]:
         """Number of irregular items per reason (details after a colon are left out)."""

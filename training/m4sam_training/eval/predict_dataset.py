@@ -6,18 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 import torch
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.clip_folder import frame_offsets
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, image_size
-from m4sam_core.rgbd.masks import read_soft_mask
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
@@ -105,50 +101,6 @@ def predict_scan(
                     yield Prediction(video.name, frame, final, truth, rgb)
         finally:
             runner.close()
-
-
-def read_mask_folder(
-    masks: Path, scan: Scan, dropped: list[Irregularity], resized: list[Path] | None = None
-) -> Iterator[Prediction]:
-    """Existing masks `<masks>/<video>/<stem>.*` (or `<masks>/<dataset>/<video>/...`) beside the ground truth.
-
-    A mask of another size is resized to the ground truth's, bilinearly as the public evaluators do, and counted.
-    A missing or unreadable one is added to `dropped`.
-
-    Args:
-        masks: the folder.
-        scan: the split.
-        dropped: receives what could not be read.
-        resized: receives the paths of masks that had another size.
-
-    Raises:
-        InputError: the folder does not exist.
-    """
-    if not masks.is_dir():
-        raise InputError(f"{masks}: expected a folder of masks, got none; give --masks the folder above the videos")
-    nested = [path for path in sorted(masks.iterdir()) if path.is_dir()]
-    if len(nested) == 1 and not any((masks / video.name).is_dir() for video in scan.videos):
-        masks = nested[0]
-    for video in scan.videos:
-        files = {p.stem: p for p in sorted((masks / video.name).glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES}
-        for frame in video.annotated:
-            path = files.get(frame.stem)
-            if path is None:
-                dropped.append(Irregularity(masks / video.name / f"{frame.stem}.png", "predicted mask is missing"))
-                continue
-            try:
-                clip = read_clip(video, [frame], "black")
-                image_size(path)
-                mask = read_soft_mask(path)
-            except InputError as error:
-                dropped.append(Irregularity(path, f"cannot be read: {error}"))
-                continue
-            height, width = clip.mask[0].shape
-            if mask.shape != (height, width):
-                mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-                if resized is not None:
-                    resized.append(path)
-            yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0], mask)
 
 
 def _read_sound(

@@ -79,25 +79,30 @@ def read_coco(values: dict[str, Any], salient: Collection[str]) -> Parsed:
     try:
         names = {category["id"]: str(category["name"]) for category in values["categories"]}
         images = {image["id"]: image for image in values["images"]}
-        sizes = {
-            base_name(str(image["file_name"])): (int(image["height"]), int(image["width"])) for image in images.values()
-        }
+        sizes = [
+            (base_name(str(image["file_name"])), int(image["height"]), int(image["width"])) for image in images.values()
+        ]
         by_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in values["annotations"]:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"COCO: expected images, annotations and categories, got {error!r}; export it anew") from None
-    for name, size in sizes.items():
-        parsed.empty(name, *size)
+    for name, height, width in sizes:
+        try:
+            parsed.empty(name, height, width)
+        except InputError as error:
+            parsed.refuse(name, str(error))
     for key, entries in by_image.items():
         if key not in images:
             parsed.flaws.append(f"image {key}: expected an image of the file, got an annotation of none")
             continue
         name = base_name(str(images[key]["file_name"]))
+        if name not in parsed.images:
+            continue  # refused
         try:
             for annotation in entries:
                 check_label(names.get(annotation["category_id"], "?"), salient)
-                parsed.images[name].mask |= _decoded(annotation.get("segmentation"), *sizes[name])
+                parsed.images[name].mask |= _decoded(annotation.get("segmentation"), *parsed.images[name].mask.shape)
         except (InputError, KeyError, TypeError, ValueError) as error:
             parsed.refuse(name, str(error))
     return parsed

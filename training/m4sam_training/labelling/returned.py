@@ -14,6 +14,9 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.optional import require
 
+_MOST_PX = 64_000_000
+_FARTHEST_SIDES = 10  # pycocotools walks along every edge, and takes what is no number for endless
+
 
 @dataclass
 class Returned:
@@ -39,9 +42,19 @@ class Parsed:
 
     images: dict[str, Returned] = field(default_factory=dict)
     flaws: list[str] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
 
     def empty(self, name: str, height: int, width: int) -> Returned:
-        """The image of that name, begun as one in which nothing is salient."""
+        """The image of that name, begun as one in which nothing is salient.
+
+        Raises:
+            InputError: there was one of that name, or it has no sensible size.
+        """
+        if name in self._seen:
+            raise InputError("expected one image of that name, got several; name them apart, or export one of them")
+        self._seen.add(name)
+        if min(height, width) < 0 or height * width > _MOST_PX:
+            raise InputError(f"expected an image of at most {_MOST_PX} px, got {width}x{height}")
         return self.images.setdefault(name, Returned(np.zeros((height, width), np.uint8)))
 
     def refuse(self, name: str, reason: str) -> None:
@@ -70,13 +83,18 @@ def polygon_mask(points: list[list[float]], height: int, width: int) -> np.ndarr
 
     Raises:
         ConfigError: pycocotools is not installed.
-        InputError: fewer than three corners.
+        InputError: fewer than three corners, corners that are nowhere near the image, or no pixel inside.
     """
     coco = coco_masks()
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in points):
         raise InputError("expected polygons of at least three corners, got fewer")
-    codes = coco.frPyObjects(points, height, width)
-    return np.asarray(coco.decode(coco.merge(codes)) * 255, np.uint8)
+    farthest = _FARTHEST_SIDES * max(height, width)
+    if not all(abs(value) <= farthest for polygon in points for value in polygon):
+        raise InputError(f"expected corners in pixels, within {farthest} of the image, got others")
+    mask = np.asarray(coco.decode(coco.merge(coco.frPyObjects(points, height, width))) * 255, np.uint8)
+    if not mask.any():
+        raise InputError("expected an outline with pixels inside, got one around none")
+    return mask
 
 
 def coco_masks() -> Any:

@@ -87,6 +87,7 @@ class Trainer:
         self.out = out
         self.world = world
         self.progress = Progress()
+        self._clips = getattr(clips, "fingerprint", f"{len(clips)} clips")
         self.feed = make_feed(clips, cfg, world)
         model = starting_model(cfg)
         check_memory(model, cfg, world.device, _MEMORY_ADVICE)
@@ -120,6 +121,12 @@ class Trainer:
                 "resuming with %d processes a run of %d: batches change, losses will not repeat exactly",
                 self.world.size,
                 state["processes"],
+            )
+        if state.get("clips", self._clips) != self._clips and self.world.is_first:
+            LOGGER.warning(
+                "resuming on other data than the run was started with (%s, before %s): losses will not repeat",
+                self._clips,
+                state["clips"],
             )
         self.progress = progress
 
@@ -242,6 +249,7 @@ class Trainer:
             self._saved = self.progress
             facts = self._facts()
             state = {**self.step.state(), "config": facts["train_config"], "processes": self.world.size}
+            state["clips"] = self._clips
             save_training_checkpoint(
                 self.out, self.step.model, self.progress, state, metadata=facts, keep=self.cfg.run.keep_checkpoints
             )
