@@ -119,12 +119,17 @@ edge-weights: $(STAMP)
 		--set init.checkpoint=$(EDGE_WORK)/run5/edge.safetensors $(if $(EDGE_TRIAL),--set schedule.share=0.002)
 	$(BIN)/m4sam train --config config/train/edge_arrivals.yaml --data $(EDGE_WORK)/clips5 --out $(EDGE_WORK)/run7 --resume auto \
 		--set init.checkpoint=$(EDGE_WORK)/run6/edge.safetensors --set export.memory_keeps=0.5 --set schedule.share=$(if $(EDGE_TRIAL),0.001,0.15)
-	$(BIN)/m4sam edge eval $(EDGE_WORK)/run7/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
+	mkdir -p $(EDGE_WORK)/clips8
+	find $(EDGE_WORK)/clips5 -name '*.npz' -exec ln -f -t $(EDGE_WORK)/clips8 {} +
+	for clip in $(EDGE_WORK)/clips5/60????.npz $(EDGE_WORK)/clips5/95????.npz; do ln -f "$$clip" "$(EDGE_WORK)/clips8/again_$${clip##*/}" || exit 1; done
+	$(BIN)/m4sam train --config config/train/edge_arrivals.yaml --data $(EDGE_WORK)/clips8 --out $(EDGE_WORK)/run8 --resume auto \
+		--set init.checkpoint=$(EDGE_WORK)/run7/edge.safetensors --set export.memory_keeps=0.85 --set schedule.share=$(if $(EDGE_TRIAL),0.001,0.23)
+	$(BIN)/m4sam edge eval $(EDGE_WORK)/run8/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \
 		$(if $(EDGE_TRIAL),--steps 1 --held-out 1 --frames 2) --json $(EDGE_SCORES)/edge_ablation.json
-	$(BIN)/m4sam bench precision --model $(EDGE_WORK)/run7/edge.safetensors --backend torch --write
-	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run7/edge.safetensors m4sam_core/weights/edge.safetensors)
+	$(BIN)/m4sam bench precision --model $(EDGE_WORK)/run8/edge.safetensors --backend torch --write
+	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run8/edge.safetensors m4sam_core/weights/edge.safetensors)
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
