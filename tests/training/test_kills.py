@@ -43,17 +43,20 @@ from m4sam_training.train.checkpointing import Progress, list_checkpoints, load_
 FRAMES, HEIGHT, WIDTH = 8, 72, 96
 CFG = ConvertConfig(split="train", cut="time", segment_s=0.25)
 DRAW = random.Random(0)
+BEGINS_WITHIN_S = 60
 
 
 def kill(work, *args, begun=lambda: True, within_s: float) -> bool:
     """Run `work` in a process and kill it some time after it has begun; True when it was still at work."""
     process = multiprocessing.get_context("fork").Process(target=work, args=args)
     process.start()
-    while not begun() and process.is_alive():
+    late = time.monotonic() + BEGINS_WITHIN_S
+    while not (started := begun()) and process.is_alive() and time.monotonic() < late:
         time.sleep(0.002)
     time.sleep(DRAW.uniform(0, within_s))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    assert started or time.monotonic() < late, "the work never began"
     return process.exitcode == -signal.SIGKILL
 
 
@@ -165,8 +168,9 @@ def test_an_export(data, tmp_path):
 
 
 def run_predict(data, out):
-    torch.set_num_threads(1)  # a forked process cannot use its parent's thread pool
-    pipeline = SaliencyPipeline.from_name(data / "nano.safetensors", PipelineConfig(device="cpu", threads=1))
+    torch.set_num_threads(1)  # a forked process cannot use its parent's thread pools, OpenVINO's neither
+    cfg = PipelineConfig(device="cpu", backend="torch", threads=1)
+    pipeline = SaliencyPipeline.from_name(data / "nano.safetensors", cfg)
     video = data / "D" / "train" / "train_1"
     frames = list_frames(video / "rgb", video / "depth")
     predict_folder(pipeline, frames, out, 15.0, model_file=data / "nano.safetensors", probability=True)
