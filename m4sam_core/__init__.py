@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from m4sam_core.config import ModelConfig, PipelineConfig
     from m4sam_core.errors import CheckpointError, ConfigError, DeviceError, InputError, M4SamError, StreamError
     from m4sam_core.model_files import resolve_model
-    from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+    from m4sam_core.pipeline import SaliencyPipeline
     from m4sam_core.release import load_release_checkpoint, load_sam2_trunk
+    from m4sam_core.result import SaliencyResult
     from m4sam_core.stream.recurrence import unroll_clip
     from m4sam_core.types import ClipOutput
 
@@ -39,7 +40,7 @@ _HOMES = {
     "InputError": "errors",
     "StreamError": "errors",
     "SaliencyPipeline": "pipeline",
-    "SaliencyResult": "pipeline",
+    "SaliencyResult": "result",
     "load_release_checkpoint": "release",
     "load_sam2_trunk": "release",
     "unroll_clip": "stream.recurrence",

@@ -22,7 +22,8 @@ from m4sam_core.config import PipelineConfig
 from m4sam_core.download import digest_of
 from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
-from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+from m4sam_core.pipeline import SaliencyPipeline
+from m4sam_core.result import SaliencyResult
 from m4sam_core.rgbd.clip_folder import images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
 from m4sam_core.rgbd.depth_values import same_shape

@@ -20,8 +20,8 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_text
 from m4sam_core.host.journal import read_journal
 from m4sam_core.objects import CameraModel, ObjectFinder, as_record
-from m4sam_core.pipeline import SaliencyResult
 from m4sam_core.predict_folder import JOURNAL, NOTES
+from m4sam_core.result import SaliencyResult
 from m4sam_core.rgbd.video_yaml import VideoInfo
 
 OBJECTS_FILE = "objects.jsonl"

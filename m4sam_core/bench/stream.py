@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+from m4sam_core.pipeline import SaliencyPipeline
+from m4sam_core.result import SaliencyResult
 
 FPS = 15.0
 WINDOW = 100  # frames compared: the second hundred with the last

@@ -45,9 +45,10 @@ def command(
     from m4sam_core.host.plain_yaml import parse_assignments
     from m4sam_core.host.progress import tracked
     from m4sam_core.model_files import resolve_model
-    from m4sam_core.pipeline import SaliencyPipeline, SaliencyResult
+    from m4sam_core.pipeline import SaliencyPipeline
     from m4sam_core.predict_folder import list_frames, predict_folder, unpaired_depth
     from m4sam_core.predict_objects import OBJECTS_FILE, ObjectNotes, write_objects
+    from m4sam_core.result import SaliencyResult
     from m4sam_core.rgbd.clip_folder import DEFAULT_FPS, unread_files
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, DEPTH_SUFFIXES
     from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
