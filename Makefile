@@ -100,7 +100,8 @@ edge-weights: $(STAMP)
 		"4 story 0 500 8" "4 room 6000 360 8" "4 situation 2000 310 8" "4 room 900000 308 8 --plain" "4 story 550000 50 8 --plain" \
 		"5 distinct 0 400 8" "5 room 6000 360 8" "5 situation 2000 310 8" "5 situation 4000 320 8" "5 situation 5000 500 8" "5 arrival 0 340 8" \
 		"5 distinct 350000 40 8 --plain" "5 room 900000 308 8 --plain" "5 arrival 50000 400 8 --plain" \
-		"6 situation 8000 2000 2" "6 room 8000 250 2" "6 arrival 8000 150 2"; do set -- $$part; \
+		"6 situation 8000 2000 2" "6 room 8000 250 2" "6 arrival 8000 150 2" \
+		"9 situation 12000 1800 2" "9 room 12000 200 2"; do set -- $$part; \
 		$(BIN)/m4sam edge render --out $(EDGE_WORK)/clips$$1 --kind $$2 --first $$3 --clips $(if $(EDGE_TRIAL),4,$$4) --frames $$5 $$6 || exit 1; \
 	done
 	$(BIN)/m4sam train --config config/train/edge_memory.yaml --data $(EDGE_WORK)/clips2 --out $(EDGE_WORK)/run2 --resume auto \
@@ -124,12 +125,15 @@ edge-weights: $(STAMP)
 	for clip in $(EDGE_WORK)/clips5/60????.npz $(EDGE_WORK)/clips5/95????.npz; do ln -f "$$clip" "$(EDGE_WORK)/clips8/again_$${clip##*/}" || exit 1; done
 	$(BIN)/m4sam train --config config/train/edge_arrivals.yaml --data $(EDGE_WORK)/clips8 --out $(EDGE_WORK)/run8 --resume auto \
 		--set init.checkpoint=$(EDGE_WORK)/run7/edge.safetensors --set export.memory_keeps=0.85 --set schedule.share=$(if $(EDGE_TRIAL),0.001,0.23)
-	$(BIN)/m4sam edge eval $(EDGE_WORK)/run8/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
+	find $(EDGE_WORK)/clips6 -name '*.npz' -exec ln -f -t $(EDGE_WORK)/clips9 {} +
+	$(BIN)/m4sam train --config config/train/edge_picture_again.yaml --data $(EDGE_WORK)/clips9 --out $(EDGE_WORK)/run9 --resume auto \
+		--set init.checkpoint=$(EDGE_WORK)/run8/edge.safetensors --set export.keep_of_start=0.65 --set schedule.share=$(if $(EDGE_TRIAL),0.002,0.59)
+	$(BIN)/m4sam edge eval $(EDGE_WORK)/run9/edge.safetensors $(if $(EDGE_TRIAL),--clips 1 --frames 2 --stories 1 --situations 1) \
 		--json $(EDGE_SCORES)/edge_eval.json
 	$(BIN)/m4sam edge ablate --clips $(EDGE_WORK)/clips --out $(EDGE_WORK)/ablation \
 		$(if $(EDGE_TRIAL),--steps 1 --held-out 1 --frames 2) --json $(EDGE_SCORES)/edge_ablation.json
-	$(BIN)/m4sam bench precision --model $(EDGE_WORK)/run8/edge.safetensors --backend torch --write
-	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run8/edge.safetensors m4sam_core/weights/edge.safetensors)
+	$(BIN)/m4sam bench precision --model $(EDGE_WORK)/run9/edge.safetensors --backend torch --write
+	$(if $(EDGE_TRIAL),@echo "trial done: $(EDGE_WORK)",cp $(EDGE_WORK)/run9/edge.safetensors m4sam_core/weights/edge.safetensors)
 
 clean:
 	rm -rf $(VENV) demo_out build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
