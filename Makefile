@@ -5,6 +5,7 @@
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
 #   make test | test-slow | coverage | lint | bench | robustness | pictures | clean
+#   make test JOBS=2              the tests in two processes: quicker, and harder on those that wait for the clock
 #   make sbom                     a CycloneDX bill of what .venv/ holds: sbom.cdx.json
 #   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
@@ -17,8 +18,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready$(if $(ROS_DISTRO),-$(ROS_DISTRO))
 DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
-# Two processes share the tests; PYTEST_ARGS="-n 0" runs them in one.
-SHARED := -p xdist -p tests.parallel -n 2
+# Processes that share the tests.
+JOBS ?= 1
+SHARED := $(if $(filter-out 1,$(JOBS)),-p xdist -p tests.parallel -n $(JOBS))
 EDGE_TRIAL ?=
 EDGE_WORK := edge_work$(if $(EDGE_TRIAL),/trial)
 EDGE_SCORES := $(if $(EDGE_TRIAL),$(EDGE_WORK),benchmarks/results)
@@ -30,7 +32,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 .PHONY: help demo test test-slow coverage lint bench robustness pictures sbom edge-weights setup clean
 
 help:
-	@sed -n '4,11p' Makefile | cut -c3-
+	@sed -n '4,12p' Makefile | cut -c3-
 
 $(STAMP): setup.py setup.cfg constraints.txt .ci/setup_env.sh .ci/link_for_ros2.sh
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup_env.sh
