@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.image_files import swapped_colours
 
 
 def compressed_values(msg: Any, topic: str = "mask") -> np.ndarray:
@@ -24,7 +25,7 @@ def compressed_values(msg: Any, topic: str = "mask") -> np.ndarray:
     stored = _decoded(msg, topic, cv2.IMREAD_UNCHANGED)
     if stored.dtype not in (np.uint8, np.uint16, np.float32):
         raise InputError(f"{topic} data: expected 8-bit, 16-bit or float pixels, got {stored.dtype}; convert them")
-    return stored if stored.ndim == 2 else stored[..., [2, 1, 0, *range(3, stored.shape[2])]]
+    return swapped_colours(stored)
 
 
 def compressed_to_rgb(msg: Any, topic: str = "rgb/image") -> np.ndarray:

@@ -93,19 +93,18 @@ def doubtful_unit(depth: NDArray[Any], unit_m: float | None = None) -> str | Non
         unit_m: length of one count of a uint16 map; None: not known.
     """
     if np.issubdtype(depth.dtype, np.floating):
-        unit_m, reason = 1.0, "float depth is not in metres: median {:.0f}"
+        # A float map may be relative, from 0 to 1, so none is too near.
+        unit_m, nearest_m, reason = 1.0, 0.0, "float depth is not in metres: median {:.0f}"
     elif depth.dtype == np.uint16 and unit_m is not None:
+        nearest_m = NEAREST_PLAUSIBLE_M
         reason = f"depth is hardly in its unit of {unit_m:g} m, see depth_unit_m: median {{:.3g}} m"
     else:
         return None
     valid = depth[has_reading(depth)]
-    median = float(np.median(valid)) * unit_m if valid.size else 0.0
-    return reason.format(median) if median > FARTHEST_PLAUSIBLE_M or _far_too_near(depth, median) else None
-
-
-def _far_too_near(depth: NDArray[Any], median_m: float) -> bool:
-    """Of counts only: a float map may be relative, from 0 to 1."""
-    return depth.dtype == np.uint16 and 0 < median_m < NEAREST_PLAUSIBLE_M
+    if valid.size == 0:
+        return None
+    median_m = float(np.median(valid)) * unit_m
+    return None if nearest_m <= median_m <= FARTHEST_PLAUSIBLE_M else reason.format(median_m)
 
 
 def same_shape(depth: tuple[int, int], rgb: tuple[int, int]) -> bool:

@@ -114,9 +114,14 @@ def read_pixels(path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected an image, got a file that cannot be decoded; replace or remove it")
     if raw.dtype not in (np.uint8, np.uint16, np.float32):
         raise InputError(f"{path}: expected 8-bit, 16-bit or float32 pixels, got {raw.dtype}")
-    if raw.ndim == 3 and raw.shape[2] >= 3:
-        raw = raw[..., [2, 1, 0, *range(3, raw.shape[2])]]
-    return np.ascontiguousarray(raw)
+    return np.ascontiguousarray(swapped_colours(raw))
+
+
+def swapped_colours(pixels: np.ndarray) -> np.ndarray:
+    """Samples in R, G, B(, A) order as B, G, R(, A), which OpenCV reads and writes, and back; grey ones as they are."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        return pixels
+    return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
 
 
 def palette_indices(path: Path) -> np.ndarray | None:

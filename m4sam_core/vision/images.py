@@ -46,9 +46,8 @@ def check_rgb(rgb: Any) -> NDArray[np.uint8]:
 
 def in_rows(image: NDArray[Any]) -> NDArray[Any]:
     """The same image with the samples of a row side by side, as OpenCV wants them; a copy only where they are not."""
-    beside = image.itemsize * np.cumprod([1, *image.shape[:1:-1]])[::-1]
     plain = np.asarray(image)
-    return plain if plain.strides[1:] == tuple(beside) else np.ascontiguousarray(plain)
+    return plain if plain[:1].flags.c_contiguous else np.ascontiguousarray(plain)
 
 
 def resize_rgb(rgb: NDArray[np.uint8], size_px: int | tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
 from m4sam_core.rgbd.compressed import compressed_values
 from m4sam_core.rgbd.encodings import image_to_numpy, image_to_rgb
+from m4sam_core.rgbd.image_files import swapped_colours
 from m4sam_core.rgbd.masks import AUTO, Mask, MaskRule, mixed_values, understand
 
 _LARGEST_ID = 65535
@@ -51,6 +52,7 @@ def read_mask_topic(
         notes: counts what is odd but used.
     """
     stored: dict[int, bytes] = {}
+    floats: dict[int, float] = {}
     for message in source.messages((topic,)):
         try:
             pixels = _pixels(message)
@@ -60,8 +62,11 @@ def read_mask_topic(
         if message.stamp_ns in stored:
             leave_out("second mask of a stamp", str(message.stamp_ns), 1)
         stored[message.stamp_ns] = _pack(pixels)
+        floats.pop(message.stamp_ns, None)
+        if pixels.dtype == np.float32:
+            floats[message.stamp_ns] = float(pixels.max())
     try:
-        _scale_floats(stored)
+        _scale_floats(stored, floats)
     except InputError as error:
         leave_out("mask cannot be understood", f"{topic}: {error}", len(stored))
         return StoredMasks({})
@@ -100,16 +105,17 @@ def _pixels(message: BagMessage) -> Pixels:
     return np.dstack([rgb, alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)])
 
 
-def _scale_floats(stored: dict[int, bytes]) -> None:
+def _scale_floats(stored: dict[int, bytes], floats: dict[int, float]) -> None:
     """Float masks of a topic as 8 or 16 bit, by the largest value of all: probabilities, 0 to 255, or whole ids.
+
+    Args:
+        stored: packed masks by stamp; those of floats are replaced.
+        floats: stamps of float masks, with each one's largest value.
 
     Raises:
         InputError: they are none of these.
     """
-    floats = [stamp for stamp, data in stored.items() if _unpack(data).dtype == np.float32]
-    if not floats:
-        return
-    largest = max(float(_unpack(stored[stamp]).max()) for stamp in floats)
+    largest = max(floats.values(), default=0.0)
     for stamp in floats:
         values = np.maximum(_unpack(stored[stamp]), 0)
         whole = bool((values == np.rint(values)).all())
@@ -124,13 +130,8 @@ def _scale_floats(stored: dict[int, bytes]) -> None:
 def _pack(pixels: Pixels) -> bytes:
     """As a PNG (8 or 16 bit) or TIFF (float) file; values are kept."""
     suffix = ".tiff" if pixels.dtype == np.float32 else ".png"
-    return cv2.imencode(suffix, np.ascontiguousarray(_reordered(pixels)))[1].tobytes()
+    return cv2.imencode(suffix, np.ascontiguousarray(swapped_colours(pixels)))[1].tobytes()
 
 
 def _unpack(data: bytes) -> Pixels:
-    return _reordered(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)))
-
-
-def _reordered(pixels: Pixels) -> Pixels:
-    """R, G, B(, A) as B, G, R(, A) and back."""
-    return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+    return swapped_colours(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)))
