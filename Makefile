@@ -5,7 +5,7 @@
 #   make demo DEMO_CLIP=dir       the same on a folder with rgb/ and depth/; DEMO_MODEL=file for other weights,
 #                                 DEMO_RATE=0.5 for half the speed
 #   make test | test-slow | coverage | lint | bench | robustness | pictures | clean
-#   make test JOBS=2              the tests in two processes: quicker, and harder on those that wait for the clock
+#   make test JOBS=1              the tests in one process instead of two: half as long again, and half the memory
 #   make sbom                     a CycloneDX bill of what .venv/ holds: sbom.cdx.json
 #   make edge-weights             the packaged weights again, in some hours; EDGE_TRIAL=1 tries every step in minutes
 #   make PYTHON=python3.12 ...    another interpreter
@@ -19,7 +19,7 @@ STAMP := $(VENV)/.ready$(if $(ROS_DISTRO),-$(ROS_DISTRO))
 DEMO_OUT ?= demo_out
 PYTEST_ARGS ?=
 # Processes that share the tests.
-JOBS ?= 1
+JOBS ?= 2
 SHARED := $(if $(filter-out 1,$(JOBS)),-p xdist -p tests.parallel -n $(JOBS))
 EDGE_TRIAL ?=
 EDGE_WORK := edge_work$(if $(EDGE_TRIAL),/trial)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How `make test JOBS=2` shares the tests among processes of pytest-xdist (`-p xdist -p tests.parallel -n 2`)."""
+"""How `make test` shares the tests among processes of pytest-xdist (`-p xdist -p tests.parallel -n 2`)."""
 
 from __future__ import annotations
 

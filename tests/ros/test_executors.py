@@ -34,9 +34,10 @@ def test_every_kind_of_callback_is_called(bench, values, reliability):
     camera.wait_matched()
     bench.step(camera, masks, 10.0)
     assert accounted(report_of(bench, values))
+    bench.until(lambda: bench.sees("m4sam"), "the node in the graph")
     code, _ = node.stop(signal.SIGINT)
     assert (code, "Traceback" in node.log) == (0, False), node.log
-    bench.until(lambda: "m4sam" not in bench.ros.get_node_names(), "the node to leave the graph", 10)
+    bench.until(lambda: bench.misses("m4sam"), "the node to leave the graph", 10)
 
 
 def test_a_release_without_it_is_one_line(monkeypatch):

@@ -23,7 +23,7 @@ GHOST_S = 2.0
 def gone_from_graph(bench, name: str) -> float:
     """Seconds until no node is called so."""
     started = time.monotonic()
-    bench.until(lambda: name not in bench.ros.get_node_names(), f"{name} to be gone", 25)
+    bench.until(lambda: bench.misses(name), f"{name} to be gone", 25)
     return time.monotonic() - started
 
 
@@ -45,15 +45,24 @@ def segments_of(pid: int) -> set[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_node_that_is_told_to_stop_leaves_nothing_behind(bench, number):
+    assert not bench.sees("m4sam")
     before = shared_segments()
     node = bench.start()
-    bench.until(lambda: "active:" in node.log and "m4sam" in bench.ros.get_node_names(), "the node")
+    bench.until(lambda: "active:" in node.log and bench.sees("m4sam"), "the node")
     segments = segments_of(node.popen.pid) - before
     assert segments
     code, seconds = node.stop(number)
     assert (code, seconds < 2.0) == (0, True), node.log
     assert gone_from_graph(bench, "m4sam") < GHOST_S
     assert not segments & shared_segments()
+
+
+def test_a_node_that_is_killed_is_a_ghost(bench):
+    node = bench.start()
+    bench.until(lambda: bench.sees("m4sam"), "the node")
+    node.stop(signal.SIGKILL)
+    bench.spin(GHOST_S)
+    assert not bench.misses("m4sam")
 
 
 @pytest.mark.parametrize("fault", ["computing", "sleepy", "loading"])
@@ -64,7 +73,7 @@ def test_a_busy_node_leaves_nothing_behind(bench, fault):
     else:
         bench.camera().shoot(5.0)
         bench.until(lambda: "inferring" in node.log, "the inference to begin")
-    bench.until(lambda: "m4sam" in bench.ros.get_node_names(), "the node in the graph")
+    bench.until(lambda: bench.sees("m4sam"), "the node in the graph")
     code, seconds = node.stop(signal.SIGINT)
     assert (code, seconds < 2.0) == (0, True), node.log
     assert gone_from_graph(bench, "m4sam") < GHOST_S
@@ -80,7 +89,7 @@ def test_player_and_recorder_leave_nothing_behind(bench, tmp_path, name, module,
         for index in range(3):
             cv2.imwrite(str(tmp_path / folder / f"{index}.png"), np.full((48, 64), 99, dtype))
     process = bench.execute(f"m4sam_ros.{module}", f"{setting}:={tmp_path}")
-    bench.until(lambda: name in bench.ros.get_node_names(), name)
+    bench.until(lambda: bench.sees(name), name)
     code, _ = process.stop(signal.SIGHUP)
     assert code == 0, process.log
     assert gone_from_graph(bench, name) < GHOST_S

@@ -25,17 +25,14 @@ class Bench:
     """An rclpy node in this process and the processes under test."""
 
     def __init__(self, env: dict[str, str], folder: Path) -> None:
-        import rclpy
-        from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
 
         self._env = env
         self._folder = folder
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=int(env["ROS_DOMAIN_ID"]))
-        self.ros = rclpy.create_node("test_bench", context=self._context)
+        self._context, self.ros = self._participant("test_bench")
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.ros)
+        self._second: tuple[Any, Any] | None = None
         self.processes: list[NodeProcess] = []
 
     def start(
@@ -101,6 +98,29 @@ class Bench:
                 pytest.fail(f"waited {timeout_s} s for {what}; logs:\n{logs}")
             self._executor.spin_once(timeout_sec=0.02)
         return value
+
+    def sees(self, name: str, times: int = 1) -> bool:
+        """Whether that many nodes are called so, for both of two participants that watch the graph."""
+        self._second = self._second or self._participant("second_watcher")
+        return all(node.get_node_names().count(name) == times for node in (self.ros, self._second[1]))
+
+    def misses(self, name: str) -> bool:
+        """Whether no node is called so any more, for one of the two that saw it.
+
+        A node that goes without leaving stays with every participant for its lease of 20 s. One participant alone may
+        keep a node that did leave: rmw_fastrtps files a graph message that it reads after the departure.
+        """
+        assert self._second is not None, "who has not seen a node cannot miss it"
+        return any(name not in node.get_node_names() for node in (self.ros, self._second[1]))
+
+    def _participant(self, name: str) -> tuple[Any, Any]:
+        """A context of its own, and a node in it."""
+        import rclpy
+        from rclpy.context import Context
+
+        context = Context()
+        rclpy.init(context=context, domain_id=int(self._env["ROS_DOMAIN_ID"]))
+        return context, rclpy.create_node(name, context=context)
 
     def listen(self, kind: Any, topic: str, profile: Any = 10, matched: bool = True) -> list[Any]:
         """Everything received on a topic from now on."""
@@ -190,8 +210,9 @@ class Bench:
     def close(self) -> None:
         # Leaves the graph while the others are still in it: Fast DDS may crash on what a killed neighbour held.
         self._executor.shutdown()
-        self.ros.destroy_node()
-        self._context.try_shutdown()
+        for context, node in filter(None, [(self._context, self.ros), self._second]):
+            node.destroy_node()
+            context.try_shutdown()
         for process in self.processes:
             if process.alive:
                 process.send(signal.SIGKILL)

@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -173,11 +172,11 @@ def test_one_signal_ends_all_cameras_and_leaves_no_ghost(bench, busy):
         for name in CAMERAS:
             bench.camera(namespace=name).shoot(5.0)
         bench.until(lambda: process.log.count("inferring") == 3, "all to infer")
-    bench.until(lambda: Counter(bench.ros.get_node_names())["m4sam"] == 3, "three nodes in the graph")
+    bench.until(lambda: bench.sees("m4sam", 3), "three nodes in the graph")
     code, seconds = process.stop(signal.SIGINT)
     assert (code, seconds < 2.0) == (0, True), process.log
     began = time.monotonic()
-    bench.until(lambda: "m4sam" not in bench.ros.get_node_names(), "all to be gone", 25)
+    bench.until(lambda: bench.misses("m4sam"), "all to be gone", 25)
     assert time.monotonic() - began < GHOST_S
 
 
