@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
 # The packaged weights from an empty folder: pictures, clips, ten trainings, scores. `make edge-weights` calls it; every
-# step goes on where it stopped. Needs npm, apt and a few hours on two cores. What the parts are for: docs/models.md.
+# step goes on where it stopped. Needs npm, apt and a few hours on two cores. What the parts are for: docs/edge.md.
 #   EDGE_PICTURES=dir   the folder of photographs (docs/models.md); without it the later parts do without them
 #   EDGE_TRIAL=1        few clips and steps, in a folder of its own; the package stays as it is
 set -euo pipefail
