@@ -186,7 +186,9 @@ class BagSource:
             found: list[int] = []
             for channel, _, raw in self.raw_messages((topic,)):
                 with contextlib.suppress(Exception):  # told by `messages`
-                    stamp = header_stamp_ns(_decode("ros1" if channel.coding == "ros1" else "cdr", raw, channel.msgtype))
+                    stamp = header_stamp_ns(
+                        _decode("ros1" if channel.coding == "ros1" else "cdr", raw, channel.msgtype)
+                    )
                     found += [] if stamp is None else [stamp]
                 if len(found) > 1:
                     break

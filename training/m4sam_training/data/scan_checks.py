@@ -72,7 +72,7 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
                 continue
             file = look_at_depth(frame.depth, video.coding)
             flaw = file.flaw or doubtful_unit(file.depth, video.depth_unit_m)
-            if flaw is not None and flaw != "depth without any reading":
+            if flaw is not None and not file.is_empty:
                 note(frame.depth, flaw, True)
                 break
     except InputError:
@@ -91,7 +91,7 @@ def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
             refused.append(f"masks cannot be understood: {_without_path(error, path)}")
             continue
         text = read[-1].note
-        if text is not None and "without" not in text and unusual is None:
+        if text is not None and not read[-1].is_uniform and unusual is None:
             unusual = path, text
     if paths and len(refused) == len(paths):
         note(folder, refused[0], False)
