@@ -153,7 +153,7 @@ def _tint(rgb: Rgb, salient: NDArray[np.uint8], alpha: float, color: tuple[int, 
 
 
 def _outline(rgb: Rgb, salient: NDArray[np.uint8], color: tuple[int, int, int]) -> None:
-    """A bright line inside a dark one: visible on any ground. A frayed mask gets a plain one, which takes no seconds."""
+    """A bright line inside a dark one: visible on any ground. A frayed mask gets a plain one: seconds saved."""
     line = max(1, round(2 * rgb.shape[0] / _REFERENCE_HEIGHT_PX))
     strokes = ((line + 2 * max(1, line // 2), (12, 14, 18)), (line, color))
     edges = np.count_nonzero(np.diff(salient, axis=0)) + np.count_nonzero(np.diff(salient, axis=1))
