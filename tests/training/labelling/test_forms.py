@@ -13,6 +13,7 @@ import pytest
 
 from m4sam_core.cli.main import main
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.image_files import write_png
 from m4sam_training.data.predicted_masks import read_predicted
 from m4sam_training.labelling.exchange import import_labels, read_file
 from m4sam_training.labelling.label_studio import encode_brush
@@ -46,6 +47,11 @@ def as_outlines(file, data, frames, changed=()):
 
 
 def test_predictions_that_come_back_as_outlines_stay_predictions(data, tmp_path):
+    for number, path in enumerate(masks_of(data)):  # two things without holes, which outlines would fill
+        mask = np.zeros(SIZE, np.uint8)
+        cv2.circle(mask, (60, 30 + number), 20, 255, -1)
+        cv2.ellipse(mask, (15, 50), (9, 5 + number), 30, 0, 360, 255, -1)
+        write_png(path, mask)
     frames = export(data, tmp_path / "todo", "--frames", "predicted")
     before = masks_of(data)
     file = tmp_path / "todo/coco.json"
