@@ -27,7 +27,7 @@ from m4sam_core.result import SaliencyResult
 from m4sam_core.rgbd.clip_folder import FrameTimes, images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
 from m4sam_core.rgbd.depth_values import same_shape
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_rgb, rgb_flaw, write_png
 
 JOURNAL = "predict.jsonl"
 NOTES = "notes"  # in the journal's first line what they depend on, in the others those of a frame
@@ -75,7 +75,7 @@ class FolderSummary:
         replayed: finished frames run again to rebuild the memory.
         rgb_only: written frames that had no usable depth.
         notes: why, with the number of frames.
-        flaws: what is odd about the files of the frames that were run, with the number of frames.
+        flaws: what is odd about the files of the frames that were run, with the number of frames; see `add_flaw`.
         scenes: scenes so far.
     """
 
@@ -87,6 +87,11 @@ class FolderSummary:
     scenes: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     flaws: Counter[str] = field(default_factory=Counter)
+
+    def add_flaw(self, text: str) -> None:
+        """Count one more; those that differ after a colon only are one, told as the first was."""
+        kind = text.split(":", maxsplit=1)[0]
+        self.flaws[next((known for known in self.flaws if known.split(":")[0] == kind), text)] += 1
 
 
 def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
@@ -167,7 +172,8 @@ def predict_folder(
             rgb, depth, flaws = read_frame(frames[index], depth_coding)
             stamp_s = times.offsets_ns[index] / 1e9
             result = pipeline.process(rgb, depth, stamp_s)
-            summary.flaws.update(flaws)
+            for flaw in flaws:
+                summary.add_flaw(flaw)
             scene = first_scene + result.scene_id
             noted = {} if notes is None else {NOTES: notes.note(rgb, depth, stamp_s, scene, result)}
             if result.frame_index == 0:
@@ -202,8 +208,8 @@ def read_frame(frame: FramePaths, coding: DepthCoding) -> tuple[NDArray[np.uint8
         InputError: a file cannot be read.
     """
     flaws = []
-    if exif_orientation(frame.rgb) != 1:
-        flaws.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+    if (flaw := rgb_flaw(frame.rgb)) is not None:
+        flaws.append(flaw)
     file = None if frame.depth is None else look_at_depth(frame.depth, coding)
     if file is not None and file.flaw is not None:
         flaws.append(file.flaw)
@@ -219,7 +225,7 @@ def _count(summary: FolderSummary, result: SaliencyResult) -> None:
         summary.rgb_only += 1
         summary.notes[result.depth_note] += 1
     if result.rgb_note is not None:
-        summary.flaws[result.rgb_note] += 1
+        summary.add_flaw(result.rgb_note)
 
 
 def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

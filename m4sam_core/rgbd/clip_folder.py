@@ -102,6 +102,8 @@ def unread_note(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str
 def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
     """Rename diverging stems to the rgb's where their frame number says so without doubt: 7 and 0007, f_7 and d_7.
 
+    Frames that count from 0 beside others that count from 1 are in doubt, and left as they are.
+
     Args:
         files: stem to file by role; those of "rgb" keep their names, the others are changed in place.
         note: takes what was matched.
@@ -112,6 +114,8 @@ def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
         if role == "rgb":
             continue
         strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
+        if not names.keys() & files["rgb"].keys() and _one_off(by_number, strangers):
+            continue
         for number, stem in strangers.items():
             target = by_number.get(number)
             if target is not None and target not in names:
@@ -164,6 +168,13 @@ def _unique_numbers(stems: Iterable[str]) -> dict[object, str]:
     numbered = [(frame_number(stem), stem) for stem in stems]
     tally = Counter(number for number, _ in numbered)
     return {number: stem for number, stem in numbered if number is not None and tally[number] == 1}
+
+
+def _one_off(ours: Mapping[object, str], theirs: Mapping[object, str]) -> bool:
+    """Whether two sides have as many numbers, and those of one are all one more than those of the other."""
+    left, right = ([number for number in side if isinstance(number, int)] for side in (ours, theirs))
+    apart = {second - first for first, second in zip(sorted(left), sorted(right), strict=False)}
+    return len(left) == len(right) > 1 and apart in ({1}, {-1})
 
 
 def _preference(path: Path, suffixes: tuple[str, ...]) -> int:

@@ -26,7 +26,7 @@ from m4sam_core.rgbd.clip_folder import (
 )
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, look_at_depth, read_depth
 from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
-from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
+from m4sam_core.rgbd.image_files import read_rgb, rgb_flaw
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.compressed_depth import numpy_to_compressed_depth
@@ -78,8 +78,8 @@ class FolderSource:
         """What is odd about the first frame's files, and so about all of them."""
         notes = []
         with contextlib.suppress(InputError):  # told when it is due
-            if exif_orientation(self._rgb[self._stems[0]]) != 1:
-                notes.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+            if (flaw := rgb_flaw(self._rgb[self._stems[0]])) is not None:
+                notes.append(flaw)
             first = next((self._depth[stem] for stem in self._stems if stem in self._depth), None)
             flaw = look_at_depth(first).flaw if first is not None else None
             notes += [flaw] if flaw is not None else []

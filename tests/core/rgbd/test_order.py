@@ -64,6 +64,14 @@ def test_files_padded_differently_belong_together(numbers, width, other):
     assert depth.keys() == rgb.keys()
 
 
+@pytest.mark.parametrize(("first", "matched"), [(-1, False), (0, True), (1, False)])
+def test_frames_that_count_from_one_more_or_less_are_not_matched(first, matched):
+    rgb = {f"frame_{number + 1}": Path("r") for number in range(4)}
+    depth = {f"depth_{number + 1 + first}": Path("d") for number in range(4)}
+    match_names({"rgb": rgb, "depth": depth}, lambda *_: None)
+    assert bool(rgb.keys() & depth.keys()) == matched
+
+
 def test_names_that_are_times_are_never_matched_by_their_fraction():
     depth = {"1305031109.175304": Path("d")}
     match_names({"rgb": {"1305031102.175304": Path("r")}, "depth": depth}, lambda *_: None)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +17,11 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
-from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
+from m4sam_core.rgbd.image_files import read_rgb, rgb_flaw
 from m4sam_core.rgbd.masks import AUTO, MaskRule, ReadMask, understand_file
 from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
-from m4sam_training.data.scan_checks import EXIF_NOTE
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 _NEARNESS_FRAMES = 4  # fewer say nothing about which end of 8-bit depth is near
@@ -100,6 +100,7 @@ def check_dataset(
                 _check_video(video, report)
         reports.append(report)
     _compare_recordings(reports)
+    _compare_pictures(reports)
     return reports
 
 
@@ -118,6 +119,23 @@ def _compare_recordings(reports: list[SplitReport]) -> None:
                 report.irregular.append(
                     Irregularity(video.folder, f"recording is in several splits: {where}", used=True)
                 )
+
+
+def _compare_pictures(reports: list[SplitReport]) -> None:
+    """Note videos with the very pictures of another one: judged by what was trained on, or counted twice."""
+    seen: dict[tuple[int, ...], tuple[str, Video]] = {}
+    for report in reports:
+        for video in report.scan.videos:
+            few = dict.fromkeys(video.frames[index].rgb for index in (0, len(video.frames) // 2, -1))
+            try:
+                pictures = (len(video.frames), *(zlib.crc32(path.read_bytes()) for path in few))
+            except OSError:
+                continue  # told where it is decoded
+            split, first = seen.setdefault(pictures, (report.scan.split, video))
+            if first is not video and not (report.scan.layout.pictures and split == report.scan.split):
+                place = video.frames[0].rgb if report.scan.layout.pictures else video.folder
+                reason = f"video shows the same pictures as another one: {split}/{first.name}"
+                report.irregular.append(Irregularity(place, reason, used=True))
 
 
 def _check_video(video: Video, report: SplitReport) -> None:
@@ -159,7 +177,7 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
         try:
             if role == "rgb":
                 image = read_rgb(path)
-                flaw = EXIF_NOTE if exif_orientation(path) != 1 else None
+                flaw = rgb_flaw(path)
                 report.sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
             elif role == "depth":
                 file = look_at_depth(path, video.coding)
