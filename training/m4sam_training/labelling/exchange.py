@@ -19,7 +19,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_folder
 from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.host.progress import tracked
-from m4sam_core.rgbd.image_files import image_size, write_png
+from m4sam_core.rgbd.image_files import exif_orientation, image_size, write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.predicted_masks import note_drawn, read_predicted
 from m4sam_training.labelling.coco import COCO_FILE, CocoWriter, read_coco
@@ -93,7 +93,7 @@ def export_frames(
 
     Raises:
         ConfigError: the folder is not empty, or a package is missing.
-        InputError: a mask cannot be read.
+        InputError: a mask cannot be read, or an image is turned by its EXIF orientation.
     """
     check_new_folder(out)
     where = address or f"/data/local-files/?d={out.resolve().name}/{IMAGES_FOLDER}/"
@@ -266,6 +266,11 @@ def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, rep
 
 def _link(image: Path, target: Path) -> None:
     """The image under another name, without a copy where the file system can do so."""
+    if exif_orientation(image) != 1:
+        raise InputError(
+            f"{image}: expected an image as it is stored, got an EXIF orientation, by which tools turn it and what is "
+            "drawn on it; remove it, e.g. with `exiftool -Orientation= FILE`"
+        )
     try:
         os.link(image.resolve(), target)
     except OSError:
