@@ -53,7 +53,7 @@ def test_the_doubtful_come_first_and_say_so(data, tmp_path):
 
 
 def test_an_image_that_tools_would_turn_is_refused_before_anybody_draws(data, tmp_path, capsys):
-    path = sorted((data / "train/train_1/rgb").iterdir())[0]
+    path = min((data / "train/train_1/rgb").iterdir())
     with Image.open(path) as image:
         exif = Image.Exif()
         exif[0x0112] = 3
