@@ -18,15 +18,15 @@ from m4sam_core.rgbd.clip_folder import (
     DEPTH_FOLDERS,
     RGB_FOLDERS,
     clip_folder,
-    frame_offsets,
+    frame_times,
     images_by_stem,
     match_names,
     unread_files,
+    unread_note,
 )
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, look_at_depth, read_depth
 from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb
-from m4sam_core.rgbd.order import are_stamps
+from m4sam_core.rgbd.image_files import read_rgb, rgb_flaw
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.compressed_depth import numpy_to_compressed_depth
@@ -52,27 +52,24 @@ class FolderSource:
         rgb, depth = clip_folder(folder, RGB_FOLDERS), clip_folder(folder, DEPTH_FOLDERS)
         self._rgb = images_by_stem(rgb)
         self._depth = images_by_stem(depth, DEPTH_SUFFIXES)
-        unread = {
-            each.name: unread_files(each, kinds) for each, kinds in ((rgb, IMAGE_SUFFIXES), (depth, DEPTH_SUFFIXES))
-        }
         match_names({"rgb": self._rgb, "depth": self._depth}, lambda *_: None)
         stems = list(self._rgb)
         if not stems:
-            got = unread[rgb.name] or "none"
+            got = unread_files(rgb) or "none"
             raise InputError(f"clip {folder}: expected images in rgb/, got {got}; see docs/viewers.md for the layout")
         if not set(stems) & set(self._depth):
-            got = "" if self._depth or not unread[depth.name] else f", but {unread[depth.name]}"
+            others = "" if self._depth else unread_files(depth, DEPTH_SUFFIXES)
+            got = f", but {others}" if others else ""
             raise InputError(
                 f"clip {folder}: expected images of equal stem in rgb/ and depth/, got none in common{got}"
             )
         self._stems = stems[: cfg.max_frames or None]
         self._info = read_video_yaml(folder / VIDEO_YAML)
-        self._offsets_ns = frame_offsets(self._stems, cfg.fps or self._info.fps, self._info.stamped)
-        stamped = self._info.stamped or are_stamps(self._stems)
-        self._first_stamp_ns = int(self._stems[0]) if not cfg.fps and stamped else 0
+        times = frame_times(self._stems, self._info, cfg.fps)
+        self._offsets_ns, self._first_stamp_ns = times.offsets_ns, times.first_ns or 0
         self.period_ns = self._offsets_ns[-1] + _typical_step(self._offsets_ns, cfg.fps or DEFAULT_FPS)
-        self.notes = [f"{name}/: {files} not read, for want of a reader" for name, files in unread.items() if files]
-        self.notes += self._look()
+        notes = unread_note(rgb), unread_note(depth, DEPTH_SUFFIXES), *self._look()
+        self.notes = [note for note in notes if note is not None]
         self._cache: dict[tuple[str, str], np.ndarray] = {}
         self._cached_bytes = 0
         self._size: tuple[int, int] | None = None
@@ -81,8 +78,8 @@ class FolderSource:
         """What is odd about the first frame's files, and so about all of them."""
         notes = []
         with contextlib.suppress(InputError):  # told when it is due
-            if exif_orientation(self._rgb[self._stems[0]]) != 1:
-                notes.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+            if (flaw := rgb_flaw(self._rgb[self._stems[0]])) is not None:
+                notes.append(flaw)
             first = next((self._depth[stem] for stem in self._stems if stem in self._depth), None)
             flaw = look_at_depth(first).flaw if first is not None else None
             notes += [flaw] if flaw is not None else []

@@ -169,7 +169,7 @@ def test_unusable_folders_say_what_was_expected(tmp_path):
     with pytest.raises(InputError, match=r"none in common, but 1 \.exr"):
         opened(tmp_path)
     cv2.imwrite(str(tmp_path / "depth" / "a.png"), np.ones((2, 2), np.uint16))
-    assert "depth/: 1 .exr not read, for want of a reader" in opened(tmp_path).notes
+    assert opened(tmp_path).notes.count(f"{tmp_path / 'depth'}: 1 .exr not read, for want of a reader") == 1
 
 
 @pytest.mark.parametrize("text", ["- 1", "fps: [", "fps: \xff"])
