@@ -22,6 +22,8 @@ from m4sam_ros.parameters import NodeParameters
 from m4sam_ros.qos import latched
 from m4sam_ros.report import state_status
 
+_DISABLED = "disabled: no masks until ~/enable is called or the parameter enabled is true"
+
 
 class Reporting:
     """The reports of one node, through all its states.
@@ -98,7 +100,8 @@ class Reporting:
         now = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
         extra = self._values(session, backend, outputs)
-        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra))
+        sound = "ok" if self._settings.config.enabled else _DISABLED
+        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra, sound))
         self.publish_state()
 
     def _values(
