@@ -76,9 +76,7 @@ def reports_in(message: DiagnosticArray, namespace: str = "") -> list[Report]:
     return found
 
 
-def report_status(
-    node: str, problem: str | None, values: Mapping[str, object], sound: str = "ok"
-) -> DiagnosticStatus:
+def report_status(node: str, problem: str | None, values: Mapping[str, object], sound: str = "ok") -> DiagnosticStatus:
     """The status that `reports_in` reads back; its message is the problem, or `sound` where there is none."""
     level = DiagnosticStatus.OK if problem is None else DiagnosticStatus.WARN
     return _status(f"{node}: {_REPORT}", level, problem or sound, values)

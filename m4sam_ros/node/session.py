@@ -20,6 +20,7 @@ from m4sam_core.errors import InputError, M4SamError
 from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_ros.names import CAMERA_INFO, DEPTH_INFO, IGNORE_MASK
 from m4sam_ros.node.backends import Backend
+from m4sam_ros.node.intake.doubts import doubt_of, too_few_bits
 from m4sam_ros.node.intake.intake import Frame, Intake
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
@@ -171,6 +172,7 @@ class ActiveSession:
             self._warn("bad_rgb", str(error))
             return
         depth = self.intake.decode_depth(frame, rgb.shape[:2], self._warn)
+        self._note_doubts(frame, rgb)
         self._note_standstill(rgb, depth, started)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
@@ -198,6 +200,15 @@ class ActiveSession:
         self._on_result(result)
         self._publishing.hand_over(Segmented(frame, rgb, depth, result, capture, time.monotonic()))
 
+    def _note_doubts(self, frame: Frame, rgb: np.ndarray) -> None:
+        """Name images that are hardly what their messages say."""
+        doubts = {self.intake.rgb.topic: doubt_of(frame.rgb_msg) or too_few_bits(frame.rgb_msg, rgb)}
+        if frame.depth_msg is not None and self.intake.depth.topic not in doubts:
+            doubts[self.intake.depth.topic] = doubt_of(frame.depth_msg)
+        for topic, doubt in doubts.items():
+            if doubt is not None:
+                self._warn("doubtful_image", f"{topic} {doubt}")
+
     def _note_standstill(self, rgb: np.ndarray, depth: np.ndarray | None, now_s: float) -> None:
         """Count a frame of a camera that repeats itself; a simulation has no noise and may well stand still."""
         problem = self._standstill.problem(rgb, depth, now_s, (self.intake.rgb.topic, self.intake.depth.topic))
@@ -215,7 +226,7 @@ class ActiveSession:
                 self._log.info(line)
             if began is not None:
                 self._metrics.problem(f"new_scene.{began.cause}", began.text)
-        wrong = self._scenes.calibration.contradiction(height, width)
+        wrong = self._scenes.calibration.contradiction(height, width, frame_id)
         if wrong is not None:
             self._warn("camera_info", f"{self._info.topic_name}: camera_info: {wrong}")
 
