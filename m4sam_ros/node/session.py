@@ -17,10 +17,10 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
-from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_ros.names import CAMERA_INFO, DEPTH_INFO, IGNORE_MASK
 from m4sam_ros.node.backends import Backend
 from m4sam_ros.node.intake.doubts import doubt_of, too_few_bits
+from m4sam_ros.node.intake.ignored import ignored_pixels
 from m4sam_ros.node.intake.intake import Frame, Intake
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
@@ -140,8 +140,7 @@ class ActiveSession:
     def _on_ignore_mask(self, msg: Image) -> None:
         """Goes for every frame until the next one comes; a moving arm is not paired, its mask is grown a little."""
         try:
-            pixels = image_to_numpy(msg, self._ignore.topic_name)
-            self._ignored = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+            self._ignored = ignored_pixels(msg, self._ignore.topic_name)
         except InputError as error:
             self._warn("bad_ignore_mask", str(error))
 
