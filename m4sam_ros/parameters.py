@@ -219,7 +219,22 @@ def strangers(node: Any, known: Iterable[str], words: Sequence[str] = ()) -> lis
     return [*lines, *files_for_others(words, node.get_fully_qualified_name(), reached)]
 
 
-_OF_RCLPY = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+def idle_overrides(node: Any) -> list[str]:
+    """One line for each `qos_overrides` value that no publisher and no subscription of the node has taken.
+
+    Args:
+        node: the rclpy node, with all of them made.
+    """
+    given = sorted(name for name in node._parameter_overrides if name.startswith(_OVERRIDES))
+    return [
+        f"parameter {name}: nobody reads it; {_OVERRIDES}<topic>.<publisher|subscription>.<history|depth|reliability>"
+        for name in given
+        if not node.has_parameter(name)
+    ]
+
+
+_OVERRIDES = "qos_overrides."
+_OF_RCLPY = (_OVERRIDES, "use_sim_time", "start_type_description_service")
 
 
 def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 # In one period. A looping bag makes two with each loop.
 MANY_JUMPS = 8
-# Share of the messages of a stream.
+# Shares of the messages of a stream.
 MANY_LATE = 0.2
+MANY_BAD = 0.1
 # In one period; and masks to a scene below which the memory is of no use.
 FEW_SCENES = 3
 MEMORY_FRAMES = 8
@@ -199,6 +200,14 @@ def why_one_topic(facts: Facts) -> str | None:
     return f"colour and depth are both read from {facts.rgb.topic}; remap rgb/image and depth/image to a topic each"
 
 
+def why_damaged(facts: Facts) -> str | None:
+    """One line when many messages of an input cannot be read; None otherwise."""
+    for image in (facts.rgb, facts.depth):
+        if image.received >= MANY_JUMPS and image.bad > MANY_BAD * image.received:
+            return f"{image.bad} of {image.received} messages on {image.topic} are unusable: {image.last_error}"
+    return None
+
+
 def why_doubtful(facts: Facts) -> str | None:
     """One line when images may not be what their messages say; None otherwise."""
     return facts.doubt or None
@@ -291,6 +300,7 @@ _LOOKS = (
     why_empty,
     why_frozen,
     why_unsteady,
+    why_damaged,
     why_no_memory,
     why_no_depth,
     why_wrong_calibration,

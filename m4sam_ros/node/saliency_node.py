@@ -26,7 +26,7 @@ from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.reporting import Reporting
 from m4sam_ros.node.session import ActiveSession
-from m4sam_ros.parameters import NodeParameters
+from m4sam_ros.parameters import NodeParameters, idle_overrides
 from m4sam_ros.runner import run_nodes
 
 WARM_UP_SIZE = (480, 640)
@@ -159,6 +159,8 @@ class SaliencyNode(LifecycleNode):
             self, self.config, self._backend, self._outputs, self._metrics, self._reporting.on_result
         )
         self._reporting.watch(self._session)
+        for line in idle_overrides(self):
+            self.get_logger().warning(line)
         topics = f"{self._session.intake.rgb.topic} and {self._session.intake.depth.topic}"
         self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 

@@ -170,7 +170,8 @@ class ActiveSession:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
             return
-        depth = self.intake.decode_depth(frame, rgb.shape[:2], self._warn)
+        sensed = self.intake.sensed_depth(frame, self._warn)
+        depth = self.intake.fitted_depth(sensed, frame, rgb.shape[:2], self._warn)
         self._note_doubts(frame, rgb)
         self._note_standstill(rgb, depth, started)
         frame_id = frame.rgb_msg.header.frame_id
@@ -197,7 +198,7 @@ class ActiveSession:
         if capture is not None:
             self._capture = None
         self._on_result(result)
-        self._publishing.hand_over(Segmented(frame, rgb, depth, result, capture, time.monotonic()))
+        self._publishing.hand_over(Segmented(frame, rgb, depth, sensed, result, capture, time.monotonic()))
 
     def _note_doubts(self, frame: Frame, rgb: np.ndarray) -> None:
         """Name images that are hardly what their messages say."""
@@ -231,7 +232,8 @@ class ActiveSession:
 
     def _decode_depth_quietly(self, frame: Frame, rgb_size: tuple[int, int]) -> Any:
         """The worker's thread warns of the same message, or of the next."""
-        return self.intake.decode_depth(frame, rgb_size, lambda _kind, _text: None)
+        sensed = self.intake.sensed_depth(frame, _silently)
+        return self.intake.fitted_depth(sensed, frame, rgb_size, _silently)
 
     def _on_worker_error(self, error: Exception) -> None:
         if self._closing:
@@ -249,3 +251,7 @@ class ActiveSession:
         throttled = self._metrics.problem(kind, text)
         if throttled is not None:
             self._log.warning(throttled)
+
+
+def _silently(_kind: str, _text: str) -> None:
+    """Somebody else warns."""

@@ -95,3 +95,11 @@ def test_a_camera_that_comes_after_the_node_loses_no_frame(bench, reliability):
         bench.spin(1.5)
     assert "does not satisfy" not in node.log
     assert len({mask.header.stamp.nanosec + 10**9 * mask.header.stamp.sec for mask in masks}) == len(masks)
+
+
+def test_an_override_that_nothing_takes_is_named(bench):
+    name = "qos_overrides./saliency/mask.publisher.relability"
+    node = bench.start(f"{name}:=best_effort", "qos_overrides./saliency/mask.publisher.depth:=4")
+    bench.until(lambda: "active:" in node.log, "the node")
+    assert f"parameter {name}: nobody reads it" in node.log
+    assert node.log.count("nobody reads it") == 1

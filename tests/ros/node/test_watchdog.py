@@ -96,6 +96,12 @@ def test_depth_by_another_clock_is_told_as_one():
     assert "registered" in why_no_depth(facts(masks=9, unpaired=2, depth_note="not registered"))
 
 
+def test_many_unusable_messages_are_told_though_masks_come():
+    line = why(facts(masks=9, depth={"bad": 60, "last_error": "/cam/depth step: expected 1280"}))
+    assert line == "60 of 150 messages on /cam/depth are unusable: /cam/depth step: expected 1280"
+    assert why(facts(masks=9, depth={"bad": 3})) is None
+
+
 def test_one_topic_for_both_inputs_and_doubtful_images_are_told():
     assert "both read from /ir; remap" in why(facts(masks=9, rgb={"topic": "/ir"}, depth={"topic": "/ir"}))
     assert why(facts(masks=9, doubt="/cam/rgb step: odd")) == "/cam/rgb step: odd"

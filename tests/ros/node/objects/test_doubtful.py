@@ -120,3 +120,16 @@ def test_confidence_is_none_where_nobody_looked(bench, nano_weights):
     stream.camera.rgb[:] = 0
     stream.camera.depth_publisher = bench.ros.create_publisher(Image, "/elsewhere", 5)  # black, and no depth
     stream.until(lambda: not image_to_numpy(heard[-1]).any(), "a black picture's")
+
+
+def test_masked_depth_has_the_size_that_its_calibration_is_for(bench):
+    from sensor_msgs.msg import Image
+
+    stream = Stream(bench)
+    camera = stream.camera
+    camera.depth = camera.depth[::2, ::2].copy()
+    heard = bench.listen(Image, "/saliency/depth_masked")
+    stream.until(lambda: heard, "a masked depth")
+    masked = image_to_numpy(heard[-1])
+    assert masked.shape == camera.depth.shape
+    np.testing.assert_array_equal(masked, np.where(camera.depth == 1000, camera.depth, 0))
