@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.ros
@@ -103,3 +105,17 @@ def test_an_override_that_nothing_takes_is_named(bench):
     bench.until(lambda: "active:" in node.log, "the node")
     assert f"parameter {name}: nobody reads it" in node.log
     assert node.log.count("nobody reads it") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "said"),
+    [
+        ("/saliency/mask.publisher.reliability", "sometimes", "expected one of .*best_effort.*, got 'sometimes'"),
+        ("/saliency/rgb/image.subscription.depth", "-3", "expected messages, 0 or more, got -3"),
+    ],
+)
+def test_an_override_that_cannot_be_meant_is_one_line(bench, override, value, said):
+    node = bench.start(f"qos_overrides.{override}:={value}")
+    bench.until(lambda: "failed: " in node.log, "the line")
+    assert re.search(rf"qos_overrides\.{override}: {said}", node.log), node.log
+    assert "Traceback" not in node.log
