@@ -92,7 +92,7 @@ class Reporting:
         """
         lifecycle, problem = self._node.lifecycle_state, None
         if session is not None and self._watch is not None:
-            session.intake.follow_publishers()
+            session.follow_publishers()
             problem = self._look(self._watch)
         elif lifecycle != "active":
             problem = f"the node is {lifecycle}"

@@ -133,3 +133,15 @@ def test_masked_depth_has_the_size_that_its_calibration_is_for(bench):
     masked = image_to_numpy(heard[-1])
     assert masked.shape == camera.depth.shape
     np.testing.assert_array_equal(masked, np.where(camera.depth == 1000, camera.depth, 0))
+
+
+def test_a_calibration_published_once_and_kept_is_had(bench):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    publisher = bench.ros.create_publisher(
+        type_of_info(), "/saliency/rgb/camera_info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
+    publisher.publish(calibrated("camera_optical"))
+    stream = Stream(bench)
+    stream.tell = lambda: None
+    stream.until(lambda: stream.targets, "a target")
