@@ -204,7 +204,7 @@ def why_damaged(facts: Facts) -> str | None:
     """One line when many messages of an input cannot be read; None otherwise."""
     for image in (facts.rgb, facts.depth):
         if image.received >= MANY_JUMPS and image.bad > MANY_BAD * image.received:
-            return f"{image.bad} of {image.received} messages on {image.topic} are unusable: {image.last_error}"
+            return f"many messages on {image.topic} are unusable: {image.last_error}"
     return None
 
 
@@ -300,8 +300,8 @@ _LOOKS = (
     why_empty,
     why_frozen,
     why_unsteady,
-    why_damaged,
     why_no_memory,
     why_no_depth,
+    why_damaged,
     why_wrong_calibration,
 )

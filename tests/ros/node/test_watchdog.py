@@ -98,7 +98,8 @@ def test_depth_by_another_clock_is_told_as_one():
 
 def test_many_unusable_messages_are_told_though_masks_come():
     line = why(facts(masks=9, depth={"bad": 60, "last_error": "/cam/depth step: expected 1280"}))
-    assert line == "60 of 150 messages on /cam/depth are unusable: /cam/depth step: expected 1280"
+    assert line == "many messages on /cam/depth are unusable: /cam/depth step: expected 1280"
+    assert why(facts(masks=9, depth={"bad": 150})).startswith("masks from rgb alone: every message on /cam/depth")
     assert why(facts(masks=9, depth={"bad": 3})) is None
 
 
