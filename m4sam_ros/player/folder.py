@@ -70,6 +70,11 @@ class FolderSource:
         self.period_ns = self._offsets_ns[-1] + _typical_step(self._offsets_ns, cfg.fps or DEFAULT_FPS)
         notes = unread_note(rgb), unread_note(depth, DEPTH_SUFFIXES), *self._look()
         self.notes = [note for note in notes if note is not None]
+        if not _is_matrix((self._info.intrinsics or {}).get("k")):
+            self.notes.append(
+                f"no intrinsics in {VIDEO_YAML}: camera_info, and so every position, is that of an ideal pinhole of "
+                f"{cfg.horizontal_fov_deg:g} degrees (horizontal_fov_deg)"
+            )
         self._cache: dict[tuple[str, str], np.ndarray] = {}
         self._cached_bytes = 0
         self._size: tuple[int, int] | None = None
@@ -158,6 +163,11 @@ def _typical_step(offsets_ns: list[int], fps: float) -> int:
     return int(np.median(steps)) if steps else round(1e9 / fps)
 
 
+def _is_matrix(k: Any) -> bool:
+    """Whether it is a 3x3 one, row-major."""
+    return isinstance(k, list) and len(k) == 9
+
+
 def _camera_info(header: Any, size: tuple[int, int], intrinsics: Mapping[str, Any], fov_deg: float) -> Any:
     """Calibration of the clip where it has one, else an ideal pinhole of the given field of view."""
     from sensor_msgs.msg import CameraInfo
@@ -166,8 +176,13 @@ def _camera_info(header: Any, size: tuple[int, int], intrinsics: Mapping[str, An
     focal_px = width / 2 / float(np.tan(np.radians(fov_deg) / 2))
     ideal = [focal_px, 0.0, width / 2, 0.0, focal_px, height / 2, 0.0, 0.0, 1.0]
     given = intrinsics.get("k")
-    k = [float(value) for value in given] if isinstance(given, list) and len(given) == len(ideal) else ideal
-    info = CameraInfo(header=header, height=height, width=width, distortion_model="plumb_bob")
+    k = [float(value) for value in given] if given is not None and _is_matrix(given) else ideal
+    info = CameraInfo(
+        header=header,
+        height=int(intrinsics.get("height") or height),
+        width=int(intrinsics.get("width") or width),
+        distortion_model=str(intrinsics.get("distortion_model") or "plumb_bob"),
+    )
     info.d = [float(value) for value in intrinsics.get("d") or [0.0] * 5]
     info.k = k
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
