@@ -62,7 +62,7 @@ def start(context):
     """The actions, once every argument has its value."""
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
     check(given)
-    notes = [LogInfo(msg=line) for line in strangers(getattr(context, "launch_configurations", context))]
+    notes = [LogInfo(msg=line) for line in strangers(context)]
     # What is missing ends the launch before anything has been started.
     actions = [OpaqueFunction(function=look_for, args=[VIEWER_PACKAGES.get(given["viewer"], "")])]
     actions += notes + dds_actions(given["dds_profile"])
@@ -87,13 +87,18 @@ def start(context):
     return [*actions, *([shared_node_of(sharing, given)] if sharing else [])]
 
 
-def strangers(names):
-    """One line for each argument that nobody reads: a misspelt one, or one of a launch file that includes this."""
+def strangers(context):
+    """One line for each argument that nobody reads: one like ours, or one that was typed.
+
+    A launch file that includes this one has arguments of its own, which are here as well.
+    """
+    typed = {word.partition(":=")[0] for word in getattr(context, "argv", ())}
     lines = []
-    for name in sorted(set(names) - set(ARGUMENTS)):
-        near = difflib.get_close_matches(name, ARGUMENTS, 1)
-        hint = f"did you mean {near[0]}:=?" if near else "--show-args lists those there are"
-        lines.append(f"argument {name}:= is not one of saliency.launch.py; {hint}")
+    for name in sorted(set(getattr(context, "launch_configurations", context)) - set(ARGUMENTS)):
+        near = difflib.get_close_matches(name, ARGUMENTS, 1, cutoff=0.75)
+        if near or name in typed:
+            hint = f"did you mean {near[0]}:=?" if near else "--show-args lists those there are"
+            lines.append(f"argument {name}:= is not one of saliency.launch.py; {hint}")
     return lines
 
 
