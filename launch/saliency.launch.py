@@ -13,6 +13,7 @@ An empty argument leaves the matter to the camera preset, then to the parameter 
 Only actions that every launch implementation knows are used; bringing the node up (autostart) is the node's business.
 """
 
+import difflib
 import json
 import os
 import re
@@ -61,9 +62,10 @@ def start(context):
     """The actions, once every argument has its value."""
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
     check(given)
+    notes = [LogInfo(msg=line) for line in strangers(context)]
     # What is missing ends the launch before anything has been started.
     actions = [OpaqueFunction(function=look_for, args=[VIEWER_PACKAGES.get(given["viewer"], "")])]
-    actions += dds_actions(given["dds_profile"])
+    actions += notes + dds_actions(given["dds_profile"])
     read, sharing = {}, []
     for name, preset_name in camera_list(given):
         preset, note = load_preset(preset_name) if preset_name else ({}, "")
@@ -83,6 +85,21 @@ def start(context):
             actions.append(node_of(camera, given))
         actions += viewer_actions(name, camera["namespace"], preset, topics, given)
     return [*actions, *([shared_node_of(sharing, given)] if sharing else [])]
+
+
+def strangers(context):
+    """One line for each argument that nobody reads: one like ours, or one that was typed.
+
+    A launch file that includes this one has arguments of its own, which are here as well.
+    """
+    typed = {word.partition(":=")[0] for word in getattr(context, "argv", ())}
+    lines = []
+    for name in sorted(set(getattr(context, "launch_configurations", context)) - set(ARGUMENTS)):
+        near = difflib.get_close_matches(name, ARGUMENTS, 1, cutoff=0.75)
+        if near or name in typed:
+            hint = f"did you mean {near[0]}:=?" if near else "--show-args lists those there are"
+            lines.append(f"argument {name}:= is not one of saliency.launch.py; {hint}")
+    return lines
 
 
 def check(given):

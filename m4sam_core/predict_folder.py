@@ -24,10 +24,10 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.result import SaliencyResult
-from m4sam_core.rgbd.clip_folder import images_by_stem, match_names, unread_files
+from m4sam_core.rgbd.clip_folder import FrameTimes, images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
 from m4sam_core.rgbd.depth_values import same_shape
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb, write_png
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_rgb, rgb_flaw, write_png
 
 JOURNAL = "predict.jsonl"
 NOTES = "notes"  # in the journal's first line what they depend on, in the others those of a frame
@@ -61,7 +61,7 @@ class FrameNotes(Protocol):
     def note(
         self, rgb: NDArray[np.uint8], depth: NDArray[Any] | None, stamp_s: float, scene: int, result: SaliencyResult
     ) -> dict[str, Any]:
-        """Of the next frame, for JSON; `scene` counts from the folder's first frame, `stamp_s` in seconds."""
+        """Of the next frame, for JSON; `scene` counts from the folder's first frame, `stamp_s` the seconds since."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class FolderSummary:
         replayed: finished frames run again to rebuild the memory.
         rgb_only: written frames that had no usable depth.
         notes: why, with the number of frames.
-        flaws: what is odd about the files of the frames that were run, with the number of frames.
+        flaws: what is odd about the files of the frames that were run, with the number of frames; see `add_flaw`.
         scenes: scenes so far.
     """
 
@@ -88,9 +88,22 @@ class FolderSummary:
     notes: Counter[str] = field(default_factory=Counter)
     flaws: Counter[str] = field(default_factory=Counter)
 
+    def add_flaw(self, text: str) -> None:
+        """Count one more; those that differ after a colon only are one, told as the first was."""
+        kind = text.split(":", maxsplit=1)[0]
+        self.flaws[next((known for known in self.flaws if known.split(":")[0] == kind), text)] += 1
+
 
 def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
-    """Frames of a folder in the order of the numbers in their names, paired with depth by stem, or frame number.
+    """Frames of a folder, see `pair_files`."""
+    return pair_files(rgb_dir, depth_dir)[0]
+
+
+def pair_files(rgb_dir: Path, depth_dir: Path | None) -> tuple[list[FramePaths], int]:
+    """Frames in the order of the numbers in their names, paired with depth by stem, or frame number.
+
+    Returns:
+        The frames, and how many depth images belong to none of them.
 
     Raises:
         InputError: no such folder, no images, one stem twice, or a depth folder of other stems.
@@ -103,20 +116,15 @@ def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
             f"{depth_dir}: expected depth images named like the rgb ones ({next(iter(rgb))}.png), "
             f"got {next(iter(depth))} and others; rename one side, or leave DEPTH_DIR out to run on rgb alone"
         )
-    return [FramePaths(stem, path, depth.get(stem)) for stem, path in rgb.items()]
-
-
-def unpaired_depth(frames: Sequence[FramePaths], depth_dir: Path | None) -> int:
-    """How many images of a depth folder belong to none of the frames."""
-    images = {} if depth_dir is None else _images("DEPTH_DIR", depth_dir, DEPTH_SUFFIXES)
-    return len(images) - sum(frame.depth is not None for frame in frames)
+    frames = [FramePaths(stem, path, depth.get(stem)) for stem, path in rgb.items()]
+    return frames, len(depth.keys() - rgb.keys())
 
 
 def predict_folder(
     pipeline: SaliencyPipeline,
     frames: Sequence[FramePaths],
     out: Path,
-    fps: float,
+    times: FrameTimes,
     *,
     model_file: Path,
     depth_coding: DepthCoding = "plain",
@@ -131,7 +139,7 @@ def predict_folder(
         pipeline: fresh; its settings are noted in the journal.
         frames: in order.
         out: folder for masks and journal; made if absent.
-        fps: frames per second of the recording; sets the time stamps.
+        times: when the frames were taken.
         model_file: the weights, noted in the journal by their SHA-256.
         depth_coding: how distance stands in the depth files.
         probability: write 8-bit probability maps instead of masks of 0 and 255.
@@ -144,7 +152,7 @@ def predict_folder(
     """
     if out.resolve() in {path.parent.resolve() for frame in frames for path in (frame.rgb, frame.depth) if path}:
         raise InputError(f"--out: expected a folder of its own, got {out}, which holds the images; choose another one")
-    about = _about_run(pipeline.cfg, model_file, fps, probability, depth_coding)
+    about = _about_run(pipeline.cfg, model_file, times, probability, depth_coding)
     done = _finished_frames(out, about, frames, overwrite, notes)
     summary = FolderSummary(len(frames))
     start = done[-1]["scene_start"] if done else 0
@@ -162,10 +170,12 @@ def predict_folder(
     with Journal(out / JOURNAL, about, done) as journal:
         for index in range(start, len(frames)):
             rgb, depth, flaws = read_frame(frames[index], depth_coding)
-            result = pipeline.process(rgb, depth, index / fps)
-            summary.flaws.update(flaws)
+            stamp_s = times.offsets_ns[index] / 1e9
+            result = pipeline.process(rgb, depth, stamp_s)
+            for flaw in flaws:
+                summary.add_flaw(flaw)
             scene = first_scene + result.scene_id
-            noted = {} if notes is None else {NOTES: notes.note(rgb, depth, index / fps, scene, result)}
+            noted = {} if notes is None else {NOTES: notes.note(rgb, depth, stamp_s, scene, result)}
             if result.frame_index == 0:
                 scene_start = index
             if index < len(done):
@@ -198,8 +208,8 @@ def read_frame(frame: FramePaths, coding: DepthCoding) -> tuple[NDArray[np.uint8
         InputError: a file cannot be read.
     """
     flaws = []
-    if exif_orientation(frame.rgb) != 1:
-        flaws.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+    if (flaw := rgb_flaw(frame.rgb)) is not None:
+        flaws.append(flaw)
     file = None if frame.depth is None else look_at_depth(frame.depth, coding)
     if file is not None and file.flaw is not None:
         flaws.append(file.flaw)
@@ -215,7 +225,7 @@ def _count(summary: FolderSummary, result: SaliencyResult) -> None:
         summary.rgb_only += 1
         summary.notes[result.depth_note] += 1
     if result.rgb_note is not None:
-        summary.flaws[result.rgb_note] += 1
+        summary.add_flaw(result.rgb_note)
 
 
 def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -230,13 +240,13 @@ def _images(name: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Pat
 
 
 def _about_run(
-    cfg: PipelineConfig, model_file: Path, fps: float, probability: bool, coding: DepthCoding
+    cfg: PipelineConfig, model_file: Path, times: FrameTimes, probability: bool, coding: DepthCoding
 ) -> dict[str, Any]:
     return {
         "kind": _ABOUT_RUN,
         "model": model_file.name,
         "sha256": digest_of(model_file),
-        "fps": fps,
+        "fps": times.rate if times.first_ns is None else None,  # None: the names say when
         "probability": probability,
         **({} if coding == "plain" else {"depth_coding": coding}),
         "settings": cfg.model_dump(exclude={"device", "threads", "affinity", "priority"}),

@@ -54,13 +54,14 @@ class ObjectNotes:
     Args:
         info: of the clip.
         unit_m: length of a count of 16-bit depth. Metres.
+        first_ns: stamp of the first frame, which a frame's own time is added to. Nanoseconds.
 
     Attributes:
         lack: why objects have no position, None when they can have one.
     """
 
-    def __init__(self, info: VideoInfo, unit_m: float) -> None:
-        self._info, self._unit_m = info, unit_m
+    def __init__(self, info: VideoInfo, unit_m: float, first_ns: int = 0) -> None:
+        self._info, self._unit_m, self._first_ns = info, unit_m, first_ns
         self._camera, self.lack = recorded_camera(info)
         self._finder = ObjectFinder()
 
@@ -82,7 +83,7 @@ class ObjectNotes:
             result.mask, result.probability, depth, stamp_s,
             scene_id=scene, camera=self._camera, unit_m=self._unit_m, rgb=rgb,
         )  # fmt: skip
-        return as_record(round(stamp_s * 1e9), self._info.frame_id or "", found)
+        return as_record(self._first_ns + round(stamp_s * 1e9), self._info.frame_id or "", found)
 
 
 def write_objects(out: Path) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from m4sam_core.config import Config
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.plain_yaml import nest
+from m4sam_ros.parameter_files import files_for_others
 from m4sam_ros.settings import NodeConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -135,6 +136,7 @@ class NodeParameters:
 
     Args:
         node: the rclpy node.
+        words: its command line, for the parameter files there.
 
     Attributes:
         config: what is in force.
@@ -144,11 +146,11 @@ class NodeParameters:
         ConfigError: a value given at start-up is not allowed; the text names it and the bound.
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, words: Sequence[str] = ()) -> None:
         self._leaves = {leaf.name: leaf for leaf in leaves()}
         self._flat = {name: _declare(node, leaf, leaf.change == START_UP) for name, leaf in self._leaves.items()}
         self.config = NodeConfig.parse(nest(self._flat))
-        self.strangers = strangers(node, self._leaves)
+        self.strangers = strangers(node, self._leaves, words)
 
     def as_meant(self, parameters: list[Any]) -> list[Any]:
         """The same parameters, a whole number for a float one (`ros2 param set ... depth.max_m 8`) made one."""
@@ -198,12 +200,13 @@ _REMEDY = {
 }
 
 
-def strangers(node: Any, known: Iterable[str]) -> list[str]:
-    """One line for each value that was given at start-up for a parameter nobody declares, say a misspelt one.
+def strangers(node: Any, known: Iterable[str], words: Sequence[str] = ()) -> list[str]:
+    """One line for each value given at start-up that nobody reads: a misspelt parameter, a file for other nodes.
 
     Args:
         node: the rclpy node, its parameters declared.
         known: their names, for the nearest one.
+        words: its command line.
     """
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to them
     lines = []
@@ -212,10 +215,26 @@ def strangers(node: Any, known: Iterable[str]) -> list[str]:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else "`ros2 param list` shows those there are"
             lines.append(f"parameter {name}: nobody reads it; {hint}")
-    return lines
+    reached = {name: parameter.value for name, parameter in given.items()}
+    return [*lines, *files_for_others(words, node.get_fully_qualified_name(), reached)]
 
 
-_OF_RCLPY = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+def idle_overrides(node: Any) -> list[str]:
+    """One line for each `qos_overrides` value that no publisher and no subscription of the node has taken.
+
+    Args:
+        node: the rclpy node, with all of them made.
+    """
+    given = sorted(name for name in node._parameter_overrides if name.startswith(_OVERRIDES))
+    return [
+        f"parameter {name}: nobody reads it; {_OVERRIDES}<topic>.<publisher|subscription>.<history|depth|reliability>"
+        for name in given
+        if not node.has_parameter(name)
+    ]
+
+
+_OVERRIDES = "qos_overrides."
+_OF_RCLPY = (_OVERRIDES, "use_sim_time", "start_type_description_service")
 
 
 def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:
@@ -227,7 +246,7 @@ def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:
         ConfigError: a value given at start-up is not allowed; the text names it and the bound.
     """
     values = {leaf.name: _declare(node, leaf, read_only=True) for leaf in leaves(schema)}
-    for line in strangers(node, values):
+    for line in strangers(node, values, sys.argv):
         node.get_logger().warning(line)
     return schema.parse(nest(values))
 

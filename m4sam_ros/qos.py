@@ -17,6 +17,8 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from m4sam_core.errors import ConfigError
+
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
@@ -248,15 +250,33 @@ def overridden(node: Any, topic: str, entity: str) -> list[QoSPolicyKind]:
         node: the rclpy node.
         topic: resolved name.
         entity: "publisher" or "subscription".
+
+    Raises:
+        ConfigError: a value that ROS has no such policy for.
     """
     prefix = f"qos_overrides.{topic}.{entity}"
-    return [kind for kind in OVERRIDABLE if _is_given(node, f"{prefix}.{kind.name.lower()}")]
+    names = {kind: f"{prefix}.{kind.name.lower()}" for kind in OVERRIDABLE}
+    given = {kind: value for kind, name in names.items() if (value := _given(node, name)) is not None}
+    for kind, value in given.items():
+        _check_override(names[kind], value, kind)
+    return [*given]
 
 
-def _is_given(node: Any, parameter: str) -> bool:
-    """Whether a value was given for a parameter, declared or not."""
+def _check_override(name: str, value: Any, kind: QoSPolicyKind) -> None:
+    if kind == QoSPolicyKind.DEPTH:
+        sound, expected = type(value) is int and 0 <= value < 2**31, "messages, 0 or more"
+    else:
+        policies = QoSHistoryPolicy if kind == QoSPolicyKind.HISTORY else QoSReliabilityPolicy
+        known = [str(short) for short in policies.short_keys() if short != "unknown"]
+        sound, expected = str(value).lower() in known, f"one of {', '.join(known)}"
+    if not sound:
+        raise ConfigError(f"{name}: expected {expected}, got {value!r}; mend the parameter")
+
+
+def _given(node: Any, parameter: str) -> Any:
+    """The value that was given for a parameter, declared or not; None without."""
     if node.has_parameter(parameter):
-        return True
+        return node.get_parameter(parameter).value
     given = node.declare_parameter(parameter, None, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(parameter)
-    return given is not None
+    return given

@@ -76,10 +76,10 @@ def reports_in(message: DiagnosticArray, namespace: str = "") -> list[Report]:
     return found
 
 
-def report_status(node: str, problem: str | None, values: Mapping[str, object]) -> DiagnosticStatus:
-    """The status that `reports_in` reads back."""
+def report_status(node: str, problem: str | None, values: Mapping[str, object], sound: str = "ok") -> DiagnosticStatus:
+    """The status that `reports_in` reads back; its message is the problem, or `sound` where there is none."""
     level = DiagnosticStatus.OK if problem is None else DiagnosticStatus.WARN
-    return _status(f"{node}: {_REPORT}", level, problem or "ok", values)
+    return _status(f"{node}: {_REPORT}", level, problem or sound, values)
 
 
 def state_status(node: str, message: str, values: Mapping[str, object]) -> DiagnosticStatus:

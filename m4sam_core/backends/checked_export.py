@@ -19,6 +19,7 @@ from m4sam_core.backends.parity import LARGEST_DIFFERENCE, largest_difference
 from m4sam_core.errors import ConfigError, DeviceError, InputError
 from m4sam_core.host.files import whole_folder, write_json
 from m4sam_core.host.optional import require
+from m4sam_core.host.outputs import advice
 from m4sam_core.model.m4sam import M4SAM
 
 Format = Literal["onnx", "openvino"]
@@ -65,7 +66,9 @@ def export_checked(
                 _write_openvino(draft, manifest)
             write_json(draft / MANIFEST, manifest.model_dump())
     except OSError as error:
-        raise InputError(f"{out}: expected a new or empty folder that can be written, got {error}") from error
+        raise InputError(
+            f"{out}: expected a new or empty folder that can be written, got {error.strerror or error}; {advice(error)}"
+        ) from error
     return manifest, differences
 
 

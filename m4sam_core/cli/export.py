@@ -49,4 +49,6 @@ def command(
         manifest, differences = export_checked(network, out, source, streams, opset, chosen)
     for name, difference in differences.items():
         console.print(f"{name}: differs from PyTorch by {difference:.1e} at most")
-    console.print(f"{out}: {', '.join(sorted(graph.file for graph in manifest.graphs.values()))}, ONNX opset {opset}")
+    files = [f"{name}.xml" for name in manifest.graphs] if chosen == "openvino" else []
+    files += [graph.file for graph in manifest.graphs.values()]
+    console.print(f"{out}: {', '.join(sorted(files))}, ONNX opset {opset}")

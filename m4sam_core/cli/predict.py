@@ -16,7 +16,10 @@ def command(
     out: Path = typer.Option(..., "--out", "-o", help="Folder for OUT/<stem>.png, at the images' own size."),
     model: str = typer.Option("default", help="A name (default, edge, or one in the cache) or a weights file."),
     fps: Optional[float] = typer.Option(
-        None, min=0.1, max=1000, help="Frames per second of the recording; default: video.yaml beside RGB_DIR, else 15."
+        None,
+        min=0.1,
+        max=1000,
+        help="Frames per second of the recording; default: names that are stamps, video.yaml beside RGB_DIR, else 15.",
     ),
     overlay: Optional[Path] = typer.Option(None, help="Also write a video (.mp4, .avi) of masks over frames."),
     depth_unit: Optional[float] = typer.Option(
@@ -46,12 +49,11 @@ def command(
     from m4sam_core.host.progress import tracked
     from m4sam_core.model_files import resolve_model
     from m4sam_core.pipeline import SaliencyPipeline
-    from m4sam_core.predict_folder import list_frames, predict_folder, unpaired_depth
+    from m4sam_core.predict_folder import pair_files, predict_folder
     from m4sam_core.predict_objects import OBJECTS_FILE, ObjectNotes, write_objects
     from m4sam_core.result import SaliencyResult
-    from m4sam_core.rgbd.clip_folder import DEFAULT_FPS, unread_files
+    from m4sam_core.rgbd.clip_folder import frame_times, unread_note
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, DEPTH_SUFFIXES
-    from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
     from m4sam_core.rgbd.overlay_video import write_overlay_video
     from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 
@@ -59,11 +61,11 @@ def command(
     unit = [f"depth.unit_m={depth_unit or recorded.depth_unit_m}"] if depth_unit or recorded.states_unit else []
     cfg = PipelineConfig.parse(parse_assignments([*unit, *settings, f"device={device}"]))
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
-    frames = list_frames(rgb_dir, depth_dir)
-    rate = fps or recorded.fps or DEFAULT_FPS
+    frames, unpaired = pair_files(rgb_dir, depth_dir)
+    times = frame_times([frame.stem for frame in frames], recorded, fps)
     model_file = resolve_model(model)
     pipeline = SaliencyPipeline.from_name(model_file, cfg)
-    notes = ObjectNotes(recorded, cfg.depth.unit_m) if objects else None
+    notes = ObjectNotes(recorded, cfg.depth.unit_m, times.first_ns or 0) if objects else None
     with closing(tracked(range(len(frames)), "predicting")) as bar:
         next(bar, None)
 
@@ -74,7 +76,7 @@ def command(
             pipeline,
             frames,
             out,
-            rate,
+            times,
             model_file=model_file,
             depth_coding=coding,
             probability=probability,
@@ -84,12 +86,12 @@ def command(
         )
     text = f"{out}: {summary.written} masks written, {summary.kept} kept, {summary.scenes} scene(s)"
     typer.echo(text + (f", {summary.replayed} frames replayed to resume" if summary.replayed else ""))
-    for folder, suffixes in ((rgb_dir, IMAGE_SUFFIXES), (depth_dir, DEPTH_SUFFIXES)):
-        others = "" if folder is None else unread_files(folder, suffixes)
-        if others:
-            typer.echo(f"  {folder}: {others} not read, for want of a reader")
-    if lonely := unpaired_depth(frames, depth_dir):
-        typer.echo(f"  {depth_dir}: {lonely} depth image(s) belong to no colour image")
+    typer.echo(f"  frames timed by {times.told_by}")
+    for remark in (unread_note(rgb_dir), depth_dir and unread_note(depth_dir, DEPTH_SUFFIXES)):
+        if remark:
+            typer.echo(f"  {remark}")
+    if unpaired:
+        typer.echo(f"  {depth_dir}: {unpaired} depth image(s) belong to no colour image")
     for flaw, count in summary.flaws.items():
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():
@@ -98,4 +100,4 @@ def command(
         typer.echo(f"{out / OBJECTS_FILE}: {write_objects(out)} object(s)" + (f"; {notes.lack}" if notes.lack else ""))
     if overlay is not None:
         pairs = ((frame.rgb, out / f"{frame.stem}.png") for frame in frames)
-        typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, rate)} frames")
+        typer.echo(f"{overlay}: {write_overlay_video(overlay, pairs, times.rate)} frames")

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from m4sam_core.host.files import write_text
+from m4sam_core.host.outputs import naming
 
 
 class Journal:
@@ -40,8 +41,9 @@ class Journal:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Note that something is finished."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with naming(Path(self._file.name)):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -91,6 +91,11 @@ class CameraModel:
                 f"camera_info: expected a calibrated camera (focal lengths above 0), got {width}x{height} with "
                 f"fx {fx:g}, fy {fy:g}; calibrate it, or make the driver fill in its calibration"
             )
+        if cx == 0 and cy == 0:
+            raise InputError(
+                f"camera_info: expected a principal point inside the {width}x{height} image, got 0, 0, which was never "
+                "filled in; calibrate the camera, or make the driver fill in its calibration"
+            )
         coefficients = tuple(float(value) for value in d)
         if p is not None or not any(coefficients):
             return cls(width, height, fx, fy, cx, cy)

@@ -19,7 +19,9 @@ from m4sam_core.objects.registered import RegisteredDepth
 from m4sam_core.objects.surface import Surface, locate
 from m4sam_core.objects.things import Thing
 from m4sam_core.objects.types import SceneObject
+from m4sam_core.rgbd.depth_values import doubtful_unit
 
+_STEP = 8  # pixels of a depth map among which one is looked at to tell its unit
 _NEAR = 0.02  # of the image's longer side: a mask may lose so much between two parts of a thing
 
 
@@ -82,6 +84,9 @@ class FrameView:
             note = f"camera_info: expected that of a {width}x{height} image, got {camera.width}x{camera.height}"
             camera = None
         registered, problem = RegisteredDepth.of(depth, unit_m, (height, width), camera, depth_camera)
+        doubt = None if registered is None else doubtful_unit(registered.depth[::_STEP, ::_STEP], unit_m)
+        if doubt is not None:
+            registered, problem = None, f"{doubt}; objects have no position"
         usable = rgb if rgb is not None and rgb.shape[:2] == mask.shape else None
         scaled = None if camera is None else camera.resized(width, height)
         return cls((height, width), registered, scaled, usable, probability), note or problem

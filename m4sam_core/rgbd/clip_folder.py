@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES
-from m4sam_core.rgbd.order import are_stamps, frame_number, natural_order
+from m4sam_core.rgbd.order import frame_number, natural_order, stamps_ns
+from m4sam_core.rgbd.video_yaml import VIDEO_YAML, VideoInfo
 
 DEFAULT_FPS = 15.0
 RGB_FOLDERS = ("rgb", "color", "colour", "image", "images")
@@ -90,8 +93,16 @@ def unread_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> st
     return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
 
 
+def unread_note(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str | None:
+    """The same as a remark; None when nothing else lies there."""
+    others = unread_files(folder, suffixes)
+    return f"{folder}: {others} not read, for want of a reader" if others else None
+
+
 def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
     """Rename diverging stems to the rgb's where their frame number says so without doubt: 7 and 0007, f_7 and d_7.
+
+    Frames that count from 0 beside others that count from 1 are in doubt, and left as they are.
 
     Args:
         files: stem to file by role; those of "rgb" keep their names, the others are changed in place.
@@ -103,6 +114,8 @@ def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
         if role == "rgb":
             continue
         strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
+        if not names.keys() & files["rgb"].keys() and _one_off(by_number, strangers):
+            continue
         for number, stem in strangers.items():
             target = by_number.get(number)
             if target is not None and target not in names:
@@ -111,17 +124,43 @@ def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
                 note(path, f"{role} name diverges, matched by frame number: {path.stem} -> {target}", True)
 
 
-def frame_offsets(stems: list[str], fps: float | None, stamped: bool = False) -> list[int]:
-    """Nanoseconds from the first frame: from `fps`, else from stems that are stamps, else at the default rate.
+@dataclass(frozen=True)
+class FrameTimes:
+    """When the frames of a clip were taken.
+
+    Attributes:
+        offsets_ns: since the first frame, nanoseconds.
+        first_ns: stamp of the first frame, nanoseconds since 1970; None when its name is none.
+        rate: frames per second; of frames with stamps the typical one.
+        told_by: where this is from, for people.
+    """
+
+    offsets_ns: list[int]
+    first_ns: int | None
+    rate: float
+    told_by: str
+
+
+def frame_times(
+    stems: Sequence[str], info: VideoInfo, fps: float | None = None, assumed_fps: float = DEFAULT_FPS
+) -> FrameTimes:
+    """The one rule: a rate that was asked for, else names that are stamps, else the clip's rate, else an assumed one.
 
     Args:
-        stems: in order.
-        fps: frames per second; None or 0: not known.
-        stamped: the clip says that its stems are stamps.
+        stems: names of the frames, in order.
+        info: what the clip says about itself.
+        fps: frames per second that were asked for; None or 0: none were.
+        assumed_fps: of clips that say nothing.
     """
-    if not fps and (are_stamps(stems) or (stamped and all(re.fullmatch(r"[0-9]+", stem) for stem in stems))):
-        return [int(stem) - int(stems[0]) for stem in stems]
-    return [round(index * 1e9 / (fps or DEFAULT_FPS)) for index in range(len(stems))]
+    stamps = None if fps else stamps_ns(stems, info.stamped)
+    if stamps is not None:
+        steps = [after - before for before, after in pairwise(stamps) if after > before]
+        rate = 1e9 / median(steps) if steps else info.fps or assumed_fps
+        return FrameTimes([stamp - stamps[0] for stamp in stamps], stamps[0], rate, "the stamps in their names")
+    rate = fps or info.fps or assumed_fps
+    told_by = "as asked" if fps else VIDEO_YAML if info.fps else "assumed"
+    offsets = [round(index * 1e9 / rate) for index in range(len(stems))]
+    return FrameTimes(offsets, None, rate, f"{rate:g} frames per second ({told_by})")
 
 
 def _unique_numbers(stems: Iterable[str]) -> dict[object, str]:
@@ -129,6 +168,13 @@ def _unique_numbers(stems: Iterable[str]) -> dict[object, str]:
     numbered = [(frame_number(stem), stem) for stem in stems]
     tally = Counter(number for number, _ in numbered)
     return {number: stem for number, stem in numbered if number is not None and tally[number] == 1}
+
+
+def _one_off(ours: Mapping[object, str], theirs: Mapping[object, str]) -> bool:
+    """Whether two sides have as many numbers, and those of one are all one more than those of the other."""
+    left, right = ([number for number in side if isinstance(number, int)] for side in (ours, theirs))
+    apart = {second - first for first, second in zip(sorted(left), sorted(right), strict=False)}
+    return len(left) == len(right) > 1 and apart in ({1}, {-1})
 
 
 def _preference(path: Path, suffixes: tuple[str, ...]) -> int:

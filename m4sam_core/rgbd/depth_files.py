@@ -60,11 +60,16 @@ class DepthFile:
 
     Attributes:
         depth (H, W): uint8 relative, uint16 counts, or float32 metres.
-        flaw: one of a small set of sentences (details after a colon); None when nothing is odd.
+        flaw: what is odd about it, for people (details after a colon); None when nothing is.
     """
 
     depth: NDArray[Any]
     flaw: str | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pixel has a reading."""
+        return not has_reading(self.depth).any()
 
 
 def read_depth(path: Path, coding: DepthCoding = "plain") -> NDArray[Any]:

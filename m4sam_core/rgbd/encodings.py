@@ -21,6 +21,7 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 
+_MOST_PADDING = 128  # bytes; rows are padded to no more than that
 ToRgb = Callable[[np.ndarray], np.ndarray]
 
 
@@ -189,6 +190,25 @@ def check_rgb_message(msg: Any, topic: str = "rgb/image") -> None:
 def check_depth_message(msg: Any, topic: str = "depth/image") -> None:
     """Raise what `image_to_depth` would raise for such a header and length, in microseconds: nothing is converted."""
     _view(msg, _known(msg, topic, DEPTH_ENCODINGS, "depth"), topic)
+
+
+def doubtful_layout(msg: Any) -> str | None:
+    """Why a message that can be read was hardly meant so: rows or bytes are left over that no padding explains.
+
+    Args:
+        msg: a `sensor_msgs/Image` that `image_to_numpy` reads.
+    """
+    encoding = ENCODINGS[msg.encoding]
+    row_bytes = int(msg.width) * encoding.channels * np.dtype(encoding.dtype).itemsize
+    rows, step, size = encoding.rows(int(msg.height)), int(msg.step), memoryview(msg.data).nbytes
+    if size >= step * (rows + 1):
+        return f"data: expected {step * rows} bytes for {rows} rows, got {size}; is the height right?"
+    if step >= 2 * row_bytes and step % row_bytes == 0 and step - row_bytes >= _MOST_PADDING:
+        return (
+            f"step: expected {row_bytes} bytes for {msg.width} px of {msg.encoding}, got {step // row_bytes} times "
+            "that; does the encoding name fewer channels or bytes than there are?"
+        )
+    return None
 
 
 def _bad(topic: str, field: str, expected: str, got: object, remedy: str) -> InputError:

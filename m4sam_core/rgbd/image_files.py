@@ -24,6 +24,7 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".webp", ".jp
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 _MAX_PIXELS = 64_000_000
 _ORIENTATION = 0x0112
+_DARK_16_BIT = (1 << 14) - 1  # of a sensor with 10, 12 or 14 bits, not scaled
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -65,6 +66,23 @@ def exif_orientation(path: Path) -> int:
             return 1 if image.format == "TIFF" else int(image.getexif().get(_ORIENTATION, 1))
     except _BROKEN as error:
         raise InputError(f"{path}: expected an image, got {error}") from None
+
+
+def rgb_flaw(path: Path) -> str | None:
+    """What is odd about a colour image that is read all the same; None when nothing is.
+
+    Raises:
+        InputError: no image.
+    """
+    if exif_orientation(path) != 1:
+        return "rgb has an EXIF orientation, which is not applied: pixels are used as stored"
+    with Image.open(path) as image:
+        deep = image.mode.startswith("I") or any("16" in str(tile[3]) for tile in image.tile)
+    if deep:
+        largest = int(read_pixels(path).max())
+        if largest <= _DARK_16_BIT:
+            return f"rgb has 16 bits of which few are used, it is read as dark; scale it to 65535: largest {largest}"
+    return None
 
 
 def read_rgb(path: Path) -> np.ndarray:

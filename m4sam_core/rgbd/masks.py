@@ -27,8 +27,6 @@ from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.image_files import palette_indices, read_pixels
 
 Mask = NDArray[np.uint8]
-TWO_VALUES = "mask of 0 and"
-"""What the note of a mask begins with that holds one value besides 0, which is not bright."""
 _WORDS = ("auto", "bright", "nonzero", "alpha")
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _FEW = 32  # a mask of no more values holds ids or clean edges, one of more is a soft picture
@@ -77,11 +75,18 @@ class ReadMask:
 
     Attributes:
         mask (H, W): uint8, 255 where salient, else 0.
-        note: what is unusual about the file, one of a small set of sentences; None for dark and bright.
+        note: what is unusual about the file, for people; None for dark and bright.
+        dim_value: the one value of the file besides 0, where that is not bright and so may be a class's id; else None.
     """
 
     mask: Mask
     note: str | None = None
+    dim_value: float | None = None
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all of it is salient, or nothing."""
+        return bool(self.mask.size == 0 or self.mask.min() == self.mask.max())
 
 
 def read_mask(path: Path, rule: MaskRule = AUTO) -> Mask:
@@ -197,8 +202,10 @@ def _understand_values(grey: NDArray[Any], name: str) -> ReadMask:
         note = "mask without a salient pixel" if values[0] == 0 else "mask without a background pixel"
         return ReadMask(_binary(grey != 0), note)
     if values.size == 2 and values[0] == 0:
-        told = f"{TWO_VALUES} {values[1]:g}, read as background and salient"
-        return ReadMask(_binary(grey != 0), None if values[1] > half else told)
+        if values[1] > half:
+            return ReadMask(_binary(grey != 0))
+        told = f"mask of 0 and {values[1]:g}, read as background and salient"
+        return ReadMask(_binary(grey != 0), told, float(values[1]))
     full = 2 * half
     low, high = 0.02 * full, 0.98 * full
     dim = int(counts[(values > low) & (values <= half)].sum())

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 
 _FIRST_NS, _LAST_NS = 9 * 10**17, 10**19  # 1998 to 2286; shorter ones are microseconds, ticks or dates written out
@@ -34,7 +34,23 @@ def frame_number(stem: str) -> int | Decimal | None:
     return int(numbers[-1]) if numbers else None
 
 
-def are_stamps(stems: Iterable[str]) -> bool:
-    """Whether every name is a time since 1970 in nanoseconds, of 1998 or later."""
-    names = list(stems)
-    return bool(names) and all(_NUMBERS.fullmatch(name) and _FIRST_NS <= int(name) < _LAST_NS for name in names)
+def stamps_ns(stems: Sequence[str], declared: bool = False) -> list[int] | None:
+    """The times that names are, in nanoseconds; None when they are not.
+
+    They are when every one is a time since 1970 of 1998 or later, in nanoseconds or in seconds with a fraction.
+
+    Args:
+        stems: in order.
+        declared: the clip says that its names are stamps in nanoseconds, however few digits they have.
+    """
+    if not stems:
+        return None
+    if all(_DECIMAL.fullmatch(stem) for stem in stems):
+        times = [int(Decimal(stem) * 10**9) for stem in stems]
+    elif all(_NUMBERS.fullmatch(stem) for stem in stems):
+        times = [int(stem) for stem in stems]
+        if declared:
+            return times
+    else:
+        return None
+    return times if all(_FIRST_NS <= time < _LAST_NS for time in times) else None

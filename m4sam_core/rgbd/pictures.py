@@ -19,6 +19,7 @@ Rgb = NDArray[np.uint8]
 #: A colour rare in kitchens, offices and gardens alike, and told from them with any colour vision.
 MASK_COLOR: tuple[int, int, int] = (0, 214, 255)
 _SHEET_BACKGROUND = (24, 26, 31)
+_FRAYED = 25  # borders longer than that many sides of the picture are no outline of things
 _REFERENCE_HEIGHT_PX = 480
 _SALIENT_ABOVE = 127
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -152,11 +153,18 @@ def _tint(rgb: Rgb, salient: NDArray[np.uint8], alpha: float, color: tuple[int, 
 
 
 def _outline(rgb: Rgb, salient: NDArray[np.uint8], color: tuple[int, int, int]) -> None:
-    """A bright line inside a dark one: visible on any ground."""
-    contours, _ = cv2.findContours(salient, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    """A bright line inside a dark one: visible on any ground. A frayed mask gets a plain one: seconds saved."""
     line = max(1, round(2 * rgb.shape[0] / _REFERENCE_HEIGHT_PX))
-    cv2.drawContours(rgb, contours, -1, (12, 14, 18), line + 2 * max(1, line // 2), cv2.LINE_AA)
-    cv2.drawContours(rgb, contours, -1, color, line, cv2.LINE_AA)
+    strokes = ((line + 2 * max(1, line // 2), (12, 14, 18)), (line, color))
+    edges = np.count_nonzero(np.diff(salient, axis=0)) + np.count_nonzero(np.diff(salient, axis=1))
+    if edges > _FRAYED * sum(salient.shape):
+        rim = cv2.morphologyEx(salient, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8))
+        for width, shade in strokes:
+            rgb[cv2.dilate(rim, np.ones((width, width), np.uint8)) > 0] = shade
+        return
+    contours, _ = cv2.findContours(salient, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for width, shade in strokes:
+        cv2.drawContours(rgb, contours, -1, shade, width, cv2.LINE_AA)
 
 
 def _write_caption(rgb: Rgb, caption: str) -> None:

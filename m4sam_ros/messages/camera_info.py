@@ -12,12 +12,13 @@ from sensor_msgs.msg import CameraInfo
 from m4sam_core.objects import CameraModel
 
 
-def camera_model(info: Any, *, rectified: bool) -> CameraModel:
+def camera_model(info: Any, *, rectified: bool, shape: tuple[int, int] | None = None) -> CameraModel:
     """The model of the image that a CameraInfo belongs to.
 
     Args:
         info: the message; its region of interest is what the image shows, its binning a matter of the image's size.
         rectified: the image is rectified, so P describes it.
+        shape: rows and columns of the image, where known: one of the sensor's size is no region of interest.
 
     Raises:
         InputError: not calibrated, or with a lens that is not known.
@@ -26,9 +27,14 @@ def camera_model(info: Any, *, rectified: bool) -> CameraModel:
         info.width, info.height, info.k, info.d, info.distortion_model, info.p if rectified else None
     )
     roi = info.roi
-    if not roi.width or not roi.height:
+    if not roi.width or not roi.height or (shape == _binned(info, info) != _binned(info, roi)):
         return model
     return replace(model, width=roi.width, height=roi.height, cx=model.cx - roi.x_offset, cy=model.cy - roi.y_offset)
+
+
+def _binned(info: Any, part: Any) -> tuple[int, int]:
+    """Rows and columns of the image of a part of the sensor."""
+    return part.height // max(1, info.binning_y), part.width // max(1, info.binning_x)
 
 
 def camera_info(camera: CameraModel, distortion_model: str, header: Any) -> CameraInfo:

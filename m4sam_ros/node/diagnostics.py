@@ -23,6 +23,7 @@ def diagnostics(
     synchronizer: Synchronizer | None,
     problem: str | None,
     extra: dict[str, object],
+    sound: str = "ok",
 ) -> DiagnosticArray:
     """The node's health.
 
@@ -33,6 +34,7 @@ def diagnostics(
         synchronizer: the pairing backend; None while inactive.
         problem: what is wrong just now, in one line.
         extra: more values, e.g. topics and QoS.
+        sound: what to say when nothing is wrong.
     """
     counts, drops = metrics.totals()
     values: dict[str, object] = {
@@ -66,7 +68,7 @@ def diagnostics(
     values |= drop_values(all_drops(drops, synchronizer))
     array = DiagnosticArray()
     array.header.stamp = stamp
-    array.status = [report_status(node, problem, values)]
+    array.status = [report_status(node, problem, values, sound)]
     return array
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from m4sam_core.objects.depth import only_where
+from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
@@ -80,15 +81,23 @@ class Outputs:
         self.objects.background.take_mask(result.mask, frame.stamp)
 
     def publish(
-        self, frame: Any, rgb: np.ndarray, depth: np.ndarray | None, result: Any, *, everything: bool = False
+        self,
+        frame: Any,
+        rgb: np.ndarray,
+        depth: np.ndarray | None,
+        result: Any,
+        *,
+        sensed: np.ndarray | None = None,
+        everything: bool = False,
     ) -> None:
         """Send out the rest of one frame's results, in another thread than the masks.
 
         Args:
             frame: `rgb_msg` and `depth_msg`, whose headers are copied.
             rgb: (H, W, 3) uint8.
-            depth: (h, w) uint16 or float32, None without.
+            depth: at the size of rgb, uint16 or float32, None without.
             result: `SaliencyResult`.
+            sensed: (h, w) the depth as the sensor sent it, whose calibration goes for `depth_masked`; None: as `depth`.
             everything: whether anybody subscribes or not.
         """
         header = frame.rgb_msg.header
@@ -98,8 +107,13 @@ class Outputs:
             probability = np.ascontiguousarray(result.probability, np.float32)
             self._publishers[PROBABILITY].publish(self._written(probability, "32FC1", header))
         self._publish_overlay(header, rgb, result)
-        if depth is not None and self._wanted(DEPTH_MASKED, outputs.depth_masked):
-            pixels, encoding = masked_depth(depth, result.mask, getattr(frame.depth_msg, "encoding", ""))
+        own = depth if sensed is None or depth is None else sensed
+        if (
+            own is not None
+            and same_shape(own.shape, result.mask.shape)
+            and self._wanted(DEPTH_MASKED, outputs.depth_masked)
+        ):
+            pixels, encoding = masked_depth(own, result.mask, getattr(frame.depth_msg, "encoding", ""))
             self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
 
     def destroy(self) -> None:

@@ -28,7 +28,8 @@ class Segmented:
     Attributes:
         frame: `rgb_msg` and `depth_msg`.
         rgb: (H, W, 3) uint8.
-        depth: (h, w) uint16 or float32, None without.
+        depth: at the size of rgb, uint16 or float32, None without.
+        sensed: (h, w) the same as the sensor sent it.
         result: `SaliencyResult`.
         capture: who waits for it, None when nobody does.
         at: since when. Monotonic seconds.
@@ -37,6 +38,7 @@ class Segmented:
     frame: Any
     rgb: np.ndarray
     depth: np.ndarray | None
+    sensed: np.ndarray | None
     result: Any
     capture: Capture | None
     at: float
@@ -94,7 +96,9 @@ class Publishing:
     def _publish(self, done: Segmented) -> None:
         everything = done.capture is not None
         try:
-            self._outputs.publish(done.frame, done.rgb, done.depth, done.result, everything=everything)
+            self._outputs.publish(
+                done.frame, done.rgb, done.depth, done.result, sensed=done.sensed, everything=everything
+            )
         except Exception:
             if done.capture is not None:
                 done.capture.lost = True

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 # In one period. A looping bag makes two with each loop.
 MANY_JUMPS = 8
-# Share of the messages of a stream.
+# Shares of the messages of a stream.
 MANY_LATE = 0.2
+MANY_BAD = 0.1
 # In one period; and masks to a scene below which the memory is of no use.
 FEW_SCENES = 3
 MEMORY_FRAMES = 8
@@ -68,6 +69,7 @@ class Facts:
         clock: what is wrong with simulated time, see `why_no_time`; "" when nothing is.
         environment: what this machine lacks for messages to come, "" when nothing.
         drops: frames dropped since the last look, by cause.
+        unpaired: of the masks, those without a depth message of their time.
         depth_note: why the model could not use the depth of the last frame, "" when it could.
         time_jumps: how often a stream's stamps jumped.
         period_s: how long ago the last look was.
@@ -76,6 +78,7 @@ class Facts:
         blank_rgb: why most masks are empty, "" when the pictures show something.
         frozen: which camera repeats its last image, "" when none does.
         camera_info: what is wrong with camera_info, "" when nothing is.
+        doubt: why most images may not be what their messages say, "" when they are.
         mask_topic: resolved name of the mask.
         mask_publishers: how many publish it; 1 is this node.
     """
@@ -92,6 +95,7 @@ class Facts:
     clock: str = ""
     environment: str = ""
     drops: dict[str, int] = field(default_factory=dict)
+    unpaired: int = 0
     depth_note: str = ""
     time_jumps: int = 0
     period_s: float = 5.0
@@ -100,6 +104,7 @@ class Facts:
     blank_rgb: str = ""
     frozen: str = ""
     camera_info: str = ""
+    doubt: str = ""
     mask_topic: str = ""
     mask_publishers: int = 1
 
@@ -188,6 +193,26 @@ def why_wrong_calibration(facts: Facts) -> str | None:
     return facts.camera_info or None
 
 
+def why_one_topic(facts: Facts) -> str | None:
+    """One line when colour and depth are read from one topic; None otherwise."""
+    if facts.rgb.topic != facts.depth.topic:
+        return None
+    return f"colour and depth are both read from {facts.rgb.topic}; remap rgb/image and depth/image to a topic each"
+
+
+def why_damaged(facts: Facts) -> str | None:
+    """One line when many messages of an input cannot be read; None otherwise."""
+    for image in (facts.rgb, facts.depth):
+        if image.received >= MANY_JUMPS and image.bad > MANY_BAD * image.received:
+            return f"many messages on {image.topic} are unusable: {image.last_error}"
+    return None
+
+
+def why_doubtful(facts: Facts) -> str | None:
+    """One line when images may not be what their messages say; None otherwise."""
+    return facts.doubt or None
+
+
 def why_empty(facts: Facts) -> str | None:
     """One line when the pictures show nothing, so that masks are empty; None otherwise."""
     return facts.blank_rgb or None
@@ -203,7 +228,9 @@ def why_no_depth(facts: Facts) -> str | None:
     if facts.masks == 0 or not facts.enabled:
         return None
     problem = _input_problem(facts.depth, facts)
-    if problem is None and facts.depth_note:
+    if problem is None and 2 * facts.unpaired > facts.masks:
+        problem = _pairing_problem(facts)
+    elif problem is None and facts.depth_note:
         problem = f"the model cannot use {facts.depth.topic}: {facts.depth_note}"
     return None if problem is None else f"masks from rgb alone: {problem}"
 
@@ -268,10 +295,13 @@ _LOOKS = (
     why_no_mask,
     why_twice,
     why_crowded,
+    why_one_topic,
+    why_doubtful,
     why_empty,
     why_frozen,
     why_unsteady,
     why_no_memory,
     why_no_depth,
+    why_damaged,
     why_wrong_calibration,
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.reasons import why_no_time
 from m4sam_ros.node.session import ActiveSession
-from m4sam_ros.node.watchdog import Watch
+from m4sam_ros.node.watchdog import REPEAT_S, Watch
 from m4sam_ros.parameters import NodeParameters
 from m4sam_ros.qos import latched
 from m4sam_ros.report import state_status
+
+_DISABLED = "disabled: no masks until ~/enable is called or the parameter enabled is true"
 
 
 class Reporting:
@@ -43,6 +46,7 @@ class Reporting:
         self._last_state: dict[str, object] | None = None
         self._last_result: Any = None
         self._scene_began: dict[str, object] = {}
+        self._silence_said: float | None = None
         self._state_lock = threading.Lock()
         self._state_publisher = node.create_publisher(DiagnosticStatus, STATE, latched())
         self._diagnostics_publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
@@ -88,17 +92,18 @@ class Reporting:
         """
         lifecycle, problem = self._node.lifecycle_state, None
         if session is not None and self._watch is not None:
-            session.intake.follow_publishers()
+            session.follow_publishers()
             problem = self._look(self._watch)
         elif lifecycle != "active":
             problem = f"the node is {lifecycle}"
         if outputs is not None:
-            problem = problem or outputs.objects.problem
+            problem = problem or self._silent_outputs(outputs)
         synchronizer = session.intake.synchronizer if session is not None else None
         now = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
         extra = self._values(session, backend, outputs)
-        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra))
+        sound = "ok" if self._settings.config.enabled else _DISABLED
+        self._diagnostics_publisher.publish(diagnostics(name, now, self._metrics, synchronizer, problem, extra, sound))
         self.publish_state()
 
     def _values(
@@ -125,6 +130,16 @@ class Reporting:
             values["scene_id"] = self._last_result.scene_id
             values["memory_entries"] = self._last_result.memory_entries
         return values
+
+    def _silent_outputs(self, outputs: Outputs) -> str | None:
+        """Why an output that somebody subscribes to does not come; logged now and then."""
+        problem = outputs.objects.problem
+        if problem is None:
+            self._silence_said = None
+        elif self._silence_said is None or time.monotonic() - self._silence_said > REPEAT_S:
+            self._silence_said = time.monotonic()
+            self._node.get_logger().warning(problem)
+        return problem
 
     def _look(self, watch: Watch) -> str | None:
         node = self._node

@@ -21,11 +21,12 @@ from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_ros.environment import environment_notes, split_cameras
 from m4sam_ros.names import CAPTURE, ENABLE, MASK, NAMESPACE, NODE, RESET
 from m4sam_ros.node.backends import Backend, Backends
+from m4sam_ros.node.intake.sync import make_synchronizer
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.reporting import Reporting
 from m4sam_ros.node.session import ActiveSession
-from m4sam_ros.parameters import NodeParameters
+from m4sam_ros.parameters import NodeParameters, idle_overrides
 from m4sam_ros.runner import run_nodes
 
 WARM_UP_SIZE = (480, 640)
@@ -63,7 +64,7 @@ class SaliencyNode(LifecycleNode):
         self._session: ActiveSession | None = None
         super().__init__(NODE, namespace=NAMESPACE, cli_args=arguments)
         self._load = load or partial((backends or Backends()).load, progress=self.get_logger().info)
-        self._settings = NodeParameters(self)
+        self._settings = NodeParameters(self, [*split_cameras(sys.argv)[0], *(arguments or ())])
         self._metrics = Metrics()
         self._backend: Backend | None = None
         self._outputs: Outputs | None = None
@@ -158,6 +159,8 @@ class SaliencyNode(LifecycleNode):
             self, self.config, self._backend, self._outputs, self._metrics, self._reporting.on_result
         )
         self._reporting.watch(self._session)
+        for line in idle_overrides(self):
+            self.get_logger().warning(line)
         topics = f"{self._session.intake.rgb.topic} and {self._session.intake.depth.topic}"
         self.get_logger().info(f"active: {topics} -> {self.resolve_topic_name(MASK)}")
 
@@ -199,9 +202,11 @@ class SaliencyNode(LifecycleNode):
         try:
             config = self._settings.check(changes, self.lifecycle_state)
             if self._session is not None:
-                self._session.reconfigure(config)
+                make_synchronizer(config.sync)  # whoever refuses does so before anything has changed
             if self._backend is not None:
                 self._backend.configure(config.pipeline_config())
+            if self._session is not None:
+                self._session.reconfigure(config)
         except M4SamError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._outputs is not None:
@@ -232,6 +237,8 @@ class SaliencyNode(LifecycleNode):
         (result,) = self.set_parameters([Parameter("enabled", value=bool(request.data))])
         response.success = result.successful
         response.message = result.reason or ("enabled" if request.data else "disabled")
+        if result.successful and request.data and self._session is None:
+            response.message += f"; no masks before the node is active, it is {self.lifecycle_state}"
         self._reporting.publish_state()
         return response
 

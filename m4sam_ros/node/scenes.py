@@ -12,6 +12,7 @@ import numpy as np
 SAME_CAMERA = 0.02
 """Intrinsics that differ by less are one camera with autofocus or stabilisation."""
 _CENTRE_PX = 1.0
+_REMAP = "remap the camera_info of this very image stream"
 
 CAUSES = ("frame_id", "size", "calibration", "time", "gap", "picture", "model")
 _CAUSE_OF_WORD = {
@@ -72,6 +73,7 @@ class CalibrationWatch:
     def __init__(self) -> None:
         self._scene: tuple[int, int, np.ndarray] | None = None
         self._sizes: set[tuple[int, int]] = set()
+        self._frame_id = ""
         self.change = ""
 
     def changed(self, msg: Any) -> bool:
@@ -83,6 +85,7 @@ class CalibrationWatch:
         shapes = {(msg.height, msg.width), (roi.height, roi.width)} - {(0, 0)}
         binning = (max(1, msg.binning_y), max(1, msg.binning_x))
         self._sizes = {(height // binning[0], width // binning[1]) for height, width in shapes} | shapes
+        self._frame_id = msg.header.frame_id
         now = (int(msg.height), int(msg.width), np.asarray(msg.k, np.float64))
         before = self._scene
         if before is None:
@@ -94,9 +97,11 @@ class CalibrationWatch:
         self.change = " and ".join(f"{w}x{h}, fx {k[0]:g}" for h, w, k in (before, now))
         return True
 
-    def contradiction(self, height: int, width: int) -> str | None:
-        """What is wrong when the last CameraInfo is not for images of this size."""
-        if not self._sizes or (height, width) in self._sizes:
-            return None
-        told = " or ".join(f"{w}x{h}" for h, w in sorted(self._sizes))
-        return f"expected {width}x{height} as the images, got {told}; remap the camera_info of this very image stream"
+    def contradiction(self, height: int, width: int, frame_id: str) -> str | None:
+        """What is wrong when the last CameraInfo is not for images of this size, or not of this frame."""
+        if self._sizes and (height, width) not in self._sizes:
+            told = " or ".join(f"{w}x{h}" for h, w in sorted(self._sizes))
+            return f"expected {width}x{height} as the images, got {told}; {_REMAP}"
+        if self._frame_id and frame_id and self._frame_id != frame_id:
+            return f"expected frame_id {frame_id!r} as the images, got {self._frame_id!r}; {_REMAP}"
+        return None

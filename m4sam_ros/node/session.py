@@ -17,10 +17,12 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
-from m4sam_core.rgbd.encodings import image_to_numpy
 from m4sam_ros.names import CAMERA_INFO, DEPTH_INFO, IGNORE_MASK
 from m4sam_ros.node.backends import Backend
+from m4sam_ros.node.intake.doubts import doubt_of, too_few_bits
+from m4sam_ros.node.intake.ignored import ignored_pixels
 from m4sam_ros.node.intake.intake import Frame, Intake
+from m4sam_ros.node.intake.once import OnceOrOften
 from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
@@ -28,7 +30,6 @@ from m4sam_ros.node.publishing import Publishing, Segmented
 from m4sam_ros.node.scenes import SceneLog
 from m4sam_ros.node.standstill import Standstill
 from m4sam_ros.node.worker import Worker
-from m4sam_ros.qos import BEST_EFFORT, volatile
 from m4sam_ros.settings import NodeConfig
 
 _CAPTURE_POLL_S = 0.005
@@ -76,11 +77,9 @@ class ActiveSession:
             node, cfg, metrics, self._warn, self._awake, self._publishing.clear_depth, self.worker.post
         )
         self._ignored: np.ndarray | None = None
-        self._ignore = node.create_subscription(Image, IGNORE_MASK, self._on_ignore_mask, volatile(1, BEST_EFFORT))
-        self._info = node.create_subscription(CameraInfo, CAMERA_INFO, self._on_info, volatile(1, BEST_EFFORT))
-        self._depth_info = node.create_subscription(
-            CameraInfo, DEPTH_INFO, self._outputs.objects.depth.take, volatile(1, BEST_EFFORT)
-        )
+        self._ignore = OnceOrOften(node, Image, IGNORE_MASK, self._on_ignore_mask)
+        self._info = OnceOrOften(node, CameraInfo, CAMERA_INFO, self._on_info)
+        self._depth_info = OnceOrOften(node, CameraInfo, DEPTH_INFO, self._outputs.objects.depth.take)
 
     def reconfigure(self, cfg: NodeConfig) -> None:
         """Apply live settings.
@@ -90,6 +89,12 @@ class ActiveSession:
         """
         self.intake.reconfigure(cfg)
         self._cfg = cfg
+
+    def follow_publishers(self) -> None:
+        """Adapt to publishers that came or went; called about once a second."""
+        self.intake.follow_publishers()
+        for subscription in (self._info, self._depth_info, self._ignore):
+            subscription.follow()
 
     def _awake(self) -> bool:
         """Whether frames are of interest: always while enabled, else for a capture."""
@@ -122,9 +127,8 @@ class ActiveSession:
         """Unsubscribe and end the threads, the frames in work finished; returns whether they ended in time."""
         self._closing = True
         self.intake.close()
-        self._node.destroy_subscription(self._info)
-        self._node.destroy_subscription(self._depth_info)
-        self._node.destroy_subscription(self._ignore)
+        for subscription in (self._info, self._depth_info, self._ignore):
+            subscription.destroy()
         until = time.monotonic() + timeout_s
         ended = self.worker.stop(timeout_s)
         return self._publishing.stop(max(0.0, until - time.monotonic())) and ended
@@ -139,8 +143,7 @@ class ActiveSession:
     def _on_ignore_mask(self, msg: Image) -> None:
         """Goes for every frame until the next one comes; a moving arm is not paired, its mask is grown a little."""
         try:
-            pixels = image_to_numpy(msg, self._ignore.topic_name)
-            self._ignored = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+            self._ignored = ignored_pixels(msg, self._ignore.topic)
         except InputError as error:
             self._warn("bad_ignore_mask", str(error))
 
@@ -170,7 +173,9 @@ class ActiveSession:
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", str(error))
             return
-        depth = self.intake.decode_depth(frame, rgb.shape[:2], self._warn)
+        sensed = self.intake.sensed_depth(frame, self._warn)
+        depth = self.intake.fitted_depth(sensed, frame, rgb.shape[:2], self._warn)
+        self._note_doubts(frame, rgb)
         self._note_standstill(rgb, depth, started)
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
@@ -196,7 +201,16 @@ class ActiveSession:
         if capture is not None:
             self._capture = None
         self._on_result(result)
-        self._publishing.hand_over(Segmented(frame, rgb, depth, result, capture, time.monotonic()))
+        self._publishing.hand_over(Segmented(frame, rgb, depth, sensed, result, capture, time.monotonic()))
+
+    def _note_doubts(self, frame: Frame, rgb: np.ndarray) -> None:
+        """Name images that are hardly what their messages say."""
+        doubts = {self.intake.rgb.topic: doubt_of(frame.rgb_msg) or too_few_bits(frame.rgb_msg, rgb)}
+        if frame.depth_msg is not None and self.intake.depth.topic not in doubts:
+            doubts[self.intake.depth.topic] = doubt_of(frame.depth_msg)
+        for topic, doubt in doubts.items():
+            if doubt is not None:
+                self._warn("doubtful_image", f"{topic} {doubt}")
 
     def _note_standstill(self, rgb: np.ndarray, depth: np.ndarray | None, now_s: float) -> None:
         """Count a frame of a camera that repeats itself; a simulation has no noise and may well stand still."""
@@ -215,13 +229,14 @@ class ActiveSession:
                 self._log.info(line)
             if began is not None:
                 self._metrics.problem(f"new_scene.{began.cause}", began.text)
-        wrong = self._scenes.calibration.contradiction(height, width)
+        wrong = self._scenes.calibration.contradiction(height, width, frame_id)
         if wrong is not None:
-            self._warn("camera_info", f"{self._info.topic_name}: camera_info: {wrong}")
+            self._warn("camera_info", f"{self._info.topic}: camera_info: {wrong}")
 
     def _decode_depth_quietly(self, frame: Frame, rgb_size: tuple[int, int]) -> Any:
         """The worker's thread warns of the same message, or of the next."""
-        return self.intake.decode_depth(frame, rgb_size, lambda _kind, _text: None)
+        sensed = self.intake.sensed_depth(frame, _silently)
+        return self.intake.fitted_depth(sensed, frame, rgb_size, _silently)
 
     def _on_worker_error(self, error: Exception) -> None:
         if self._closing:
@@ -239,3 +254,7 @@ class ActiveSession:
         throttled = self._metrics.problem(kind, text)
         if throttled is not None:
             self._log.warning(throttled)
+
+
+def _silently(_kind: str, _text: str) -> None:
+    """Somebody else warns."""

@@ -107,6 +107,7 @@ class Watch:
             clock=clock,
             environment=self._environment,
             drops=dict(drops),
+            unpaired=pairing["rgb_only"],
             depth_note=depth_note,
             time_jumps=pairing["time_jumps"],
             period_s=now - self._since,
@@ -115,4 +116,5 @@ class Watch:
             blank_rgb=metrics.last_error("blank_rgb") if 2 * counts["blank_rgb"] > counts["masks"] else "",
             frozen=metrics.last_error("repeated") if counts["repeated"] else "",
             camera_info=metrics.last_error("camera_info") if counts["camera_info"] else "",
+            doubt=metrics.last_error("doubtful_image") if 2 * counts["doubtful_image"] > counts["masks"] else "",
         )

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +57,7 @@ class BagPlayback:
     def items(self) -> Iterator[Item]:
         """See `Source`."""
         channels = {topic: channel for channel, topic in self._topics.items()}
-        frames = 0
+        frames, last_ns = 0, 0
         with BagSource(self._path) as source:
             for stored, log_ns, raw in source.raw_messages(channels):
                 channel = channels[stored.topic]
@@ -66,12 +65,19 @@ class BagPlayback:
                     frames += 1
                     if 0 < self._cfg.max_frames < frames:
                         return
-                with contextlib.suppress(InputError):  # a damaged message: `m4sam bag info` tells
-                    cdr = as_cdr(stored, raw)
-                    yield Item(channel, log_ns - self._start_ns, read_stamp(cdr), cdr)
+                key: bytes | InputError
+                try:
+                    key = as_cdr(stored, raw)
+                    last_ns = read_stamp(key)
+                except InputError as damaged:  # told when it is due; it has no stamp of its own
+                    key = damaged
+                if last_ns:
+                    yield Item(channel, log_ns - self._start_ns, last_ns, key)
 
     def message(self, item: Item, stamp_ns: int) -> bytes:
         """See `Source`."""
+        if isinstance(item.key, InputError):
+            raise item.key
         return with_stamp(item.key, stamp_ns)
 
     def _depth_suffix(self) -> str:
@@ -80,7 +86,13 @@ class BagPlayback:
 
 
 def read_stamp(cdr: bytes | memoryview) -> int:
-    """Header stamp of a serialised message, nanoseconds."""
+    """Header stamp of a serialised message, nanoseconds.
+
+    Raises:
+        InputError: the message ends before it.
+    """
+    if len(cdr) < _STAMP_AT + 8:
+        raise InputError(f"message in the bag: expected a header, got {len(cdr)} bytes; it was truncated")
     seconds, nanoseconds = struct.unpack_from(_stamp_format(cdr), cdr, _STAMP_AT)
     return int(seconds) * _SECOND_NS + int(nanoseconds)
 

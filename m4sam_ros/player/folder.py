@@ -18,15 +18,15 @@ from m4sam_core.rgbd.clip_folder import (
     DEPTH_FOLDERS,
     RGB_FOLDERS,
     clip_folder,
-    frame_offsets,
+    frame_times,
     images_by_stem,
     match_names,
     unread_files,
+    unread_note,
 )
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, look_at_depth, read_depth
 from m4sam_core.rgbd.depth_values import in_millimetres, to_metres
-from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, exif_orientation, read_rgb
-from m4sam_core.rgbd.order import are_stamps
+from m4sam_core.rgbd.image_files import read_rgb, rgb_flaw
 from m4sam_core.rgbd.video_yaml import VIDEO_YAML, read_video_yaml
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.compressed_depth import numpy_to_compressed_depth
@@ -52,27 +52,29 @@ class FolderSource:
         rgb, depth = clip_folder(folder, RGB_FOLDERS), clip_folder(folder, DEPTH_FOLDERS)
         self._rgb = images_by_stem(rgb)
         self._depth = images_by_stem(depth, DEPTH_SUFFIXES)
-        unread = {
-            each.name: unread_files(each, kinds) for each, kinds in ((rgb, IMAGE_SUFFIXES), (depth, DEPTH_SUFFIXES))
-        }
         match_names({"rgb": self._rgb, "depth": self._depth}, lambda *_: None)
         stems = list(self._rgb)
         if not stems:
-            got = unread[rgb.name] or "none"
+            got = unread_files(rgb) or "none"
             raise InputError(f"clip {folder}: expected images in rgb/, got {got}; see docs/viewers.md for the layout")
         if not set(stems) & set(self._depth):
-            got = "" if self._depth or not unread[depth.name] else f", but {unread[depth.name]}"
+            others = "" if self._depth else unread_files(depth, DEPTH_SUFFIXES)
+            got = f", but {others}" if others else ""
             raise InputError(
                 f"clip {folder}: expected images of equal stem in rgb/ and depth/, got none in common{got}"
             )
         self._stems = stems[: cfg.max_frames or None]
         self._info = read_video_yaml(folder / VIDEO_YAML)
-        self._offsets_ns = frame_offsets(self._stems, cfg.fps or self._info.fps, self._info.stamped)
-        stamped = self._info.stamped or are_stamps(self._stems)
-        self._first_stamp_ns = int(self._stems[0]) if not cfg.fps and stamped else 0
+        times = frame_times(self._stems, self._info, cfg.fps)
+        self._offsets_ns, self._first_stamp_ns = times.offsets_ns, times.first_ns or 0
         self.period_ns = self._offsets_ns[-1] + _typical_step(self._offsets_ns, cfg.fps or DEFAULT_FPS)
-        self.notes = [f"{name}/: {files} not read, for want of a reader" for name, files in unread.items() if files]
-        self.notes += self._look()
+        notes = unread_note(rgb), unread_note(depth, DEPTH_SUFFIXES), *self._look()
+        self.notes = [note for note in notes if note is not None]
+        if not _is_matrix((self._info.intrinsics or {}).get("k")):
+            self.notes.append(
+                f"no intrinsics in {VIDEO_YAML}: camera_info, and so every position, is that of an ideal pinhole of "
+                f"{cfg.horizontal_fov_deg:g} degrees (horizontal_fov_deg)"
+            )
         self._cache: dict[tuple[str, str], np.ndarray] = {}
         self._cached_bytes = 0
         self._size: tuple[int, int] | None = None
@@ -81,8 +83,8 @@ class FolderSource:
         """What is odd about the first frame's files, and so about all of them."""
         notes = []
         with contextlib.suppress(InputError):  # told when it is due
-            if exif_orientation(self._rgb[self._stems[0]]) != 1:
-                notes.append("rgb has an EXIF orientation, which is not applied: pixels are used as stored")
+            if (flaw := rgb_flaw(self._rgb[self._stems[0]])) is not None:
+                notes.append(flaw)
             first = next((self._depth[stem] for stem in self._stems if stem in self._depth), None)
             flaw = look_at_depth(first).flaw if first is not None else None
             notes += [flaw] if flaw is not None else []
@@ -161,6 +163,11 @@ def _typical_step(offsets_ns: list[int], fps: float) -> int:
     return int(np.median(steps)) if steps else round(1e9 / fps)
 
 
+def _is_matrix(k: Any) -> bool:
+    """Whether it is a 3x3 one, row-major."""
+    return isinstance(k, list) and len(k) == 9
+
+
 def _camera_info(header: Any, size: tuple[int, int], intrinsics: Mapping[str, Any], fov_deg: float) -> Any:
     """Calibration of the clip where it has one, else an ideal pinhole of the given field of view."""
     from sensor_msgs.msg import CameraInfo
@@ -169,8 +176,13 @@ def _camera_info(header: Any, size: tuple[int, int], intrinsics: Mapping[str, An
     focal_px = width / 2 / float(np.tan(np.radians(fov_deg) / 2))
     ideal = [focal_px, 0.0, width / 2, 0.0, focal_px, height / 2, 0.0, 0.0, 1.0]
     given = intrinsics.get("k")
-    k = [float(value) for value in given] if isinstance(given, list) and len(given) == len(ideal) else ideal
-    info = CameraInfo(header=header, height=height, width=width, distortion_model="plumb_bob")
+    k = [float(value) for value in given] if given is not None and _is_matrix(given) else ideal
+    info = CameraInfo(
+        header=header,
+        height=int(intrinsics.get("height") or height),
+        width=int(intrinsics.get("width") or width),
+        distortion_model=str(intrinsics.get("distortion_model") or "plumb_bob"),
+    )
     info.d = [float(value) for value in intrinsics.get("d") or [0.0] * 5]
     info.k = k
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]

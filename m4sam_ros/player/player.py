@@ -23,6 +23,7 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_text
+from m4sam_core.host.outputs import cannot_write
 from m4sam_ros import names
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.player.settings import FaultConfig, PlayConfig
@@ -132,9 +133,12 @@ class Player(Node):
             code = EXIT_OK
         except Exception as error:  # noqa: BLE001 - a thread's last line: the process must end and say why
             self.get_logger().error(f"stopped: {type(error).__name__}: {error}")
-        finally:
+        try:
             self._report()
-            self.exit_code = code
+        except OSError as error:
+            self.get_logger().error(f"summary: {cannot_write(Path(self._cfg.summary), error)}")
+            code = EXIT_FAILED
+        self.exit_code = code
 
     def _wait_for_subscribers(self) -> None:
         wanted = {RGB: self._cfg.wait_for_subscribers, DEPTH: min(1, self._cfg.wait_for_subscribers)}

@@ -25,6 +25,13 @@ def open_source(cfg: PlayConfig) -> Source:
         raise InputError("source: expected a clip folder (rgb/ and depth/) or a rosbag; give -p source:=PATH")
     if not path.exists():
         raise InputError(f"source: expected a clip folder or a rosbag, but {path} does not exist; check the path")
-    if is_bag(path) or holds_storage(path):
-        return BagPlayback(path, cfg)
-    return FolderSource(path, cfg)
+    bag = is_bag(path) or holds_storage(path)
+    source: Source = BagPlayback(path, cfg) if bag else FolderSource(path, cfg)
+    idle, kind = (_OF_FOLDERS, "a bag") if bag else (_OF_BAGS, "a folder")
+    given = [name for name in idle if getattr(cfg, name) != PlayConfig.model_fields[name].default]
+    source.notes += [f"{name} has no effect on {kind}" for name in given]
+    return source
+
+
+_OF_FOLDERS = ("fps", "transport", "rgb_encoding", "depth_encoding", "frame_id", "horizontal_fov_deg")
+_OF_BAGS = ("rgb_topic", "depth_topic", "camera_info_topic")

@@ -120,8 +120,24 @@ class Recorder(Node):
             if summary is None:
                 self._stop_with(self.figures.write_error)
                 return
+            for line in self._remarks():
+                self.get_logger().warning(line)
             sys.stdout.write(json.dumps(summary) + "\n")
             sys.stdout.flush()
+
+    def _remarks(self) -> list[str]:
+        """What is missing of a recording that was finished."""
+        recording, (rgb, mask) = self._recording, self._inputs[:2]
+        if not recording.frames:
+            return [f"no mask came on {mask.topic}; is the node running?"]
+        remarks = []
+        if recording.without_rgb:
+            count = f"{recording.without_rgb} of {recording.frames}"
+            remarks.append(f"{count} masks came without their image on {rgb.topic}: no overlay shows them")
+        if recording.replaced:
+            count = f"{recording.replaced} of {recording.frames}"
+            remarks.append(f"{count} masks had the stamp of an earlier one and replaced its file; does a bag loop?")
+        return remarks
 
     def _stop_with(self, reason: str) -> None:
         """End with exit code 1; said once."""
@@ -268,6 +284,7 @@ class Figures:
             "frames_out": self.frames_out,
             "frames_written": recording.frames,
             "masks_without_rgb": recording.without_rgb,
+            "masks_replaced": recording.replaced,
             "rate_hz": round((self.frames_out - 1) / span_s, 2) if span_s > 0 else None,
             "latency_ms": {"p50": self._percentile(50), "p95": self._percentile(95)},
             "drops": self._drops(),

@@ -65,8 +65,13 @@ class Recording:
         video_fps: of the video; 0 takes it from the first stamps.
         alpha: opacity of the mask.
 
+    Attributes:
+        frames: taken.
+        without_rgb: of them, those whose image never came, so that no picture shows them.
+        replaced: of them, those that took the file of an earlier one, for it had the same stamp.
+
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or holds masks that no recorder wrote.
     """
 
     def __init__(
@@ -85,7 +90,9 @@ class Recording:
         self._tiles = _EvenSample(sheet_tiles) if sheet_tiles else None
         self.frames = 0
         self.without_rgb = 0
+        self.replaced = 0
         self._objects: list[str] = []
+        _refuse_foreign_masks(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if masks:
@@ -110,7 +117,9 @@ class Recording:
         if frame.record is not None:
             self._objects.append(json.dumps(frame.record, allow_nan=False))
         if self._masks:
-            write_png(self._folder / MASK_FOLDER / f"{frame.stamp_ns}.png", frame.mask)
+            path = self._folder / MASK_FOLDER / f"{frame.stamp_ns}.png"
+            self.replaced += path.exists()  # the folder was empty at first
+            write_png(path, frame.mask)
         if self._video is None and self._tiles is None:
             return
         if frame.rgb is None:
@@ -144,6 +153,18 @@ class Recording:
             if self._objects:
                 write_text(self._folder / OBJECTS_NAME, "".join(f"{line}\n" for line in self._objects))
             write_json(self._folder / SUMMARY_NAME, summary)
+
+
+def _refuse_foreign_masks(folder: Path) -> None:
+    """An earlier recording may be replaced; a dataset's masks, or anything else of that name, may not."""
+    masks = folder / MASK_FOLDER
+    if not any(masks.glob("*.png")):
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.is_dir() and path != masks)
+    pictures = {path.suffix for path in folder.glob(f"*{Path(VIDEO_NAME).stem}*")}  # its draft, after a kill, too
+    if others or not (pictures or any((folder / name).exists() for name in (SHEET_NAME, SUMMARY_NAME))):
+        what = f"beside {', '.join(others[:3])}" if others else "and nothing else of a recording"
+        raise InputError(f"out: expected a new folder or an earlier recording, got {masks} {what}; choose another")
 
 
 class _EvenSample:

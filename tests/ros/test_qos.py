@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.ros
@@ -95,3 +97,25 @@ def test_a_camera_that_comes_after_the_node_loses_no_frame(bench, reliability):
         bench.spin(1.5)
     assert "does not satisfy" not in node.log
     assert len({mask.header.stamp.nanosec + 10**9 * mask.header.stamp.sec for mask in masks}) == len(masks)
+
+
+def test_an_override_that_nothing_takes_is_named(bench):
+    name = "qos_overrides./saliency/mask.publisher.relability"
+    node = bench.start(f"{name}:=best_effort", "qos_overrides./saliency/mask.publisher.depth:=4")
+    bench.until(lambda: "active:" in node.log, "the node")
+    assert f"parameter {name}: nobody reads it" in node.log
+    assert node.log.count("nobody reads it") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "said"),
+    [
+        ("/saliency/mask.publisher.reliability", "sometimes", "expected one of .*best_effort.*, got 'sometimes'"),
+        ("/saliency/rgb/image.subscription.depth", "-3", "expected messages, 0 or more, got -3"),
+    ],
+)
+def test_an_override_that_cannot_be_meant_is_one_line(bench, override, value, said):
+    node = bench.start(f"qos_overrides.{override}:={value}")
+    bench.until(lambda: "failed: " in node.log, "the line")
+    assert re.search(rf"qos_overrides\.{override}: {said}", node.log), node.log
+    assert "Traceback" not in node.log

@@ -30,7 +30,9 @@ from m4sam_core.host.journal import Journal, read_journal
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.predict_folder import list_frames, predict_folder
 from m4sam_core.rgbd.bags.source import BagSource
+from m4sam_core.rgbd.clip_folder import frame_times
 from m4sam_core.rgbd.image_files import image_size, read_grey
+from m4sam_core.rgbd.video_yaml import VideoInfo
 from m4sam_training.bags.commit import commit, finished, locked
 from m4sam_training.bags.convert import ConvertConfig, convert_bag
 from m4sam_training.bags.export import export_videos
@@ -173,7 +175,8 @@ def run_predict(data, out):
     pipeline = SaliencyPipeline.from_name(data / "nano.safetensors", cfg)
     video = data / "D" / "train" / "train_1"
     frames = list_frames(video / "rgb", video / "depth")
-    predict_folder(pipeline, frames, out, 15.0, model_file=data / "nano.safetensors", probability=True)
+    times = frame_times([frame.stem for frame in frames], VideoInfo())
+    predict_folder(pipeline, frames, out, times, model_file=data / "nano.safetensors", probability=True)
 
 
 def test_a_prediction(data, tmp_path):

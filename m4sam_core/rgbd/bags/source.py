@@ -8,6 +8,7 @@ recorder wrote about them, cannot keep a bag from being read.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 import tempfile
@@ -25,6 +26,7 @@ from m4sam_core.rgbd.bags.find import METADATA, PACKED, storage_suffix
 from m4sam_core.rgbd.bags.mcap import McapFile
 from m4sam_core.rgbd.bags.ros1 import Ros1File
 from m4sam_core.rgbd.bags.sqlite import SqliteFile
+from m4sam_core.rgbd.bags.stamps import begins_at_zero, header_stamp_ns
 from m4sam_core.rgbd.bags.storage import Channel, Coding, Storage, text_of, unpack_file
 from m4sam_core.rgbd.order import natural_order
 
@@ -56,21 +58,25 @@ class Topic:
 
 @dataclass(frozen=True)
 class BagMessage:
-    """One message; `decoded` is the deserialised message (fields as in ROS)."""
+    """One message.
+
+    Attributes:
+        decoded: the deserialised message (fields as in ROS).
+        zero_is_a_time: its topic's clock begins at 0, so that a stamp of 0 is no lack of one.
+    """
 
     topic: str
     msgtype: str
     log_ns: int
     raw: bytes = field(repr=False)
     decoded: Any = field(repr=False)
+    zero_is_a_time: bool = False
 
     @property
     def stamp_ns(self) -> int:
         """Header stamp in nanoseconds; the log time where the header has none."""
-        stamp = getattr(getattr(self.decoded, "header", None), "stamp", None)
-        if stamp is None:
-            return self.log_ns
-        return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec) or self.log_ns
+        stamp = header_stamp_ns(self.decoded)
+        return self.log_ns if stamp is None or (stamp == 0 and not self.zero_is_a_time) else stamp
 
 
 class BagSource:
@@ -93,6 +99,7 @@ class BagSource:
         self.damage: list[str] = []
         self._scratch = tempfile.TemporaryDirectory(prefix="m4sam_bag_")
         self._storages: list[Storage] = []
+        self._stamps: dict[str, list[int]] = {}
         try:
             refused = [reason for file in self._files() if (reason := self._open(file)) is not None]
             if not self._storages:
@@ -157,7 +164,8 @@ class BagSource:
             except Exception as error:  # noqa: BLE001 (whatever damaged bytes make the decoder raise)
                 self.damage.append(f"{channel.topic} at {log_ns}: message cannot be decoded ({text_of(error)})")
                 continue
-            yield BagMessage(channel.topic, channel.msgtype, log_ns, raw, decoded)
+            zero_is_a_time = header_stamp_ns(decoded) == 0 and self._clock_begins_at_zero(channel.topic)
+            yield BagMessage(channel.topic, channel.msgtype, log_ns, raw, decoded, zero_is_a_time)
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, log time in ns, serialised message) of some or all topics in the order they were recorded."""
@@ -167,6 +175,25 @@ class BagSource:
             if wanted:
                 streams.append(storage.messages(wanted))
         yield from streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda item: item[1])
+
+    def _clock_begins_at_zero(self, topic: str) -> bool:
+        images = {channel.topic for channel in self.channels if channel.msgtype in (IMAGE, COMPRESSED)}
+        return begins_at_zero(self._first_stamps(topic), map(self._first_stamps, images))
+
+    def _first_stamps(self, topic: str) -> list[int]:
+        """Header stamps of a topic's first two messages that can be read, nanoseconds."""
+        if topic not in self._stamps:
+            found: list[int] = []
+            for channel, _, raw in self.raw_messages((topic,)):
+                with contextlib.suppress(Exception):  # told by `messages`
+                    stamp = header_stamp_ns(
+                        _decode("ros1" if channel.coding == "ros1" else "cdr", raw, channel.msgtype)
+                    )
+                    found += [] if stamp is None else [stamp]
+                if len(found) > 1:
+                    break
+            self._stamps[topic] = found
+        return self._stamps[topic]
 
     # -------------------------------------------------------------------------------------- opening
 

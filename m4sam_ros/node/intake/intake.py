@@ -132,17 +132,22 @@ class Intake:
         self._metrics.drop("busy", len(frames) - 1)
         return frames[-1]
 
-    def decode_depth(self, frame: Frame, rgb_size: tuple[int, int], warn: Warn) -> Any:
-        """Depth at the size of rgb where it is registered; None, or of another shape, which is refused, where not."""
-        msg = frame.depth_msg
-        if msg is None:
+    def sensed_depth(self, frame: Frame, warn: Warn) -> np.ndarray | None:
+        """Depth as the sensor sent it, (h, w) uint16 or float32; None without, or where it is unreadable."""
+        if frame.depth_msg is None:
             return None
         try:
-            depth = self.depth.decode(msg)
+            return self.depth.decode(frame.depth_msg)
         except InputError as error:
             warn("bad_depth", str(error))
             return None
-        return _fitted(depth, self.depth.topic, msg.header.frame_id, rgb_size, frame.rgb_msg.header.frame_id, warn)
+
+    def fitted_depth(self, sensed: np.ndarray | None, frame: Frame, rgb_size: tuple[int, int], warn: Warn) -> Any:
+        """Depth at the size of rgb where it is registered; None, or of another shape, which is refused, where not."""
+        if sensed is None:
+            return None
+        theirs, ours = frame.depth_msg.header.frame_id, frame.rgb_msg.header.frame_id
+        return _fitted(sensed, self.depth.topic, theirs, rgb_size, ours, warn)
 
     def _retire_synchronizer(self) -> None:
         """Its counters end with it; the drops go on counting in the metrics."""
@@ -209,7 +214,7 @@ class Intake:
 
 
 def _fitted(depth: np.ndarray, topic: str, theirs: str, rgb_size: tuple[int, int], ours: str, warn: Warn) -> Any:
-    """Depth in frame `theirs` at the size of rgb in frame `ours`; see `Intake.decode_depth`."""
+    """Depth in frame `theirs` at the size of rgb in frame `ours`; see `Intake.fitted_depth`."""
     if depth.shape == rgb_size and theirs and theirs != ours:
         text = f"{topic}: depth is in frame {theirs!r}, rgb in {ours!r}; it is taken for registered"
         warn("depth_frame", f"{text}: turn on the driver's alignment of depth to colour, or positions are off")

@@ -116,7 +116,8 @@ class DepthBackground:
         """
         if not self._claim(header):
             return
-        cleared = depth_background(depth, clearance.area, self._colour.camera, self._depth.camera)
+        (camera, _), (depth_camera, _) = self._colour.of(clearance.area.shape), self._depth.of(depth.shape)
+        cleared = depth_background(depth, clearance.area, camera, depth_camera)
         if cleared is None:
             return
         kind = "32FC1" if cleared.dtype == np.float32 else "mono16" if encoding == "mono16" else "16UC1"

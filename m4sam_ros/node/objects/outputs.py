@@ -27,7 +27,7 @@ from m4sam_ros.messages.camera_info import camera_info
 from m4sam_ros.messages.cloud import cloud_writer
 from m4sam_ros.messages.convert import image_writer, to_ros_bytes
 from m4sam_ros.node.objects.background import DepthBackground, fresh
-from m4sam_ros.node.objects.calibration import Calibration
+from m4sam_ros.node.objects.calibration import Calibration, no_frame
 from m4sam_ros.qos import latched, make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
 
@@ -87,6 +87,7 @@ class ObjectOutputs:
             self.depth,
         )
         self.note: str | None = None
+        self._frame_problem: str | None = None
         self.found: SceneObjects | None = None
         self._labelled: float | None = None
         kinds: dict[str, Any] = {
@@ -148,21 +149,23 @@ class ObjectOutputs:
         if not wanted:
             return
         depth, late = fresh(frame, depth, self._cfg.sync.depth_stamp_offset_s)
+        camera, flaw = self.colour.of(result.mask.shape)
         view, note = FrameView.of(
             result.mask,
             result.probability if wanted & {*_OF_OBJECTS, names.TF} else None,
             depth,
             self._cfg.depth.unit_m,
-            self.colour.camera,
-            self.depth.camera,
+            camera,
+            None if depth is None else self.depth.of(depth.shape[:2])[0],
             rgb,
         )
-        note = self.colour.problem or late or note
+        note = flaw or late or note
         found = None
         if wanted & {*_OF_OBJECTS, names.TF} or self._mask_of_main(wanted):
             found = self._finder.look(result.mask, view, note, result.stamp, result.scene_id)
             note = found.note
         self.found, self.note = found, note
+        self._frame_problem = no_frame(frame.rgb_msg.header.frame_id)
         encoding = getattr(frame.depth_msg, "encoding", "")
         self._send(_Shot(frame.rgb_msg.header, rgb, depth, encoding, result, view, found), wanted)
 
@@ -174,9 +177,11 @@ class ObjectOutputs:
 
     @property
     def problem(self) -> str | None:
-        """What keeps an output that somebody subscribes to from being published."""
-        if any(self._wanted(name) for name in _IN_SPACE if name in self._publishers) and self.note:
-            return self.note
+        """What keeps an output that somebody subscribes to from being published, or from being of use."""
+        if any(self._wanted(name) for name in _IN_SPACE if name in self._publishers):
+            problem = self.note or self._frame_problem
+            if problem:
+                return problem
         return self.background.problem if self.background.follows_camera else None
 
     def destroy(self) -> None:
@@ -222,9 +227,14 @@ class ObjectOutputs:
             self._image(names.LABELS, shot.found.labels, "mono16", shot.header)
 
     def _confidence(self, shot: _Shot) -> None:
-        """How sure each pixel's class is: the probability on the mask, its complement beside it."""
-        scaled = cv2.convertScaleAbs(shot.result.probability, alpha=255)
-        self._image(names.CONFIDENCE, scaled ^ ~shot.result.mask, "mono8", shot.header)
+        """How sure each pixel's class is: the probability on the mask, its complement beside it; 0 where it is none."""
+        sure = cv2.convertScaleAbs(shot.result.probability, alpha=255) ^ ~shot.result.mask
+        unseen = shot.result.region.left_out
+        if shot.result.rgb_note is not None:
+            sure[:] = 0
+        elif unseen is not None:
+            sure[unseen] = 0
+        self._image(names.CONFIDENCE, sure, "mono8", shot.header)
 
     def _mask_compressed(self, shot: _Shot) -> None:
         _, png = cv2.imencode(".png", shot.result.mask, _PNG_FAST)

@@ -20,7 +20,9 @@ from m4sam_core.config import ModelConfig, PipelineConfig
 from m4sam_core.objects import CameraModel, ObjectFinder, as_record
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.predict_folder import JOURNAL, list_frames
+from m4sam_core.rgbd.clip_folder import frame_times
 from m4sam_core.rgbd.image_files import read_grey, write_png
+from m4sam_core.rgbd.video_yaml import VideoInfo
 
 FRAMES, CUT = 14, 8
 
@@ -122,7 +124,32 @@ def predict_in_process(recording, out, model_file):
     """As `predict`, but Ctrl-C comes through instead of becoming an exit code."""
     frames = list_frames(recording / "rgb", recording / "depth")
     pipeline = SaliencyPipeline.from_name(model_file, PipelineConfig(device="cpu"))
-    return predict_folder.predict_folder(pipeline, frames, out, 10.0, model_file=model_file, probability=True)
+    times = frame_times([frame.stem for frame in frames], VideoInfo(), 10.0)
+    return predict_folder.predict_folder(pipeline, frames, out, times, model_file=model_file, probability=True)
+
+
+@pytest.mark.parametrize("name", ["{}", "{:.9f}"])
+def test_names_that_are_stamps_say_when(recording, model_file, tmp_path, name, capsys):
+    """Frames 3 s apart are scenes of their own for the robot, whatever rate video.yaml tells; --fps is obeyed."""
+    first = 1_700_000_000_000_000_000
+    for kind in ("rgb", "depth"):
+        (tmp_path / "r" / kind).mkdir(parents=True)
+        for index in range(3):
+            stem = first + index * 3_000_000_000
+            stem = name.format(stem) if name == "{}" else f"{stem // 10**9}.{stem % 10**9:09d}"
+            shutil.copy(recording / kind / f"{index}.png", tmp_path / "r" / kind / f"{stem}.png")
+    (tmp_path / "r" / "video.yaml").write_text("fps: 10\n")
+    assert predict(tmp_path / "r", tmp_path / "out", model_file, "--objects") == 0
+    told = capsys.readouterr().out
+    assert "3 scene(s)" in told
+    assert "frames timed by the stamps in their names" in told
+    assert [line["stamp_ns"] for line in objects_of(tmp_path / "out")] == [
+        first + index * 3_000_000_000 for index in range(3)
+    ]
+    assert predict(tmp_path / "r", tmp_path / "asked", model_file, "--fps", "10") == 0
+    told = capsys.readouterr().out
+    assert "1 scene(s)" in told
+    assert "frames timed by 10 frames per second (as asked)" in told
 
 
 def test_only_the_unfinished_scene_is_replayed(recording, model_file, tmp_path, capsys):

@@ -15,6 +15,7 @@ import pytest
 from m4sam_core.cli import main as entry
 from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import whole_file
+from m4sam_core.host.journal import Journal
 from m4sam_core.host.outputs import check_outputs, explain, sole_writer
 
 
@@ -69,3 +70,14 @@ def test_a_folder_is_held_by_one_run_and_freed_by_kill_9(tmp_path):
     process.join()
     with sole_writer(tmp_path):
         pass
+
+
+def test_a_journal_on_a_full_disk_says_where(tmp_path):
+    with Journal(tmp_path / "j.jsonl", {"kind": "run"}) as journal:
+        journal._file.close()
+        os.symlink("/dev/full", tmp_path / "full")
+        journal._file = (tmp_path / "full").open("w")
+        with pytest.raises(OSError, match="No space left") as caught:
+            journal.add({"frame": 1})
+        assert explain(caught.value).startswith(f"{tmp_path / 'full'}: expected to read or write there, got No space")
+        journal._file = (tmp_path / "rest").open("w")

@@ -174,3 +174,18 @@ def test_a_frame_is_one_line_of_json():
     record = json.loads(line)
     assert (record["stamp_ns"], record["frame_id"], record["objects"][0]["box_px"]) == (12, "camera", [60, 50, 80, 100])
     assert record["objects"][0]["distance_m"] == pytest.approx(1.59, abs=0.05)
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1000, np.float32), (1, np.uint16)])  # millimetres; whole metres
+def test_depth_that_is_hardly_in_its_unit_gives_no_positions(factor, kind):
+    mask, depth = scene((60, 50, 80, 100, 1.5))
+    found = find(mask, (depth * factor).astype(kind))
+    assert found.objects
+    assert all(item.distance_m is None for item in found.objects)
+    assert "unit" in found.note or "not in metres" in found.note
+    assert "objects have no position" in found.note
+
+
+def test_a_principal_point_that_was_never_filled_in_is_no_calibration():
+    with pytest.raises(InputError, match="principal point inside the 640x480 image"):
+        CameraModel.from_info(640, 480, [1, 0, 0, 0, 1, 0, 0, 0, 1])

@@ -11,7 +11,15 @@ from PIL import Image
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.compressed import compressed_to_rgb
-from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_grey, read_pixels, read_rgb, write_png
+from m4sam_core.rgbd.image_files import (
+    exif_orientation,
+    image_size,
+    read_grey,
+    read_pixels,
+    read_rgb,
+    rgb_flaw,
+    write_png,
+)
 
 ORIENTATION = 0x0112
 
@@ -83,3 +91,13 @@ def test_a_name_that_is_no_pictures_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"expected a name that ends in \.png or another picture's suffix"):
         write_png(tmp_path / name, np.zeros((8, 8), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("bits", "told"), [(8, True), (10, True), (12, True), (16, False)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_deep_colour_that_was_not_scaled_is_said(tmp_path, bits, told, channels):
+    top = (1 << bits) - 1
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4, channels), top, np.uint16))
+    assert (rgb_flaw(tmp_path / "a.png") is not None) == told
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((4, 4, channels), 3, np.uint8))
+    assert rgb_flaw(tmp_path / "b.png") is None

@@ -191,3 +191,18 @@ def test_a_mask_is_understood_or_refused_and_never_empty_by_mistake(values):
     assert set(np.unique(mask)) <= {0, 255}
     assert mask.any() == pixels.any()
     assert set(pixels[mask > 0].tolist()).isdisjoint(pixels[mask == 0].tolist())
+
+
+@pytest.mark.parametrize(
+    ("values", "dim_value", "uniform"),
+    [
+        ((0, 0), None, True),
+        ((255, 255), None, True),
+        ((0, 3), 3, False),
+        ((0, 255), None, False),
+        ((0, 200), None, False),
+    ],
+)
+def test_what_may_be_a_class_is_told_by_its_value_and_not_by_a_sentence(values, dim_value, uniform):
+    read = understand(np.array([values], np.uint8))
+    assert (read.dim_value, read.is_uniform) == (dim_value, uniform)

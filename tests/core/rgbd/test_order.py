@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m4sam_core.rgbd.clip_folder import frame_offsets, images_by_stem, match_names
-from m4sam_core.rgbd.order import are_stamps, frame_number, natural_order
+from m4sam_core.rgbd.clip_folder import frame_times, images_by_stem, match_names
+from m4sam_core.rgbd.order import frame_number, natural_order, stamps_ns
+from m4sam_core.rgbd.video_yaml import VideoInfo
 from tests.core.rgbd.properties import SEEDED
 
 
@@ -63,6 +64,14 @@ def test_files_padded_differently_belong_together(numbers, width, other):
     assert depth.keys() == rgb.keys()
 
 
+@pytest.mark.parametrize(("first", "matched"), [(-1, False), (0, True), (1, False)])
+def test_frames_that_count_from_one_more_or_less_are_not_matched(first, matched):
+    rgb = {f"frame_{number + 1}": Path("r") for number in range(4)}
+    depth = {f"depth_{number + 1 + first}": Path("d") for number in range(4)}
+    match_names({"rgb": rgb, "depth": depth}, lambda *_: None)
+    assert bool(rgb.keys() & depth.keys()) == matched
+
+
 def test_names_that_are_times_are_never_matched_by_their_fraction():
     depth = {"1305031109.175304": Path("d")}
     match_names({"rgb": {"1305031102.175304": Path("r")}, "depth": depth}, lambda *_: None)
@@ -71,10 +80,20 @@ def test_names_that_are_times_are_never_matched_by_their_fraction():
 
 def test_a_clip_that_says_so_is_timed_by_its_names():
     stems = ["9966666666", "10000000000"]
-    assert not are_stamps(stems)
-    assert frame_offsets(stems, None, stamped=True) == [0, 33_333_334]
-    assert frame_offsets(stems, 10.0, stamped=True) == [0, 100_000_000]
-    assert frame_offsets(stems, None) == [0, 66_666_667]
+    assert stamps_ns(stems) is None
+    said = VideoInfo(fps=5.0, stamped=True)
+    assert frame_times(stems, said).offsets_ns == [0, 33_333_334]
+    assert frame_times(stems, said).first_ns == 9_966_666_666
+    assert frame_times(stems, said, 10.0).offsets_ns == [0, 100_000_000]
+    assert frame_times(stems, VideoInfo(fps=5.0)).offsets_ns == [0, 200_000_000]
+    assert frame_times(stems, VideoInfo()).offsets_ns == [0, 66_666_667]
+
+
+def test_names_that_are_seconds_with_a_fraction_are_stamps():
+    times = frame_times(["1305031102.175304", "1305031102.211214"], VideoInfo(fps=30.0))
+    assert times.offsets_ns == [0, 35_910_000]
+    assert (times.first_ns, times.rate) == (1305031102175304000, pytest.approx(27.847, abs=1e-3))
+    assert frame_times(["0.5", "1.0"], VideoInfo(fps=30.0)).first_ns is None
 
 
 @pytest.mark.parametrize(
@@ -89,7 +108,7 @@ def test_a_clip_that_says_so_is_timed_by_its_names():
     ],
 )
 def test_only_nanoseconds_are_stamps(stem, stamp):
-    assert are_stamps([stem]) == stamp
+    assert (stamps_ns([stem]) is not None) == stamp
 
 
 def test_files_of_a_folder_come_in_order_and_a_lossless_one_is_preferred(tmp_path):

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,17 @@ def test_contour_is_visible_on_any_ground():
         rgb = np.full((120, 160, 3), level, np.uint8)
         overlay = draw_overlay(rgb, disc(), alpha=0.0).astype(int)
         assert np.abs(overlay - level).max() > 100, level
+
+
+def test_a_mask_of_noise_takes_no_seconds_and_leaves_what_is_around_it():
+    mask = np.zeros((1080, 1920), np.uint8)
+    mask[:, 600:] = np.random.default_rng(0).integers(0, 2, (1080, 1320), np.uint8) * 255
+    grey = np.full((*mask.shape, 3), 128, np.uint8)
+    started = time.process_time()
+    overlay = draw_overlay(grey, mask, alpha=0.0)
+    assert time.process_time() - started < 1.5
+    assert (overlay[:, :590] == 128).all()
+    assert (overlay[:, 610:] != 128).any(axis=2).mean() > 0.9
 
 
 def test_alpha_zero_leaves_the_inside():

@@ -30,12 +30,19 @@ class LaunchConfiguration:
         return context[self.name]
 
 
-def actions_of(launch_file, **arguments: str) -> list[Recorded]:
+class Context(dict[str, str]):
+    """Values of arguments, and those that were typed."""
+
+    argv: tuple[str, ...] = ()
+
+
+def actions_of(launch_file, typed: tuple[str, ...] = (), **arguments: str) -> list[Recorded]:
     (description,) = [launch_file.generate_launch_description()]
     *declared, opaque = description.args[0]
     defaults = {action.args[0]: action.kwargs["default_value"] for action in declared}
-    assert set(arguments) <= set(defaults)
-    return opaque.kwargs["function"]({**defaults, **arguments})
+    context = Context({**defaults, **arguments})
+    context.argv = typed
+    return opaque.kwargs["function"](context)
 
 
 def nodes_of(actions: list[Recorded]) -> list[dict[str, Any]]:

@@ -111,3 +111,17 @@ def test_real_ros2_launch_prints_the_description(ros_env):
     command = ["ros2", "launch", str(LAUNCH_FILE), "--show-args"]
     shown = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert "camera" in shown.stdout
+
+
+def test_arguments_that_nobody_reads_are_named(launch_file):
+    def notes(*typed, **arguments):
+        actions = actions_of(launch_file, typed, **arguments)
+        return [action.kwargs["msg"] for action in actions if "msg" in action.kwargs]
+
+    misspelt = "argument camra:= is not one of saliency.launch.py; did you mean camera:=?"
+    assert notes(camra="realsense", robot="a") == [misspelt]  # robot: of a launch file that includes ours
+    assert notes("camra:=realsense", "fps:=abc", camra="realsense", fps="abc") == [
+        misspelt,
+        "argument fps:= is not one of saliency.launch.py; --show-args lists those there are",
+    ]
+    assert notes("model:=edge", model="edge") == []

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from m4sam_core.errors import InputError
+from m4sam_core.rgbd.encodings import doubtful_layout
 from m4sam_ros.messages import convert
 
 H, W = 6, 8
@@ -265,3 +266,36 @@ def test_tiny_images_are_read_or_refused(encoding, height, width):
         assert rgb.shape == (height, width, 3)
     simple = not encoding.startswith(("bayer", "yu", "uyvy", "nv"))
     assert refusal is None or not simple
+
+
+@pytest.mark.parametrize(
+    ("encoding", "channels", "changes", "said"),
+    [
+        ("rgb8", 3, {}, None),
+        ("rgb8", 3, {"height": 24}, "data: expected 46080 bytes for 24 rows, got 92160; is the height right?"),
+        ("rgb8", 3, {"encoding": "mono8"}, "step: expected 640 bytes for 640 px of mono8, got 3 times that"),
+        ("rgb8", 3, {"width": 600}, None),  # a part of a wider image
+        ("mono8", 1, {"width": 7, "step": 64, "height": 4}, None),  # rows padded to 64 bytes
+    ],
+)
+def test_what_can_be_read_and_was_hardly_meant_is_named(encoding, channels, changes, said):
+    pixels = np.zeros((48, 640, channels) if channels > 1 else (4, 64), np.uint8)
+    msg = convert.numpy_to_image(pixels, encoding)
+    for name, value in changes.items():
+        setattr(msg, name, value)
+    convert.image_to_numpy(msg)
+    doubt = doubtful_layout(msg)
+    assert doubt is None if said is None else doubt.startswith(said)
+
+
+def test_twelve_bits_in_sixteen_are_named():
+    from m4sam_ros.node.intake.doubts import too_few_bits
+
+    rng = np.random.default_rng(0)
+    for bits, named in ((12, True), (10, True), (16, False)):
+        msg = convert.numpy_to_image(rng.integers(0, 2**bits, (48, 64), dtype=np.uint16), "mono16")
+        said = too_few_bits(msg, convert.image_to_rgb(msg))
+        assert (said is not None) == named
+        assert said is None or "has the camera 10 or 12 bits?" in said
+    dark = convert.numpy_to_image(np.zeros((48, 64, 3), np.uint8), "rgb8")
+    assert too_few_bits(dark, convert.image_to_rgb(dark)) is None

@@ -134,6 +134,8 @@ def test_calibration_survives_the_way_there_and_back(stamped, rectified):
     info.roi = RegionOfInterest(x_offset=100, y_offset=50, width=320, height=240)
     part = camera_model(info, rectified=rectified)
     assert (part.width, part.height, part.cx, part.cy) == (320, 240, camera.cx - 100, camera.cy - 50)
+    assert camera_model(info, rectified=rectified, shape=(240, 320)) == part
+    assert camera_model(info, rectified=rectified, shape=(480, 640)) == camera  # the whole sensor, whatever roi says
 
 
 def test_organised_points_are_pixels_and_dense_ones_are_not(found, stamped):

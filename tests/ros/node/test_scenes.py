@@ -39,10 +39,21 @@ def test_nan_and_uncalibrated_are_no_change():
 
 def test_a_calibration_of_another_stream_is_named():
     calibration = SceneLog().calibration
-    assert calibration.contradiction(240, 320) is None
+    assert calibration.contradiction(240, 320, "") is None
     calibration.changed(info(900.0, 1280, 720))
-    assert "expected 320x240 as the images, got 1280x720" in calibration.contradiction(240, 320)
-    assert calibration.contradiction(720, 1280) is None
+    assert "expected 320x240 as the images, got 1280x720" in calibration.contradiction(240, 320, "")
+    assert calibration.contradiction(720, 1280, "") is None
+
+
+def test_a_calibration_of_another_frame_is_named():
+    from std_msgs.msg import Header
+
+    calibration = SceneLog().calibration
+    calibration.changed(info(485.0, header=Header(frame_id="depth_optical")))
+    assert calibration.contradiction(480, 640, "depth_optical") is None
+    assert calibration.contradiction(480, 640, "") is None
+    said = calibration.contradiction(480, 640, "colour_optical")
+    assert said.startswith("expected frame_id 'colour_optical' as the images, got 'depth_optical'")
 
 
 def test_binning_and_regions_are_no_contradiction():
@@ -50,9 +61,9 @@ def test_binning_and_regions_are_no_contradiction():
 
     calibration = SceneLog().calibration
     calibration.changed(info(900.0, 1280, 720, binning_x=2, binning_y=2))
-    assert calibration.contradiction(360, 640) is None
+    assert calibration.contradiction(360, 640, "") is None
     calibration.changed(info(900.0, 1280, 720, roi=RegionOfInterest(width=300, height=200)))
-    assert calibration.contradiction(200, 300) is None
+    assert calibration.contradiction(200, 300, "") is None
 
 
 def test_what_changed_is_named():

@@ -87,6 +87,27 @@ def test_masks_without_depth_are_explained():
     assert "every message on /cam/depth is unusable" in why_no_depth(facts(masks=9, depth={"bad": 150}))
 
 
+def test_depth_by_another_clock_is_told_as_one():
+    line = why_no_depth(facts(masks=9, unpaired=9, depth_note="no depth", tolerance_s=0.033, nearest_miss_s=3.0))
+    assert line == (
+        "masks from rgb alone: no pairs within the tolerance of 33 ms, the nearest depth is 3000 ms away; "
+        "are both stamped by the same clock?"
+    )
+    assert "registered" in why_no_depth(facts(masks=9, unpaired=2, depth_note="not registered"))
+
+
+def test_many_unusable_messages_are_told_though_masks_come():
+    line = why(facts(masks=9, depth={"bad": 60, "last_error": "/cam/depth step: expected 1280"}))
+    assert line == "many messages on /cam/depth are unusable: /cam/depth step: expected 1280"
+    assert why(facts(masks=9, depth={"bad": 150})).startswith("masks from rgb alone: every message on /cam/depth")
+    assert why(facts(masks=9, depth={"bad": 3})) is None
+
+
+def test_one_topic_for_both_inputs_and_doubtful_images_are_told():
+    assert "both read from /ir; remap" in why(facts(masks=9, rgb={"topic": "/ir"}, depth={"topic": "/ir"}))
+    assert why(facts(masks=9, doubt="/cam/rgb step: odd")) == "/cam/rgb step: odd"
+
+
 def test_pictures_of_nothing_are_told_before_missing_depth():
     line = "/cam/rgb: rgb: nothing can be seen"
     assert why(facts(masks=9, blank_rgb=line, depth={"publishers": 0, "received": 0})) == line

@@ -219,3 +219,11 @@ def test_bag_with_two_depth_topics_asks_which(bench, tmp_path):
     bench.until(lambda: not player.alive, "the error")
     assert player.popen.returncode == 2
     assert "image topics of the bag: /cam/color/image_raw (10), /cam/depth/image_raw (10), /cam/mask (10)" in player.log
+
+
+def test_a_summary_that_cannot_be_written_ends_it_with_one_line(bench, clip):
+    player = bench.execute(PLAYER, f"source:={clip}", "wait_for_subscribers:=0", "summary:=/dev/null/run/summary.json")
+    bench.until(lambda: not player.alive, "the end")
+    assert player.popen.returncode == 1
+    assert "summary: /dev/null/run/summary.json" in player.log
+    assert "Traceback" not in player.log

@@ -115,6 +115,60 @@ def test_intrinsics_of_the_clip_and_the_ideal_pinhole(tmp_path):
     assert (info.k[0], info.d[0], info.p[2]) == (5, 0.1, 3)
 
 
+def test_the_lens_and_size_of_the_calibration_are_those_of_the_clip(tmp_path):
+    write_clip(tmp_path, "a")
+    values = "width: 16, height: 12, k: [5, 0, 7, 0, 5, 5, 0, 0, 1], d: [0.1, 0, 0, 0], distortion_model: equidistant"
+    (tmp_path / "video.yaml").write_text(f"intrinsics: {{{values}}}\n")
+    source = opened(tmp_path)
+    info = source.message(items(source, INFO)[0], 0)
+    assert (info.width, info.height, info.distortion_model, len(info.d)) == (16, 12, "equidistant", 4)
+
+
+def test_what_is_made_up_and_what_has_no_effect_is_said(tmp_path):
+    clip = write_clip(tmp_path / "clip", "ab")
+    notes = opened(clip, rgb_topic="/camera/rgb").notes
+    assert "rgb_topic has no effect on a folder" in notes
+    assert any("ideal pinhole of 60 degrees" in note for note in notes)
+    (clip / "video.yaml").write_text("intrinsics: {k: [5, 0, 3, 0, 5, 2, 0, 0, 1]}\n")
+    assert not any("pinhole" in note or "no effect" in note for note in opened(clip, fps=5).notes)
+    bag = write_bag(tmp_path / "bag")
+    assert [note for note in opened(bag, fps=5, frame_id="eye").notes if "no effect" in note] == [
+        "fps has no effect on a bag",
+        "frame_id has no effect on a bag",
+    ]
+    assert not opened(bag).notes
+
+
+def write_bag(path: Path, truncated: int = -1) -> Path:
+    """Four frames of rgb and depth; the rgb message of that index ends early."""
+    from rclpy.serialization import serialize_message
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    from m4sam_ros.messages.convert import numpy_to_image
+    from m4sam_ros.player.source import ros_header
+
+    pictures = {"/rgb/image": (np.zeros((6, 8, 3), np.uint8), "rgb8"), "/depth/image": (np.ones((6, 8), "u2"), "16UC1")}
+    with Writer(path, version=8) as writer:
+        types = get_typestore(Stores.ROS2_HUMBLE)
+        for topic, (pixels, encoding) in pictures.items():
+            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=types)
+            for index in range(4):
+                at = (100 + index) * 10**9
+                raw = bytes(serialize_message(numpy_to_image(pixels, encoding, ros_header(at, "eye"))))
+                writer.write(connection, at, raw[:6] if topic == "/rgb/image" and index == truncated else raw)
+    return path
+
+
+def test_a_damaged_message_of_a_bag_is_left_out_and_told(tmp_path):
+    source = opened(write_bag(tmp_path / "bag", truncated=2))
+    played = items(source, RGB)
+    assert [item.offset_ns for item in played] == [0, 10**9, 2 * 10**9, 3 * 10**9]
+    with pytest.raises(InputError, match="expected a header, got 6 bytes"):
+        source.message(played[2], 0)
+    assert [item.stamp_ns // 10**9 for item in played] == [100, 101, 101, 103]
+
+
 def test_depth_files_of_every_kind(tmp_path):
     write_clip(tmp_path, ["eight", "metres", "tiff", "counts"])
     for path in (tmp_path / "depth").iterdir():
@@ -169,7 +223,7 @@ def test_unusable_folders_say_what_was_expected(tmp_path):
     with pytest.raises(InputError, match=r"none in common, but 1 \.exr"):
         opened(tmp_path)
     cv2.imwrite(str(tmp_path / "depth" / "a.png"), np.ones((2, 2), np.uint16))
-    assert "depth/: 1 .exr not read, for want of a reader" in opened(tmp_path).notes
+    assert opened(tmp_path).notes.count(f"{tmp_path / 'depth'}: 1 .exr not read, for want of a reader") == 1
 
 
 @pytest.mark.parametrize("text", ["- 1", "fps: [", "fps: \xff"])

@@ -191,6 +191,26 @@ def test_idle_timeout_and_masks_without_image(bench, graph, tmp_path):
     summary = finished(bench, recorder, out)
     assert (summary["frames_in"], summary["frames_out"], summary["masks_without_rgb"]) == (2, 3, 1)
     assert not (out / "overlay.mp4").exists()
+    assert "1 of 3 masks came without their image on /saliency/rgb/image: no overlay shows them" in recorder.log
+
+
+def test_a_looped_bag_replaces_masks_and_that_is_said(bench, graph, tmp_path):
+    out = tmp_path / "out"
+    recorder = graph.record(f"out:={out}", "idle_timeout_s:=1.5", "video:=false")
+    for index in (0, 1, 2, 0, 1, 2):
+        graph.shoot(index * 33_000_000)
+        bench.spin(0.05)
+    summary = finished(bench, recorder, out)
+    assert (summary["frames_written"], summary["masks_replaced"]) == (6, 3)
+    assert "3 of 6 masks had the stamp of an earlier one and replaced its file; does a bag loop?" in recorder.log
+
+
+def test_a_recording_of_nothing_says_so(bench, tmp_path):
+    recorder = bench.execute(RECORDER, f"out:={tmp_path / 'out'}")
+    bench.until((tmp_path / "out" / "masks").exists, "it to begin")
+    bench.spin(0.5)
+    assert recorder.stop(signal.SIGINT)[0] == 0
+    assert "no mask came on /saliency/mask; is the node running?" in recorder.log
 
 
 def test_nothing_comes(bench, tmp_path):

@@ -89,3 +89,24 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="out: expected a folder"):
         Recording(tmp_path / "file" / "out")
+
+
+def test_masks_that_no_recorder_wrote_stay(tmp_path):
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks" / "0001.png"), frame(0).mask)
+    with pytest.raises(InputError, match="expected a new folder or an earlier recording"):
+        Recording(tmp_path)
+    (tmp_path / "overlay.mp4").touch()
+    (tmp_path / "rgb").mkdir()
+    with pytest.raises(InputError, match="beside rgb"):
+        Recording(tmp_path)
+    assert (tmp_path / "masks" / "0001.png").exists()
+    (tmp_path / "rgb").rmdir()
+    Recording(tmp_path)
+
+
+def test_one_stamp_twice_is_counted(tmp_path):
+    recording = Recording(tmp_path)
+    for index in (0, 1, 2, 0, 1):
+        recording.add(frame(index))
+    assert (recording.frames, recording.replaced) == (5, 2)

@@ -15,7 +15,7 @@ from PIL import Image
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.bags.write import ImageBagWriter
-from m4sam_training.bags.lerobot import DEPTH, HAS_MASK, MASK, RGB, STAMP, write_lerobot
+from m4sam_training.bags.lerobot import DEPTH, HAS_MASK, MASK, RGB, STAMP, Shot, write_lerobot
 from tests.training.recorded import write_bag
 
 pa = pytest.importorskip("pyarrow")
@@ -140,9 +140,32 @@ def test_what_does_not_fit_is_said(bags, tmp_path, capsys):
     assert "float depth rounded to millimetres (3)" in capsys.readouterr().out
     _, _, tables = read(tmp_path / "M")
     np.testing.assert_allclose(pixels(tables[0][0][DEPTH]) / 1000, small[1], atol=0.00051)
+    with pytest.raises(InputError, match=r"depth of one kind where counts are of 0\.00025 m"):
+        write_lerobot(
+            [[Shot(0, *small, None)], [Shot(0, small[0], (small[1] * 4000).astype(np.uint16), None)]],
+            tmp_path / "N", 10, "x", "image", 0.00025,
+        )  # fmt: skip
     with pytest.raises(InputError, match="expected at least one frame"):
         write_lerobot([], tmp_path / "N", 10, "x")
     assert not (tmp_path / "N").exists()
+
+
+def test_what_is_odd_but_used_is_said(tmp_path, capsys):
+    """Float depth in millimetres, a bag of another rate, and one that was cut short."""
+    rng = np.random.default_rng(0)
+    rgb, depth = rng.integers(0, 255, (24, 32, 3), np.uint8), rng.uniform(500, 4000, (24, 32)).astype(np.float32)
+    for name, step_ns in (("a", STEP_NS), ("b", 2 * STEP_NS)):
+        with ImageBagWriter(tmp_path / "in" / name) as writer:
+            for index in range(6):
+                writer.write_image("/cam/color", rgb, "rgb8", 10**18 + index * step_ns, "cam")
+                writer.write_image("/cam/depth", depth, "32FC1", 10**18 + index * step_ns, "cam")
+    file = tmp_path / "in" / "b" / "b.mcap"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 4])
+    assert main(["bag", "to-lerobot", str(tmp_path / "in"), "--out", str(tmp_path / "L")]) == 0
+    told = capsys.readouterr().out
+    assert "note: float depth is not in metres; tell its unit with --depth-unit" in told
+    assert f"note: b was recorded at 10 Hz, its time runs as if at 20; use {STAMP} (1)" in told
+    assert "note: b: b.mcap" in told
 
 
 def test_the_nodes_masks_are_called_predictions(tmp_path):

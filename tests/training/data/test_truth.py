@@ -260,3 +260,12 @@ def test_check_names_the_damaged_jpeg(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "6 JPEG files were not searched for damage inside: simplejpeg: expected" in told
     assert "pip install simplejpeg" in told
+
+
+def test_a_video_that_is_in_two_splits_is_said(tmp_path):
+    generate_dataset(tmp_path / "D", "m4sam", videos=2, frames=3, height=64, width=64)
+    shutil.copytree(tmp_path / "D" / "train" / "train_1", tmp_path / "D" / "test" / "another_name")
+    told = {
+        item.path.name: item.reason for report in check_dataset(tmp_path / "D", "m4sam") for item in report.irregular
+    }
+    assert told == {"another_name": "video shows the same pictures as another one: train/train_1"}

@@ -21,6 +21,7 @@ from m4sam_core.build import build_model
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError, M4SamError
+from m4sam_training.eval import ablate
 from m4sam_training.eval.ablate import (
     DUAL_LORA,
     GROUPS,
@@ -138,6 +139,14 @@ def test_a_row_is_trained_scored_kept_and_not_mixed_up(dataset, tmp_path):
     assert weights.stat().st_mtime_ns == written, "a finished row is not trained again"
     with pytest.raises(ConfigError, match="choose another --out"):
         run_variant(AblationJob(SMOKE, (*QUICK, "optim.lr=0.5"), dataset, tmp_path), variant)
+    with pytest.raises(ConfigError, match=r"got another run's \(other split\)"):
+        run_variant(AblationJob(SMOKE, QUICK, dataset, tmp_path, split="train"), variant)
+    with pytest.raises(ConfigError, match=r"got another run's \(other data\)"):
+        run_variant(AblationJob(SMOKE, QUICK, tmp_path, tmp_path), variant)
+    (tmp_path / variant.folder / "result.json").unlink()
+    inverted = AblationJob(SMOKE, (*QUICK, "data.mask_values=0"), dataset, tmp_path)
+    scored = ablate._score(inverted, inverted.train_config(variant), tmp_path / variant.folder)
+    assert scored["MAE"] == pytest.approx(1 - result["MAE"], abs=0.01), "ground truth is read as it was for training"
 
 
 def made_up(value: float) -> dict[str, float]:

@@ -20,7 +20,7 @@ from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
 from m4sam_training.data.videos import grouped
 from m4sam_training.eval.evaluate import evaluate
-from m4sam_training.eval.mask_folder import read_mask_folder
+from m4sam_training.eval.mask_folder import FolderRemarks, read_mask_folder
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,10 @@ def stored(scan, folder, write, name="{stem}.png"):
             read_mask(frame.mask),
             index,
         )
-    dropped, noted = [], []
-    predictions = list(read_mask_folder(folder, scan, dropped, noted))
-    return predictions, grouped(dropped), grouped(noted)
+    dropped, remarks = [], FolderRemarks()
+    predictions = list(read_mask_folder(folder, scan, dropped, remarks))
+    assert remarks.resized == sum("of another size" in item.reason for item in remarks.noted)
+    return predictions, grouped(dropped), grouped(remarks.noted)
 
 
 def write(path, pixels):

@@ -10,6 +10,7 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
+from PIL import Image
 
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
@@ -49,6 +50,18 @@ def test_the_doubtful_come_first_and_say_so(data, tmp_path):
     assert {path.name for path in (tmp_path / "few").iterdir()} == {"images", "frames.csv", "coco.json"}
     assert [frame.source for frame in export(data, tmp_path / "drawn", "--frames", "drawn")] == ["drawn"]
     assert len(export(data, tmp_path / "all", "--frames", "all")) == 12
+
+
+def test_an_image_that_tools_would_turn_is_refused_before_anybody_draws(data, tmp_path, capsys):
+    path = min((data / "train/train_1/rgb").iterdir())
+    with Image.open(path) as image:
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        image.save(path, exif=exif)
+    words = ["label", "export", str(data), "--out", str(tmp_path / "todo"), "--split", "train", "--frames", "all"]
+    assert main(words) == 2
+    assert f"{path}: expected an image as it is stored, got an EXIF orientation" in capsys.readouterr().err
+    assert not (tmp_path / "todo").exists()
 
 
 def test_nothing_is_overwritten_and_nothing_to_do_is_said(data, tmp_path):

@@ -26,6 +26,7 @@ from m4sam_core.rgbd.bags.source import BagSource, check_topic
 from m4sam_core.rgbd.bags.storage import Channel
 from m4sam_core.rgbd.bags.topics import TopicChoice, choose_topics
 from m4sam_core.rgbd.bags.write import ImageBagWriter, Storage
+from m4sam_core.rgbd.clip_folder import frame_times
 from m4sam_core.rgbd.depth_values import fit_depth, in_millimetres
 from m4sam_core.rgbd.image_files import read_rgb
 from m4sam_core.rgbd.masks import read_mask
@@ -83,9 +84,10 @@ def export_videos(
 
 def _write_video(writer: ImageBagWriter, video: Video) -> None:
     frame_id = video.info.frame_id or "camera_color_optical_frame"
-    stamped = video.stamped
-    for index, frame in enumerate(tracked(video.frames, video.name)):
-        stamp_ns = int(frame.stem) if stamped else _START_NS + round(index * 1e9 / (video.fps or FALLBACK_FPS))
+    times = frame_times([frame.stem for frame in video.frames], video.info, assumed_fps=FALLBACK_FPS)
+    start_ns = _START_NS if times.first_ns is None else times.first_ns
+    for frame, offset_ns in zip(tracked(video.frames, video.name), times.offsets_ns, strict=True):
+        stamp_ns = start_ns + offset_ns
         rgb = read_rgb(frame.rgb)
         depth = read_frame_depth(frame, rgb, "real", video.coding)
         if depth.dtype != np.float32:

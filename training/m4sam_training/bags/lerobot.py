@@ -20,7 +20,7 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_folder, write_json
 from m4sam_core.host.optional import require
-from m4sam_core.host.outputs import check_new_folder
+from m4sam_core.host.outputs import check_new_folder, naming
 from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M, in_millimetres
 from m4sam_training.bags.lerobot_files import (
     CODECS,
@@ -99,13 +99,13 @@ def write_lerobot(
 
     Raises:
         ConfigError: pyarrow or av is missing, or the folder is not empty.
-        InputError: no frame.
+        InputError: no frame, or depth of two kinds whose counts have different lengths.
     """
     require("pyarrow.parquet", "lerobot", "pyarrow")
     if rgb_as == "video":
         require("av", "lerobot")
     check_new_folder(out)
-    with whole_folder(out) as draft:
+    with naming(out), whole_folder(out) as draft:
         writer = _Writer(draft, fps, task, rgb_as, depth_unit_m, mask_source)
         for shots in episodes:
             writer.episode(iter(shots))
@@ -122,6 +122,7 @@ class _Writer:
         self._root, self._fps, self._task, self._rgb_as = root, fps, task, rgb_as
         self._unit_m, self._mask_source = depth_unit_m, mask_source
         self.report = LerobotReport()
+        self._kinds: set[str] = set()
         self._sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         self._rows: list[dict[str, Any]] = []
         self._samples: dict[str, list[np.ndarray]] = {}
@@ -197,9 +198,15 @@ class _Writer:
 
     def _row(self, shot: Shot, episode: int, frame: int, index: int) -> dict[str, Any]:
         depth = shot.depth
+        self._kinds.add(depth.dtype.name)
         if depth.dtype != np.uint16:
             depth = in_millimetres(depth)
             self.report.rounded += 1
+        if self.report.rounded and "uint16" in self._kinds and self._unit_m != DEFAULT_UNIT_M:
+            raise InputError(
+                f"lerobot: expected depth of one kind where counts are of {self._unit_m:g} m, got counts and floats; "
+                "convert the bags of each kind by themselves"
+            )
         row: dict[str, Any] = {
             "timestamp": frame / self._fps,
             "frame_index": frame,

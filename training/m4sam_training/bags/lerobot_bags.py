@@ -19,11 +19,13 @@ from m4sam_core.rgbd.depth_values import DEFAULT_UNIT_M
 from m4sam_core.rgbd.masks import AUTO
 from m4sam_training.bags.labels import make_labeller
 from m4sam_training.bags.lerobot import LerobotReport, RgbAs, Shot, write_lerobot
+from m4sam_training.bags.lerobot_files import STAMP
 from m4sam_training.bags.scene_cuts import SceneCutter
 from m4sam_training.data.predicted_masks import PSEUDO
 
 _PAUSE_S = 2.0
 _LOOK_AT = 100
+_SAME_RATE = 1.2  # rates whose ratio is below are one rate
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ def bags_to_lerobot(bags: Sequence[Path], out: Path, cfg: LerobotConfig) -> tupl
         except M4SamError as error:
             failed.append(str(error))
     sources = sorted({_mask_source(topics, cfg) for _, topics in usable} - {""})
-    fps = cfg.fps or (_rate(*usable[0]) if usable else 1)
+    rates = [_rate(bag, topics) for bag, topics in usable]
+    fps = cfg.fps or (rates[0] if rates else 1)
+    for (bag, _), rate in zip(usable, rates, strict=True):
+        if not 1 / _SAME_RATE < rate / fps < _SAME_RATE:
+            drops.notes[f"{bag.name} was recorded at {rate:g} Hz, its time runs as if at {fps:g}; use {STAMP}"] += 1
 
     def episodes() -> Iterator[Iterator[Shot]]:
         for bag, topics in usable:
@@ -117,6 +123,7 @@ def _episodes(bag: Path, topics: TopicChoice, cfg: LerobotConfig, drops: Drops) 
         yield shots()
         while waiting:
             yield shots()
+        drops.notes.update(f"{bag.name}: {damage}" for damage in dict.fromkeys(source.damage))
 
 
 def _mask_source(topics: TopicChoice, cfg: LerobotConfig) -> str:

@@ -225,6 +225,8 @@ def to_lerobot(
     print(f"{out}: {len(report.episodes)} episodes, {sum(report.episodes)} frames, {report.masks} with a mask")
     if report.rounded:
         print(f"note: float depth rounded to millimetres ({report.rounded})")
+    for note, count in drops.notes.items():
+        print(f"note: {note} ({count})")
     for size, count in report.left_out.items():
         print(f"left out: frames of another size than the first, {size} ({count})")
     for reason, count in drops.counts.items():

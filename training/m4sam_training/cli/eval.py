@@ -45,9 +45,9 @@ def command(
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.layouts import DEPTH_KINDS
     from m4sam_training.data.scan import scan_split
-    from m4sam_training.data.videos import Irregularity, grouped
+    from m4sam_training.data.videos import grouped
     from m4sam_training.eval.evaluate import counted, evaluate
-    from m4sam_training.eval.mask_folder import RESIZED, read_mask_folder
+    from m4sam_training.eval.mask_folder import FolderRemarks, read_mask_folder
     from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
     from m4sam_training.eval.report import score_table
 
@@ -66,20 +66,20 @@ def command(
         typer.echo(line, err=True)
     if one_of("predicted_masks", predicted_masks, ("score", "skip")) == "skip":
         scan = scan.drawn()
-    noted: list[Irregularity] = []
+    remarks = FolderRemarks()
     irregular = [item for item in scan.irregular if not item.used]
     dropped = list(irregular)
     if checkpoint is not None:
         cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")), clip_length, kind, double_sigmoid)
         predictions = predict_scan(load_for_evaluation(checkpoint, device), scan, cfg, dropped)
     elif masks is not None:
-        predictions = read_mask_folder(masks, scan, dropped, noted)
+        predictions = read_mask_folder(masks, scan, dropped, remarks)
     sheet, kept = (12, out / "masks" if save_masks else None) if out else (0, None)
     result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
     console = Console(markup=False, soft_wrap=True)
     console.width = max(console.width, 140)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))
-    for line in grouped([*dropped[len(irregular) :], *noted]):
+    for line in grouped([*dropped[len(irregular) :], *remarks.noted]):
         console.print(line)
     warning = scan.warning()
     if warning:
@@ -89,14 +89,14 @@ def command(
     if json_path:
         source = {"dataset": dataset, "split": split, "source": str(checkpoint or masks)}
         settings = {"mode": mode, "clip_length": clip_length, "depth_kind": depth_kind}
-        remarks = {"resized": sum(item.reason.startswith(RESIZED) for item in noted), "noted": grouped(noted)}
+        told = {"resized": remarks.resized, "noted": grouped(remarks.noted)}
         write_json(
             json_path,
             {
                 **result.as_dict(),
                 "predicted_masks": scan.predicted_count,
                 **source,
-                **(settings if checkpoint else remarks),
+                **(settings if checkpoint else told),
             },
         )
     for note in result.write(out) if out else ():

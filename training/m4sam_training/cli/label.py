@@ -80,6 +80,8 @@ def import_(
         f"predictions that came back unchanged and stay predictions: {report.unchanged}; "
         f"frames without a mask still: {report.untouched}; exported and not in the file: {report.absent}"
     )
+    if report.several:
+        print(f"submitted by more than one person, the one marked as ground truth, else the latest: {report.several}")
     for line in report.left_out:
         print(f"left out: {line}")
     if report.left_out:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,11 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.depth_files import DepthCoding, look_at_depth
-from m4sam_core.rgbd.image_files import exif_orientation, read_rgb
-from m4sam_core.rgbd.masks import AUTO, TWO_VALUES, MaskRule, understand_file
+from m4sam_core.rgbd.image_files import read_rgb, rgb_flaw
+from m4sam_core.rgbd.masks import AUTO, MaskRule, ReadMask, understand_file
 from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
-from m4sam_training.data.scan_checks import EXIF_NOTE
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 _NEARNESS_FRAMES = 4  # fewer say nothing about which end of 8-bit depth is near
@@ -45,6 +46,11 @@ class SplitReport:
     sizes: Counter[str] = field(default_factory=Counter)
     irregular: list[Irregularity] = field(default_factory=list)
     unsearched: int = 0
+
+    @cached_property
+    def known(self) -> set[tuple[Path, str]]:
+        """What the reader already reported: path and reason."""
+        return {(item.path, item.reason) for item in self.scan.irregular}
 
     @property
     def skipped(self) -> int:
@@ -94,6 +100,7 @@ def check_dataset(
                 _check_video(video, report)
         reports.append(report)
     _compare_recordings(reports)
+    _compare_pictures(reports)
     return reports
 
 
@@ -114,16 +121,35 @@ def _compare_recordings(reports: list[SplitReport]) -> None:
                 )
 
 
+def _compare_pictures(reports: list[SplitReport]) -> None:
+    """Note videos with the very pictures of another one: judged by what was trained on, or counted twice."""
+    seen: dict[tuple[int, ...], tuple[str, Video]] = {}
+    for report in reports:
+        for video in report.scan.videos:
+            few = dict.fromkeys(video.frames[index].rgb for index in (0, len(video.frames) // 2, -1))
+            try:
+                pictures = (len(video.frames), *(zlib.crc32(path.read_bytes()) for path in few))
+            except OSError:
+                continue  # told where it is decoded
+            split, first = seen.setdefault(pictures, (report.scan.split, video))
+            if first is not video and not (report.scan.layout.pictures and split == report.scan.split):
+                place = video.frames[0].rgb if report.scan.layout.pictures else video.folder
+                reason = f"video shows the same pictures as another one: {split}/{first.name}"
+                report.irregular.append(Irregularity(place, reason, used=True))
+
+
 def _check_video(video: Video, report: SplitReport) -> None:
     """Decode the files of its annotated frames. A training run skips the clip of a file that fails here."""
     farther: list[bool] = []
+    ids: set[float] = set()
     before = len(report.irregular)
     for frame in video.annotated:
-        depth, mask = _check_frame(frame, video, report)
+        depth, read = _check_frame(frame, video, report)
+        mask = None if read is None else read.mask
+        if read is not None and read.dim_value is not None:
+            ids.add(read.dim_value)
         if depth is not None and mask is not None and depth.dtype == np.uint8 and depth.shape == mask.shape:
             farther += _salient_is_farther(depth, mask)
-    ids = {item.reason for item in report.irregular[before:] if item.reason.startswith(TWO_VALUES)}
-    ids |= {item.reason for item in report.scan.irregular if item.reason.startswith(TWO_VALUES) and _is_of(item, video)}
     if len(ids) > 1:
         reason = "masks of several class ids, each is taken for salient, say which with --mask-values"
         report.irregular.insert(before, Irregularity(video.folder, reason, used=True))  # above those of its files
@@ -135,17 +161,13 @@ def _check_video(video: Video, report: SplitReport) -> None:
         report.irregular.append(Irregularity(place.parent, reason, used=True))
 
 
-def _is_of(item: Irregularity, video: Video) -> bool:
-    return video.folder in item.path.parents
-
-
-def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, ReadMask | None]:
     """The depth map and the mask, where they can be decoded."""
-    known = {(item.path, item.reason) for item in report.scan.irregular}
-    decoded: dict[str, np.ndarray] = {}
+    depth: np.ndarray | None = None
+    mask: ReadMask | None = None
 
     def note(path: Path, reason: str, used: bool) -> None:
-        if (path, reason) not in known:
+        if (path, reason) not in report.known:
             report.irregular.append(Irregularity(path, reason, used))
 
     for role, path in (("rgb", frame.rgb), ("depth", frame.depth), ("mask", frame.mask)):
@@ -155,22 +177,21 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
         try:
             if role == "rgb":
                 image = read_rgb(path)
-                flaw = EXIF_NOTE if exif_orientation(path) != 1 else None
+                flaw = rgb_flaw(path)
                 report.sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
             elif role == "depth":
                 file = look_at_depth(path, video.coding)
-                image, flaw = file.depth, file.flaw
-                report.depth_types[str(image.dtype)] += 1
+                depth, flaw = file.depth, file.flaw
+                report.depth_types[str(depth.dtype)] += 1
             else:
-                read = understand_file(path, video.masks)
-                image, flaw = read.mask, read.note
+                mask = understand_file(path, video.masks)
+                flaw = mask.note
         except InputError as error:
             problem = (
                 "cannot be understood" if role == "mask" and "--mask-values" in str(error) else "cannot be decoded"
             )
             note(path, f"{problem}: {error}", False)
             continue
-        decoded[role] = image
         if is_jpeg(path):
             if why_blind() is None:
                 damage = jpeg_damage(path)
@@ -180,7 +201,7 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
                 report.unsearched += 1
         if flaw is not None:
             note(path, flaw, True)
-    return decoded.get("depth"), decoded.get("mask")
+    return depth, mask
 
 
 def _salient_is_farther(depth: np.ndarray, mask: np.ndarray) -> list[bool]:

@@ -15,7 +15,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.rgbd.clip_folder import Note
 from m4sam_core.rgbd.depth_files import depth_size, look_at_depth
 from m4sam_core.rgbd.depth_values import doubtful_unit, same_shape
-from m4sam_core.rgbd.image_files import exif_orientation, image_size, read_pixels
+from m4sam_core.rgbd.image_files import image_size, read_pixels, rgb_flaw
 from m4sam_core.rgbd.masks import mixed_values, understand_file
 from m4sam_training.data.videos import Frame, Video
 
@@ -23,7 +23,6 @@ T = TypeVar("T")
 _SAMPLES = 4
 _ENOUGH = 3  # masks that say something of all
 _HALF, _NEARLY_ALL = 0.5, 0.95
-EXIF_NOTE = "rgb has an EXIF orientation, which is not applied: pixels are used as stored"
 
 
 def files_agree(frame: Frame, note: Note) -> bool:
@@ -64,15 +63,15 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
     frames = _spread(video.annotated)
     try:
         for frame in frames:
-            if exif_orientation(frame.rgb) != 1:
-                note(frame.rgb, EXIF_NOTE, True)
+            if (flaw := rgb_flaw(frame.rgb)) is not None:
+                note(frame.rgb, flaw, True)
                 break
         for frame in frames:
             if frame.depth is None:
                 continue
             file = look_at_depth(frame.depth, video.coding)
             flaw = file.flaw or doubtful_unit(file.depth, video.depth_unit_m)
-            if flaw is not None and flaw != "depth without any reading":
+            if flaw is not None and not file.is_empty:
                 note(frame.depth, flaw, True)
                 break
     except InputError:
@@ -91,7 +90,7 @@ def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:
             refused.append(f"masks cannot be understood: {_without_path(error, path)}")
             continue
         text = read[-1].note
-        if text is not None and "without" not in text and unusual is None:
+        if text is not None and not read[-1].is_uniform and unusual is None:
             unusual = path, text
     if paths and len(refused) == len(paths):
         note(folder, refused[0], False)

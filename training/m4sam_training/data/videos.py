@@ -11,7 +11,6 @@ from pathlib import Path
 
 from m4sam_core.rgbd.depth_files import DepthCoding
 from m4sam_core.rgbd.masks import AUTO, MaskRule
-from m4sam_core.rgbd.order import are_stamps
 from m4sam_core.rgbd.video_yaml import VideoInfo
 from m4sam_training.data.layouts import Layout
 
@@ -83,11 +82,6 @@ class Video:
     info: VideoInfo = field(default_factory=VideoInfo)
     masks: MaskRule = AUTO
     coding: DepthCoding = "plain"
-
-    @property
-    def stamped(self) -> bool:
-        """Whether the names of its frames say when they were taken."""
-        return self.info.stamped or are_stamps(frame.stem for frame in self.frames)
 
     @property
     def folder(self) -> Path:

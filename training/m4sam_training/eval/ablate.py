@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,13 +19,16 @@ import torch
 from m4sam_core.checkpoint import load_checkpoint
 from m4sam_core.errors import ConfigError, M4SamError
 from m4sam_core.host.files import write_json
+from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.index.split import indexed_split
 from m4sam_training.data.layouts import LAYOUTS
+from m4sam_training.data.videos import Irregularity, grouped
 from m4sam_training.eval.evaluate import evaluate
 from m4sam_training.eval.predict_dataset import PredictConfig, predict_scan
 from m4sam_training.train.config import TrainConfig, load_train_config
 from m4sam_training.train.log import read_metrics
 
+LOGGER = logging.getLogger("m4sam.ablate")
 FULL = "M4-SAM"
 SCORES = ("E_mean", "S", "F_adaptive", "MAE")
 
@@ -198,27 +202,33 @@ def run_variant(job: AblationJob, variant: Variant) -> dict[str, Any]:
     """
     folder = job.out / variant.folder
     cfg = job.train_config(variant)
-    wanted = cfg.model_dump_json()
+    wanted = {"config": cfg.model_dump_json(), "data": str(job.data.resolve()), "split": job.split}
     done = folder / "result.json"
     if done.is_file():
         result = json.loads(done.read_text(encoding="utf-8"))
-        if result["config"] == wanted:
-            return dict(result)
-        raise ConfigError(f"{done}: expected the result of these settings, got another run's; choose another --out")
+        others = [name for name, value in wanted.items() if result.get(name, value) != value]  # older ones say less
+        if others:
+            got = f"got another run's (other {', '.join(others)})"
+            raise ConfigError(f"{done}: expected the result of these settings, {got}; choose another --out")
+        return dict(result)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     code = subprocess.run(job.command(variant), env=environment, check=False).returncode
     if code != 0:
         raise M4SamError(f"ablation {variant.group} {variant.name}: training ended with code {code}; see above")
-    result = {**_score(job, cfg, folder), **_cost(folder), "config": wanted}
+    result = {**_score(job, cfg, folder), **_cost(folder), **wanted}
     write_json(done, result)
     return result
 
 
 def _score(job: AblationJob, cfg: TrainConfig, folder: Path) -> dict[str, Any]:
     model = load_checkpoint(folder / "last.safetensors", "cuda" if torch.cuda.is_available() else "cpu")
-    scan = indexed_split(job.data, cfg.data.layout, job.split, cfg.data.depth_kind, annotated_only=True)
-    predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind))
-    values = evaluate(predictions, "m4sam", []).as_dict()
+    read = cfg.data.depth_kind, MaskRule.parse(cfg.data.mask_values), cfg.data.depth_coding
+    scan = indexed_split(job.data, cfg.data.layout, job.split, *read, annotated_only=True)
+    dropped: list[Irregularity] = []
+    predictions = predict_scan(model, scan, PredictConfig(depth_kind=cfg.data.depth_kind), dropped)
+    values = evaluate(predictions, "m4sam", dropped).as_dict()
+    for line in (*grouped(dropped), *filter(None, [scan.warning()])):
+        LOGGER.warning("%s: %s", folder.name, line)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return {**{name: values[name] for name in SCORES}, "trainable_parameters": trainable}
 

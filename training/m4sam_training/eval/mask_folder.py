@@ -9,6 +9,7 @@ found is not a mask of 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -23,14 +24,26 @@ from m4sam_training.data.frames import read_clip
 from m4sam_training.data.videos import Irregularity, Scan
 from m4sam_training.eval.predict_dataset import Prediction
 
-RESIZED = "predicted mask of another size, resized to the ground truth's"
 _NEAR_GREY = 0.125  # of the largest value; a grey map's channels differ by less, as lossy files leave them
 Key = tuple[str, str]
 """Names of a video and a frame."""
 
 
+@dataclass
+class FolderRemarks:
+    """What is odd about a folder of masks that is used all the same.
+
+    Attributes:
+        noted: all of it.
+        resized: masks of another size than the ground truth.
+    """
+
+    noted: list[Irregularity] = field(default_factory=list)
+    resized: int = 0
+
+
 def read_mask_folder(
-    masks: Path, scan: Scan, dropped: list[Irregularity], noted: list[Irregularity] | None = None
+    masks: Path, scan: Scan, dropped: list[Irregularity], remarks: FolderRemarks | None = None
 ) -> Iterator[Prediction]:
     """Existing masks `<masks>/<video>/<stem>.*` (or `<masks>/<dataset>/<video>/...`) beside the ground truth.
 
@@ -43,7 +56,7 @@ def read_mask_folder(
         masks: the folder.
         scan: the split.
         dropped: receives what is missing or could not be read.
-        noted: receives what is odd but used.
+        remarks: receives what is odd but used.
 
     Raises:
         InputError: the folder does not exist.
@@ -52,8 +65,8 @@ def read_mask_folder(
         raise InputError(f"{masks}: expected a folder of masks, got none; give --masks the folder above the videos")
 
     def note(path: Path, reason: str, used: bool) -> None:
-        if used and noted is not None:
-            noted.append(Irregularity(path, reason, used=True))
+        if used and remarks is not None:
+            remarks.noted.append(Irregularity(path, reason, used=True))
 
     files = _find(masks, scan, note)
     certain = _Certain(list(files.values()))
@@ -72,7 +85,10 @@ def read_mask_folder(
                 continue
             height, width = clip.mask[0].shape
             if mask.shape != (height, width):
-                note(path, f"{RESIZED}: {mask.shape[1]}x{mask.shape[0]} to {width}x{height}", True)
+                sizes = f"{mask.shape[1]}x{mask.shape[0]} to {width}x{height}"
+                note(path, f"predicted mask of another size, resized to the ground truth's: {sizes}", True)
+                if remarks is not None:
+                    remarks.resized += 1
                 mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
             yield Prediction(video.name, frame, mask.astype(np.float32) / 255, clip.mask[0], clip.rgb[0], mask)
 

@@ -13,7 +13,7 @@ import torch
 
 from m4sam_core.config import DepthConfig, PipelineConfig
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.clip_folder import frame_offsets
+from m4sam_core.rgbd.clip_folder import frame_times
 from m4sam_core.vision.images import resize_prob
 from m4sam_training.data.frames import Clip, clip_tensors, read_clip
 from m4sam_training.data.layouts import DepthKind
@@ -148,7 +148,7 @@ class _StreamRunner:
         settings = PipelineConfig(device=device, depth=DepthConfig(unit_m=video.depth_unit_m or 0.001))
         self._pipeline = SaliencyPipeline(model, settings)
         stems = [frame.stem for frame in video.frames]
-        offsets = frame_offsets(stems, None if video.stamped else video.fps or FALLBACK_FPS, video.info.stamped)
+        offsets = frame_times(stems, video.info, assumed_fps=FALLBACK_FPS).offsets_ns
         self._stamps_s = {stem: offset * 1e-9 for stem, offset in zip(stems, offsets, strict=True)}
 
     def run(self, frames: Sequence[Frame], clip: Clip) -> list[np.ndarray | None]:

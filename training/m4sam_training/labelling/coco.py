@@ -102,7 +102,9 @@ def read_coco(values: dict[str, Any], salient: Collection[str]) -> Parsed:
         try:
             for annotation in entries:
                 check_label(names.get(annotation["category_id"], "?"), salient)
-                parsed.images[name].mask |= _decoded(annotation.get("segmentation"), *parsed.images[name].mask.shape)
+                area = annotation.get("segmentation")
+                parsed.images[name].mask |= _decoded(area, *parsed.images[name].mask.shape)
+                parsed.images[name].outlined |= isinstance(area, list)
         except (InputError, KeyError, TypeError, ValueError) as error:
             parsed.refuse(name, str(error))
     return parsed

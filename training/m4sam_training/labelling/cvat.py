@@ -80,6 +80,7 @@ def read_cvat(text: str, salient: Collection[str]) -> Parsed:
                 check_label(shape.get("label", ""), salient)
                 returned.mask |= _drawn(shape, height, width)
                 returned.confirmed |= shape.get("source") == "manual"
+                returned.outlined |= shape.tag == "polygon"
         except (InputError, ValueError) as error:
             parsed.refuse(name, str(error))
     return parsed

@@ -9,7 +9,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,7 +19,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_folder
 from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.host.progress import tracked
-from m4sam_core.rgbd.image_files import image_size, write_png
+from m4sam_core.rgbd.image_files import exif_orientation, image_size, write_png
 from m4sam_training.data.names import safe_name
 from m4sam_training.data.predicted_masks import note_drawn, read_predicted
 from m4sam_training.labelling.coco import COCO_FILE, CocoWriter, read_coco
@@ -41,6 +41,10 @@ FILES: dict[Format, str] = {"coco": COCO_FILE, "cvat": CVAT_FILE, "label-studio"
 Accept = Literal["changed", "all"]
 ACCEPTS: tuple[Accept, ...] = ("changed", "all")
 _NAMED = 5
+_LOST = (
+    "expected the mask it was exported with, or a correction, got none, as of every image nobody drew on: was the mask "
+    "loaded into the tool? When nothing is salient there, --accept all"
+)
 _LARGEST_BYTES = 1 << 31
 
 
@@ -53,6 +57,7 @@ class ImportReport:
         unchanged: predictions that came back as they were and stay predictions.
         untouched: frames without a mask that came back without one.
         absent: exported frames that the file does not mention.
+        several: images that more than one person submitted.
         left_out: what could not be used, one line each.
     """
 
@@ -60,6 +65,7 @@ class ImportReport:
     unchanged: int = 0
     untouched: int = 0
     absent: int = 0
+    several: int = 0
     left_out: list[str] = field(default_factory=list)
 
 
@@ -87,7 +93,7 @@ def export_frames(
 
     Raises:
         ConfigError: the folder is not empty, or a package is missing.
-        InputError: a mask cannot be read.
+        InputError: a mask cannot be read, or an image is turned by its EXIF orientation.
     """
     check_new_folder(out)
     where = address or f"/data/local-files/?d={out.resolve().name}/{IMAGES_FOLDER}/"
@@ -131,11 +137,11 @@ def import_labels(
 
     Raises:
         InputError: the file or the table cannot be read; without `skip`, an image of an unknown name, of another size
-            than its frame, or of a frame that the dataset does not have.
+            than its frame, of a frame that the dataset does not have, or whose mask was lost on the way.
         ConfigError: a package is missing.
     """
     frames, parsed = read_frames(table), read_file(file, salient)
-    report = ImportReport(left_out=list(parsed.flaws))
+    report = ImportReport(several=parsed.several, left_out=list(parsed.flaws))
     usable: list[tuple[LabelFrame, Returned]] = []
     images: dict[Path, dict[str, Path]] = {}
     for name, returned in parsed.images.items():
@@ -147,6 +153,9 @@ def import_labels(
             report.left_out.append(f"{name}: {flaw}")
         else:
             usable.append((frame, returned))
+    lost = _lost(usable, data) if accept == "changed" else []
+    report.left_out += [f"{frame.name}: {_LOST}" for frame in lost]
+    usable = [item for item in usable if item[0] not in lost]
     if report.left_out and not skip:
         more = f"; and {len(report.left_out) - _NAMED} more" if len(report.left_out) > _NAMED else ""
         raise InputError(
@@ -197,7 +206,8 @@ def _text_of(file: Path) -> str:
     if not zipfile.is_zipfile(file):
         return file.read_text(encoding="utf-8")
     with zipfile.ZipFile(file) as archive:
-        inside = [info for info in archive.infolist() if info.filename.lower().endswith((".xml", ".json"))]
+        listed = (info for info in archive.infolist() if not info.filename.startswith("__MACOSX/"))
+        inside = [info for info in listed if info.filename.lower().endswith((".xml", ".json"))]
         if len(inside) != 1 or inside[0].file_size > _LARGEST_BYTES:
             names = ", ".join(info.filename for info in inside[:_NAMED]) or "none"
             raise RuntimeError(f"an archive with {names} where one .xml or .json was expected")
@@ -222,14 +232,33 @@ def _misfit(frame: LabelFrame, returned: Returned, data: Path, images: dict[Path
     return None
 
 
+def _lost(usable: Sequence[tuple[LabelFrame, Returned]], data: Path) -> list[LabelFrame]:
+    """Frames whose mask is gone, where no frame came back with the mask it was exported with.
+
+    A tool that was given the images alone returns nothing for each that nobody has drawn on yet.
+    """
+    gone: list[LabelFrame] = []
+    for frame, returned in usable:
+        if returned.confirmed:
+            continue
+        before = frame.mask(data)
+        if before is None or not before.any():
+            continue
+        if returned.mask.any() and returned.is_like(before):
+            return []
+        if not returned.mask.any():
+            gone.append(frame)
+    return gone
+
+
 def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, report: ImportReport) -> bool:
     """Write one mask if it is a person's; whether it was."""
     mask = returned.mask if returned.mask.size else np.zeros((frame.height, frame.width), np.uint8)
     before = frame.mask(data)
-    same = bool(np.array_equal(before, mask)) if before is not None else not mask.any()
+    same = replace(returned, mask=mask).is_like(before) if before is not None else not mask.any()
     if same and accept == "changed" and not returned.confirmed:
         return False
-    if before is None or not same:
+    if before is None or not np.array_equal(before, mask):
         write_png(frame.mask_path(data), mask)
     report.drawn += 1
     return True
@@ -237,6 +266,11 @@ def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, rep
 
 def _link(image: Path, target: Path) -> None:
     """The image under another name, without a copy where the file system can do so."""
+    if exif_orientation(image) != 1:
+        raise InputError(
+            f"{image}: expected an image as it is stored, got an EXIF orientation, by which tools turn it and what is "
+            "drawn on it; remove it, e.g. with `exiftool -Orientation= FILE`"
+        )
     try:
         os.link(image.resolve(), target)
     except OSError:

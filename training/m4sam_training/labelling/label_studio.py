@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -30,6 +31,8 @@ CONFIG = f"""<View>
 </View>
 """
 LABEL_STUDIO_FILE, LABEL_STUDIO_CONFIG_FILE = "label_studio.json", "label_studio_config.xml"
+_NO_REGIONS = ("choices", "textarea", "rating", "number", "taxonomy", "datetime", "pairwise", "relation")
+_POINTS = "keypointlabels"
 _SIZES = (3, 4, 8, 16)
 _CHANNELS = 4
 _MAX_VALUES = 1 << 28
@@ -65,6 +68,8 @@ class LabelStudioWriter:
 def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> Parsed:
     """What people submitted; tasks without an annotation are left out, as are predictions.
 
+    Of several submissions that marked as ground truth counts, else the latest.
+
     Args:
         tasks: an export in the format JSON.
         salient: names of the labels that are salient.
@@ -76,11 +81,13 @@ def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> 
     for task in tasks:
         if not isinstance(task, dict) or "data" not in task or "annotations" not in task:
             raise InputError("Label Studio: expected tasks with data and annotations, got others; export as JSON")
-        name = base_name(str(task["data"].get("frame") or task["data"].get("image") or ""))
+        name = _name(task["data"])
         done = [entry for entry in task["annotations"] if not entry.get("was_cancelled")]
         if not done:
             continue
-        latest = max(done, key=lambda entry: str(entry.get("updated_at") or entry.get("created_at") or ""))
+        parsed.several += len(done) > 1
+        chosen = [entry for entry in done if entry.get("ground_truth")] or done
+        latest = max(chosen, key=lambda entry: str(entry.get("updated_at") or entry.get("created_at") or ""))
         try:
             _add(parsed, name, latest.get("result") or [], salient)
         except (InputError, KeyError, TypeError, ValueError, IndexError) as error:
@@ -88,12 +95,28 @@ def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> 
     return parsed
 
 
+def _name(data: dict[str, Any]) -> str:
+    """Of a task's image: as it was exported, else the end of its address, which may be a query."""
+    if data.get("frame"):
+        return base_name(str(data["frame"]))
+    place, _, query = str(data.get("image") or "").partition("?")
+    return base_name(unquote(query.removeprefix("d=") if query.startswith("d=") else place))
+
+
 def _add(parsed: Parsed, name: str, results: list[dict[str, Any]], salient: Collection[str]) -> None:
     returned = None
-    for result in results:
+    regions = [result for result in results if str(result.get("type", "")).lower() not in _NO_REGIONS]
+    for result in regions:
         kind = str(result.get("type", "")).lower()
+        if kind == _POINTS and len(regions) > sum(str(each.get("type", "")).lower() == _POINTS for each in regions):
+            continue  # where a magic wand was told to draw
         if kind not in ("brushlabels", "polygonlabels"):
             raise InputError(f"expected brush or polygon labels, got {kind or 'none'}; draw with the brush")
+        if result.get("image_rotation"):
+            raise InputError(
+                f"expected marks on the image as it is stored, got some on one turned by {result['image_rotation']} "
+                "degrees; turn it back and draw anew"
+            )
         height, width = int(result["original_height"]), int(result["original_width"])
         if returned is None:
             returned = parsed.empty(name, height, width)
@@ -108,6 +131,7 @@ def _add(parsed: Parsed, name: str, results: list[dict[str, Any]], salient: Coll
         else:
             corners = np.asarray(result["value"]["points"], np.float64) * (width / 100, height / 100)
             returned.mask |= polygon_mask([corners.reshape(-1).tolist()], height, width)
+            returned.outlined = True
     if returned is None:  # submitted with nothing in it; the size is the frame's
         returned = parsed.empty(name, 0, 0)
     returned.confirmed = True

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.optional import require
 
 _MOST_PX = 64_000_000
+_OUTLINE_PX = 5  # side of the square around a border's pixel in which its outline runs
 _FARTHEST_SIDES = 10  # pycocotools walks along every edge, and takes what is no number for endless
 
 
@@ -25,10 +27,20 @@ class Returned:
     Attributes:
         mask (H, W): uint8, 0 or 255; the union of everything salient in it.
         confirmed: the tool says that a person made or submitted it.
+        outlined: part of it came as an outline, which follows a mask to about a pixel.
     """
 
     mask: np.ndarray
     confirmed: bool = False
+    outlined: bool = False
+
+    def is_like(self, other: np.ndarray) -> bool:
+        """Whether it is another mask (H, W), uint8, as far as the way it came can tell."""
+        differs = (self.mask > 0) != (other > 0)
+        if self.outlined and differs.any():
+            box = np.ones((_OUTLINE_PX, _OUTLINE_PX), np.uint8)
+            differs &= cv2.dilate(other, box) == cv2.erode(other, box)  # away from its border
+        return not differs.any()
 
 
 @dataclass
@@ -38,10 +50,12 @@ class Parsed:
     Attributes:
         images: by the name of the image, without folders.
         flaws: what could not be used, one line each; the image is then not in `images`.
+        several: images that more than one person submitted.
     """
 
     images: dict[str, Returned] = field(default_factory=dict)
     flaws: list[str] = field(default_factory=list)
+    several: int = 0
     _seen: set[str] = field(default_factory=set)
 
     def empty(self, name: str, height: int, width: int) -> Returned:
@@ -64,8 +78,8 @@ class Parsed:
 
 
 def base_name(path: str) -> str:
-    """An image's name without folders, of a path or of an address with a query."""
-    return PurePosixPath(path.replace("\\", "/").rpartition("=")[2]).name
+    """An image's name without folders."""
+    return PurePosixPath(path.replace("\\", "/")).name
 
 
 def check_label(label: str, salient: Collection[str]) -> None:

@@ -121,15 +121,28 @@ def write_curves(out: Path) -> None:
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The entries of a run's metrics.jsonl, oldest first; a line cut off by a kill is left out."""
+    """The entries of a run's metrics.jsonl, oldest first.
+
+    A line cut off by a kill is left out, and so is a damaged one, with a warning: nothing that is computed needs them.
+    """
     path = out / "metrics.jsonl"
     if not path.is_file():
         return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    entries: list[dict[str, Any]] = []
+    damaged: list[int] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break
-        entries.append(json.loads(line))
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            entries.append(entry)
+        else:
+            damaged.append(number)
+    if damaged:
+        LOGGER.warning("%s: %d damaged line(s) left out, the first is line %d", path, len(damaged), damaged[0])
     return entries
 
 

@@ -39,7 +39,7 @@ def kinds():
 
 
 def calibrate(bench, width=64, height=48, d=(), topic="/saliency/rgb/camera_info"):
-    """Tell the node its camera; latched publishers are not asked for, so until the node listens."""
+    """Tell the node its camera, again and again, until it listens."""
     from sensor_msgs.msg import CameraInfo
 
     publisher = bench.ros.create_publisher(CameraInfo, topic, 5)

@@ -37,6 +37,12 @@ class DataConfig(Config):
     )
     clips_per_epoch: int = Field(0, ge=0, description="Stop an epoch after this many clips over all processes; 0: all.")
 
+    @field_validator("mask_values", mode="before")
+    @classmethod
+    def _single_value(cls, value: Any) -> Any:
+        """YAML takes a value that stands alone for a number."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
 
 class AugmentConfig(Config):
     """Random changes, the same for a whole clip. The release's are the defaults; depth faults are ours."""
