@@ -14,11 +14,14 @@ from m4sam_core.errors import InputError
 from m4sam_training.edge.pictures import cut_out, verify
 from m4sam_training.synth.clip import PLAIN_STYLE, generate_clip
 from m4sam_training.synth.geometry import Route, Wobble
-from m4sam_training.synth.people import PARTS, dressed, load_people
-from m4sam_training.synth.robots import lying_along, random_gripper
+from m4sam_training.synth.models.people import PARTS, dressed, load_people
+from m4sam_training.synth.models.robots import lying_along, random_gripper
+from m4sam_training.synth.models.vehicles import random_cycle, random_vehicle
 from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import SituationBuilder, draw_situation
 from m4sam_training.synth.scenes.stories import STORIES, StoryBuilder, draw_story
+from m4sam_training.synth.scenes.streets import StreetBuilder, draw_street
+from m4sam_training.synth.solids import Solid, import_trimesh
 
 ASPECT = 4 / 3
 
@@ -34,7 +37,7 @@ def story(kind, seed, frames=6):
     return scene, [scene.render(float(stamp), 128, 96)[2] for stamp in stamps]
 
 
-@pytest.mark.parametrize("draw", [draw_situation, draw_story, draw_arrival])
+@pytest.mark.parametrize("draw", [draw_situation, draw_story, draw_arrival, draw_street])
 def test_same_seed_same_clip(draw) -> None:
     first, second = (list(generate_clip(3, 2, 96, 128, draw=draw)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
@@ -163,3 +166,44 @@ def test_photographs_must_be_those_of_the_list(tmp_path) -> None:
     listing.write_text(f"{'0' * 64}  b.jpg\n", encoding="utf-8")
     with pytest.raises(InputError, match="found none"):
         verify(tmp_path, listing)
+
+
+def street(seed, style=PLAIN_STYLE):
+    return StreetBuilder(style, np.random.default_rng(seed), ASPECT).build()
+
+
+def test_the_vehicle_that_is_meant_is_nearer_and_larger_than_the_traffic() -> None:
+    shares, others = [], 0
+    for seed in range(24):
+        scene = street(seed)
+        (meant,) = [thing for thing in scene.things if thing.salient]
+        traffic = [thing for thing in scene.things if isinstance(thing.body, Solid) and not thing.salient]
+        assert all(thing.width_m < meant.width_m and thing.position[2] > meant.position[2] for thing in traffic)
+        shares.append((scene.render(0.0, 128, 96)[2] > 0).mean())
+        others += len(traffic)
+    assert min(shares) > 0.003
+    assert max(shares) > 0.25
+    assert others > 12
+
+
+def test_a_rider_is_meant_with_what_is_ridden(tmp_path) -> None:
+    shape = import_trimesh().creation.capsule(height=1.0, radius=0.2)
+    np.savez(tmp_path / "person.npz", vertices=shape.vertices, faces=shape.faces, part=np.zeros(len(shape.faces), int))
+    style = replace(PLAIN_STYLE, people=load_people(tmp_path))
+    counts = [sum(thing.salient for thing in street(seed, style).things) for seed in range(30)]
+    assert set(counts) == {1, 2}
+
+
+@pytest.mark.parametrize("draw", [random_vehicle, random_cycle])
+def test_vehicles_are_longer_than_tall_and_stand_on_wheels(draw) -> None:
+    for seed in range(30):
+        mesh = draw(np.random.default_rng(seed), 0.5)
+        long, tall, wide = np.ptp(mesh.vertices, axis=0)
+        assert long == pytest.approx(1.0, abs=1e-5)
+        assert wide < 0.65 * long
+        assert tall < 0.8 * long
+        lowest = mesh.vertices[:, 1] > mesh.vertices[:, 1].max() - 0.02 * tall
+        assert np.ptp(mesh.vertices[lowest, 0]) > 0.4
+        assert mesh.tints.shape == mesh.faces.shape
+        assert mesh.tints.min() >= 0
+        assert mesh.tints.max() <= 1.0

@@ -16,8 +16,8 @@ from m4sam_training.synth.builder import SceneBuilder
 from m4sam_training.synth.clip import PLAIN_STYLE, generate_clip, write_clip
 from m4sam_training.synth.geometry import Canvas, Pose, Surface, Wobble
 from m4sam_training.synth.lens import expose, random_lens
+from m4sam_training.synth.models.shapes import SOLIDS
 from m4sam_training.synth.sensor import SensorNoise, sense
-from m4sam_training.synth.shapes import SOLIDS
 from m4sam_training.synth.solids import Solid, import_trimesh, load_mesh, mesh_from_trimesh
 from m4sam_training.synth.sprites import SHAPES, SPRITE_PX, random_sprite
 from m4sam_training.synth.texture import PATTERNS, procedural_texture, value_noise

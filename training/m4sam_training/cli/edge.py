@@ -47,7 +47,7 @@ def render(
     size_px: int = typer.Option(256, min=64, help="Side of the stored square."),
     first: int = typer.Option(0, min=0, help="Number of the first clip, to share the work among processes."),
     kind: str = typer.Option(
-        "room", help="What they show: room, situation, story, distinct or arrival (docs/models.md)."
+        "room", help="What they show: room, situation, story, distinct, arrival or street (docs/models.md)."
     ),
     plain: bool = typer.Option(False, "--plain", help="Made-up textures and bodies alone, none of the pictures."),
 ) -> None:

@@ -27,6 +27,7 @@ from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import draw_situation
 from m4sam_training.synth.scenes.stories import draw_story
+from m4sam_training.synth.scenes.streets import draw_street
 from m4sam_training.train.config import AugmentConfig
 from m4sam_training.train.schedule import StageConfig
 
@@ -59,6 +60,7 @@ KINDS: dict[str, tuple[DrawScene, int]] = {
     "story": (draw_story, 400_000),
     "distinct": (partial(draw_story, copies=False), 600_000),
     "arrival": (draw_arrival, 800_000),
+    "street": (draw_street, 300_000),
 }
 
 

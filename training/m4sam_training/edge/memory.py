@@ -21,6 +21,7 @@ from m4sam_training.synth.scene import Scene, SceneStyle
 from m4sam_training.synth.scenes.arrivals import draw_arrival
 from m4sam_training.synth.scenes.situations import SITUATIONS, SituationBuilder
 from m4sam_training.synth.scenes.stories import StoryBuilder, draw_story
+from m4sam_training.synth.scenes.streets import draw_street
 
 FIRST_STORY_SEED, FIRST_ORDINARY_SEED, FIRST_SHIFT_SEED = 1_700_000, 1_720_000, 1_740_000
 FIRST_SITUATION_SEED, FIRST_ARRIVAL_SEED = 1_600_000, 1_760_000
@@ -63,7 +64,7 @@ def memory_rows(model: M4SAM, style: SceneStyle, clips: int, ordinary: int, shif
 
 
 def situation_rows(model: M4SAM, style: SceneStyle, clips: int) -> dict[str, dict[str, float]]:
-    """What pictures of each kind of situation cost (`SituationBuilder`), two frames a clip.
+    """What pictures of each kind of situation cost (`SituationBuilder`), and streets, two frames a clip.
 
     Args:
         model: the network, in evaluation mode.
@@ -75,8 +76,9 @@ def situation_rows(model: M4SAM, style: SceneStyle, clips: int) -> dict[str, dic
         "marked where nothing is salient", a share of the picture.
     """
     rows = {}
-    for kind in SITUATIONS:
-        shown = held_out(style, partial(_situation, kind), FIRST_SITUATION_SEED, clips, 2, model.cfg.input_size_px)
+    draws: dict[str, DrawScene] = {kind: partial(_situation, kind) for kind in SITUATIONS} | {"street": draw_street}
+    for kind, draw in draws.items():
+        shown = held_out(style, draw, FIRST_SITUATION_SEED, clips, 2, model.cfg.input_size_px)
         final, coarse, marked = [], [], []
         for clip in shown:
             maps = _play(model, clip, _own(clip))

@@ -14,7 +14,7 @@ import torch
 
 from m4sam_core.host.files import whole_file
 from m4sam_core.host.optional import require
-from m4sam_training.synth.people import PARTS
+from m4sam_training.synth.models.people import PARTS
 
 PEOPLE_PACKAGES = ("anny==0.6.2", "roma==1.8.0", "warp-lang==1.19.0")  # installed without their dependencies
 # Which bones a part follows; what no name fits (head, hands, neck) is skin.

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_core.errors import InputError
-from m4sam_training.synth.people import load_people
-from m4sam_training.synth.robots import load_hands
+from m4sam_training.synth.models.people import load_people
+from m4sam_training.synth.models.robots import load_hands
 from m4sam_training.synth.scene import SceneStyle
 from m4sam_training.synth.solids import load_mesh
 

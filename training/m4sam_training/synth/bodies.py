@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from m4sam_training.synth.geometry import Vector, Wobble
+from m4sam_training.synth.models.shapes import random_mesh
 from m4sam_training.synth.scene import Body, ByteImage, SceneStyle
-from m4sam_training.synth.shapes import random_mesh
 from m4sam_training.synth.solids import Solid
 from m4sam_training.synth.sprites import SPRITE_PX, Sprite, random_sprite, shade
 from m4sam_training.synth.texture import FloatImage, procedural_texture

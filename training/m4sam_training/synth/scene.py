@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from m4sam_training.synth.geometry import Canvas, Motion, Pose, Surface, Vector, Wobble
-from m4sam_training.synth.people import PersonBody
-from m4sam_training.synth.robots import Hand
+from m4sam_training.synth.models.people import PersonBody
+from m4sam_training.synth.models.robots import Hand
 from m4sam_training.synth.sensor import SensorKind
 from m4sam_training.synth.solids import Mesh, Solid
 from m4sam_training.synth.sprites import SPRITE_PX, Sprite

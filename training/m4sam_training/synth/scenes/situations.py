@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from m4sam_training.synth.builder import SceneBuilder, Stage
 from m4sam_training.synth.geometry import Pose, Surface, Vector, Wobble
-from m4sam_training.synth.people import dressed
-from m4sam_training.synth.robots import WHITE, lying_along, random_gripper
+from m4sam_training.synth.models.people import dressed
+from m4sam_training.synth.models.robots import WHITE, lying_along, random_gripper
 from m4sam_training.synth.scene import Body, Scene, SceneStyle, Thing
 from m4sam_training.synth.scenes.paints import fence, painted
 from m4sam_training.synth.solids import Solid

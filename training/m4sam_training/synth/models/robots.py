@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from m4sam_core.errors import InputError
 from m4sam_training.synth.geometry import Vector
-from m4sam_training.synth.solids import Mesh, import_trimesh, mesh_from_trimesh
+from m4sam_training.synth.models.kit import Kit
+from m4sam_training.synth.solids import Mesh, import_trimesh
 from m4sam_training.synth.texture import FloatImage
 
 if TYPE_CHECKING:
@@ -40,35 +41,15 @@ def load_hands(folder: str | Path) -> list[Hand]:
         raise InputError(f"{folder}: expected meshes of a gripper, got {error}; delete the folder") from None
 
 
-class _Kit:
-    """Shapes with a colour each, joined into one mesh."""
+class _Paints:
+    """Three colours, each time a little lighter or darker."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
-        self.shapes: list[trimesh.Trimesh] = []
-        self.colours: list[npt.NDArray[np.float32]] = []
-        self.paints = [np.array(_PAINTS[int(rng.integers(len(_PAINTS)))], np.float32) / 255 for _ in range(3)]
+        self._colours = [np.array(_PAINTS[int(rng.integers(len(_PAINTS)))], np.float32) / 255 for _ in range(3)]
 
-    def add(self, shape: trimesh.Trimesh, paint: int) -> None:
-        shape.unmerge_vertices()
-        self.shapes.append(shape)
-        self.colours.append(
-            np.tile(self.paints[paint] * np.float32(self.rng.uniform(0.85, 1.1)), (len(shape.faces), 1))
-        )
-
-    def box(self, extents: tuple[float, float, float], centre: tuple[float, float, float], paint: int) -> None:
-        shape = import_trimesh().creation.box(extents)
-        shape.apply_translation(centre)
-        self.add(shape, paint)
-
-    def rod(self, start: npt.ArrayLike, end: npt.ArrayLike, radius: float, paint: int) -> None:
-        self.add(import_trimesh().creation.cylinder(radius, segment=[start, end], sections=18), paint)
-
-    def mesh(self) -> Mesh:
-        whole = import_trimesh().util.concatenate(self.shapes)
-        turn = import_trimesh().transformations.rotation_matrix(self.rng.uniform(0, np.pi), [0, 1, 0])
-        whole.apply_transform(turn)
-        return mesh_from_trimesh(whole, np.concatenate(self.colours))
+    def __call__(self, number: int) -> npt.NDArray[np.float32]:
+        return np.asarray(self._colours[number] * np.float32(self.rng.uniform(0.85, 1.1)), np.float32)
 
 
 def random_gripper(rng: np.random.Generator, hands: Sequence[Hand]) -> Mesh:
@@ -78,42 +59,42 @@ def random_gripper(rng: np.random.Generator, hands: Sequence[Hand]) -> Mesh:
         rng: source of its shape and colours.
         hands: from `load_hands`; half of the grippers wear one, if there is any.
     """
-    kit = _Kit(rng)
+    kit, paint = Kit(sharp=True), _Paints(rng)
     width = rng.uniform(0.7, 1.4)
     if hands and rng.random() < 0.5:
-        _real_hand(kit, *hands[int(rng.integers(len(hands)))])
+        _real_hand(kit, paint, *hands[int(rng.integers(len(hands)))])
     else:
-        _made_up_hand(kit, width)
+        _made_up_hand(kit, paint, width)
     joint = np.array([0.0, rng.uniform(1.2, 2.2), 0.0])
-    kit.rod([0, 0.5, 0], joint, width * rng.uniform(0.2, 0.42), 1)
+    kit.rod([0, 0.5, 0], joint, width * rng.uniform(0.2, 0.42), paint(1))
     end = joint + np.array([rng.normal(0, 0.6), rng.uniform(2.0, 4.0), rng.normal(0, 0.6)])
-    kit.rod(joint, end, width * rng.uniform(0.25, 0.5), 0)
+    kit.rod(joint, end, width * rng.uniform(0.25, 0.5), paint(0))
     if rng.random() < 0.6:
         across = np.array([width * rng.uniform(0.3, 0.6), 0.0, 0.0])
-        kit.rod(joint - across, joint + across, width * rng.uniform(0.25, 0.5), 2)
-    return kit.mesh()
+        kit.rod(joint - across, joint + across, width * rng.uniform(0.25, 0.5), paint(2))
+    return kit.mesh(yaw=rng.uniform(0, np.pi))
 
 
-def _made_up_hand(kit: _Kit, width: float) -> None:
-    rng = kit.rng
-    kit.box((width, rng.uniform(0.3, 0.8), width * rng.uniform(0.35, 0.9)), (0, 0.25, 0), 0)
+def _made_up_hand(kit: Kit, paint: _Paints, width: float) -> None:
+    rng = paint.rng
+    kit.box((width, rng.uniform(0.3, 0.8), width * rng.uniform(0.35, 0.9)), (0, 0.25, 0), paint(0))
     thick, opening = width * rng.uniform(0.1, 0.25), width * rng.uniform(0.05, 0.5)
     for sign in (-1.0, 1.0):
         knuckle, tip = sign * opening * rng.uniform(0.8, 1.5), sign * opening
         if rng.random() < 0.5:
-            kit.rod([knuckle, 0.1, 0], [knuckle * 1.4, -0.4, 0], thick / 2, 1)
-            kit.rod([knuckle * 1.4, -0.4, 0], [tip, -1, 0], thick / 2, 1)
+            kit.rod([knuckle, 0.1, 0], [knuckle * 1.4, -0.4, 0], thick / 2, paint(1))
+            kit.rod([knuckle * 1.4, -0.4, 0], [tip, -1, 0], thick / 2, paint(1))
         else:
-            kit.box((thick, 1.0, thick * rng.uniform(1, 2)), (tip, -0.5, 0), 1)
+            kit.box((thick, 1.0, thick * rng.uniform(1, 2)), (tip, -0.5, 0), paint(1))
         if rng.random() < 0.5:
-            kit.box((thick * 0.6, 0.4, thick * 1.5), (tip - sign * thick * 0.6, -0.8, 0), 2)
+            kit.box((thick * 0.6, 0.4, thick * 1.5), (tip - sign * thick * 0.6, -0.8, 0), paint(2))
 
 
-def _real_hand(kit: _Kit, hand: trimesh.Trimesh, finger: trimesh.Trimesh) -> None:
+def _real_hand(kit: Kit, paint: _Paints, hand: trimesh.Trimesh, finger: trimesh.Trimesh) -> None:
     """The Panda's hand, z towards the fingertips, made y upwards and as long as a made-up one."""
-    opening, scale = kit.rng.uniform(0.002, 0.04), 1 / 0.06
+    opening, scale = paint.rng.uniform(0.002, 0.04), 1 / 0.06
     turn = import_trimesh().transformations.rotation_matrix(np.pi / 2, [1, 0, 0])  # z to -y
-    for shape, sign, paint in ((hand, 0, 0), (finger, 1, 1), (finger, -1, 1)):
+    for shape, sign, number in ((hand, 0, 0), (finger, 1, 1), (finger, -1, 1)):
         part = shape.copy()
         if sign:
             if sign < 0:
@@ -122,7 +103,7 @@ def _real_hand(kit: _Kit, hand: trimesh.Trimesh, finger: trimesh.Trimesh) -> Non
         part.apply_transform(turn)
         part.apply_scale(scale * 0.9)
         part.apply_translation([0, 0.8, 0])
-        kit.add(part, paint)
+        kit.add(part, paint(number))
 
 
 def lying_along(direction: Vector) -> Vector:
