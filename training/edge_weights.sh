@@ -90,7 +90,7 @@ train 9 edge_picture_again 9 0.002 --set export.keep_of_start=0.65 --set schedul
 render 10 street 0 1500 2
 take 10 '*' 9
 twice 10 '30????' 10
-train 10 edge_picture_again 10 0.002 --set export.keep_of_start=0.65 --set schedule.share=0.63
+train 10 edge_picture_again 10 0.002 --set export.keep_of_start=0.55 --set schedule.share=0.63
 
 m4sam edge eval "$work/run10/edge.safetensors" ${trial:+--clips 1 --frames 2 --stories 1 --situations 1} --json "$scores/edge_eval.json"
 m4sam edge ablate --clips "$work/clips1" --out "$work/ablation" ${trial:+--steps 1 --held-out 1 --frames 2} --json "$scores/edge_ablation.json"
