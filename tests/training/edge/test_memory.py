@@ -48,7 +48,7 @@ def test_held_out_stories_ask_for_less_than_the_picture_shows() -> None:
 
 def test_situations_are_scored_by_kind(blind) -> None:
     rows = situation_rows(blind, PLAIN_STYLE, 1)
-    assert set(rows) == {"hands", "sizes", "crowd", "workplace", "plain"}
+    assert set(rows) == {"hands", "sizes", "crowd", "workplace", "plain", "street"}
     assert all(0 <= row["as shipped"] <= 1 and 0 <= row["memory off"] <= 1 for row in rows.values())
 
 
