@@ -18,7 +18,7 @@ from m4sam_ros.node.metrics import Metrics
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.reasons import why_no_time
 from m4sam_ros.node.session import ActiveSession
-from m4sam_ros.node.watchdog import REPEAT_S, Watch
+from m4sam_ros.node.watchdog import Repeats, Watch
 from m4sam_ros.parameters import NodeParameters
 from m4sam_ros.qos import latched
 from m4sam_ros.report import state_status
@@ -46,7 +46,7 @@ class Reporting:
         self._last_state: dict[str, object] | None = None
         self._last_result: Any = None
         self._scene_began: dict[str, object] = {}
-        self._silence_said: float | None = None
+        self._repeats = Repeats()
         self._state_lock = threading.Lock()
         self._state_publisher = node.create_publisher(DiagnosticStatus, STATE, latched())
         self._diagnostics_publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
@@ -134,10 +134,7 @@ class Reporting:
     def _silent_outputs(self, outputs: Outputs) -> str | None:
         """Why an output that somebody subscribes to does not come; logged now and then."""
         problem = outputs.objects.problem
-        if problem is None:
-            self._silence_said = None
-        elif self._silence_said is None or time.monotonic() - self._silence_said > REPEAT_S:
-            self._silence_said = time.monotonic()
+        if self._repeats.due(problem, time.monotonic()):
             self._node.get_logger().warning(problem)
         return problem
 

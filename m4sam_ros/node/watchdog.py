@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
     from m4sam_ros.settings import NodeConfig
 
 REPEAT_S = 30.0
+_NUMBER = re.compile(r"\b\d+(\.\d+)?\b")
+
+
+class Repeats:
+    """Which lines are due in a log: a new one at once, one that goes on every `REPEAT_S`."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, float] | None = None
+
+    def due(self, line: str | None, now_s: float) -> bool:
+        """Whether to log it; the same with other figures is nothing new, None ends what went on."""
+        if line is None:
+            self._said = None
+            return False
+        kind = _NUMBER.sub("", line)
+        if self._said is not None and self._said[0] == kind and now_s - self._said[1] < REPEAT_S:
+            return False
+        self._said = (kind, now_s)
+        return True
 
 
 class Watch:
@@ -34,7 +54,7 @@ class Watch:
         self._environment = environment
         self._metrics = metrics
         self._problem: str | None = None
-        self._said: tuple[str, float] | None = None
+        self._repeats = Repeats()
         self._start()
 
     def look(
@@ -58,13 +78,7 @@ class Watch:
         facts.mask_topic, facts.mask_publishers = masks
         self._start()
         self._problem = why(facts)
-        if self._problem is None:
-            self._said = None
-            return None, None
-        if self._said is not None and self._said[0] == self._problem and now - self._said[1] < REPEAT_S:
-            return self._problem, None
-        self._said = (self._problem, now)
-        return self._problem, self._problem
+        return self._problem, self._problem if self._repeats.due(self._problem, now) else None
 
     def _start(self) -> None:
         self._since = time.monotonic()

@@ -11,13 +11,12 @@ import queue
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -30,6 +29,7 @@ from m4sam_ros.messages.convert import image_to_numpy, image_to_rgb
 from m4sam_ros.names import DIAGNOSTICS, LABELS, MARKERS, MASK, NAMESPACE, RGB, STATE, transported
 from m4sam_ros.parameters import declare_fixed
 from m4sam_ros.qos import MatchedSubscription, latched
+from m4sam_ros.recorder.figures import MAX_LATENCY_MS, Figures
 from m4sam_ros.recorder.objects import ObjectDetails
 from m4sam_ros.recorder.recording import RecordedFrame, Recording
 from m4sam_ros.recorder.settings import RecordConfig
@@ -43,8 +43,7 @@ CHECK_PERIOD_S = 0.1
 _WRITER_NICENESS = 10
 IMAGE_PATIENCE_S = 1.0
 OBJECTS_PATIENCE_S = 0.3
-#: A stamp further than this from the arrival is no reading of the same clock, so there is no latency to speak of.
-MAX_LATENCY_MS = 600_000.0
+_BAD_RGB, _BAD_MASK = "recorder_bad_rgb", "recorder_bad_mask"
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class Recorder(Node):
         self._images: OrderedDict[int, Any] = OrderedDict()
         self._masks_before_image: OrderedDict[int, _Arrival] = OrderedDict()
         self._scene = ""
+        self._last_flaw: dict[str, str] = {}
         self._queue: queue.Queue[tuple[_Arrival, Any] | None] = queue.Queue(WRITE_QUEUE)
         self._began = self._last_message = time.monotonic()
         transport = self._cfg.image_transport
@@ -128,11 +128,18 @@ class Recorder(Node):
     def _remarks(self) -> list[str]:
         """What is missing of a recording that was finished."""
         recording, (rgb, mask) = self._recording, self._inputs[:2]
+        unreadable = self.figures.drops[_BAD_MASK]
+        remarks = (
+            [f"masks that cannot be read: {unreadable}; the last: {self._last_flaw[_BAD_MASK]}"] if unreadable else []
+        )
         if not recording.frames:
-            return [f"no mask came on {mask.topic}; is the node running?"]
-        remarks = []
-        if recording.without_rgb:
-            count = f"{recording.without_rgb} of {recording.frames}"
+            return remarks or [f"no mask came on {mask.topic}; is the node running?"]
+        unusable = self.figures.drops[_BAD_RGB]
+        if unusable:
+            last = self._last_flaw[_BAD_RGB]
+            remarks.append(f"images that cannot be shown, whose masks are kept: {unusable}; the last: {last}")
+        if unusable < recording.without_rgb:
+            count = f"{recording.without_rgb - unusable} of {recording.frames}"
             remarks.append(f"{count} masks came without their image on {rgb.topic}: no overlay shows them")
         if recording.replaced:
             count = f"{recording.replaced} of {recording.frames}"
@@ -232,15 +239,28 @@ class Recorder(Node):
             if self.figures.write_error:
                 continue  # whoever hands over must not wait for a queue that nobody empties
             try:
-                self._recording.add(self._frame(*job))
+                if (frame := self._frame(*job)) is not None:
+                    self._recording.add(frame)
             except (OSError, M4SamError) as error:
                 self.figures.write_error = str(error)
 
-    def _frame(self, arrival: _Arrival, image: Any) -> RecordedFrame:
-        mask = image_to_numpy(arrival.mask_msg, "mask")
+    def _frame(self, arrival: _Arrival, image: Any) -> RecordedFrame | None:
+        """A mask with its image; without an image that cannot be shown, and None without the mask. Both are counted."""
+        try:
+            mask = image_to_numpy(arrival.mask_msg, "mask")
+        except M4SamError as error:
+            self._note_flaw(_BAD_MASK, str(error))
+            return None
         rgb = None
-        if image is not None:
-            rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
+        try:
+            if image is not None:
+                rgb = compressed_to_rgb(image) if isinstance(image, CompressedImage) else image_to_rgb(image)
+        except M4SamError as error:
+            self._note_flaw(_BAD_RGB, str(error))
+        if rgb is not None and rgb.shape[:2] != mask.shape:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, rgb.shape)]
+            self._note_flaw(_BAD_RGB, f"expected an image of the mask's size {sizes[0]}, got {sizes[1]}")
+            rgb = None
         stamp = stamp_ns(arrival.mask_msg)
         latency = f"   {arrival.latency_ms:.0f} ms" if abs(arrival.latency_ms) < MAX_LATENCY_MS else ""
         caption = f"{self.figures.since_first_s(stamp):6.2f} s{latency}   {arrival.scene}".rstrip()
@@ -248,58 +268,11 @@ class Recorder(Node):
         tags, record = ([], None) if found is None else found
         return RecordedFrame(stamp, rgb, mask, caption, tags, record)
 
-
-class Figures:
-    """Counts and times of one recording."""
-
-    def __init__(self) -> None:
-        self.frames_in = 0
-        self.frames_out = 0
-        self.drops: Counter[str] = Counter()
-        self.node_drops: dict[str, int] = {}
-        self.write_error = ""
-        self._first_stamp_ns: int | None = None
-        self._first_arrival_s = self._last_arrival_s = 0.0
-        self._latencies_ms: list[float] = []
-
-    def mask_arrived(self, arrival_s: float, latency_ms: float) -> None:
-        """Note one mask; `arrival_s` of the monotonic clock."""
-        if self.frames_out == 0:
-            self._first_arrival_s = arrival_s
-        self._last_arrival_s = arrival_s
-        self.frames_out += 1
-        self._latencies_ms.append(latency_ms)
-
-    def since_first_s(self, stamp: int) -> float:
-        """Seconds from the first recorded stamp."""
-        if self._first_stamp_ns is None:
-            self._first_stamp_ns = stamp
-        return (stamp - self._first_stamp_ns) * 1e-9
-
-    def summary(self, recording: Recording) -> dict[str, Any]:
-        """What summary.json holds; latency is null when stamps and arrivals are on different clocks."""
-        span_s = self._last_arrival_s - self._first_arrival_s
-        return {
-            "frames_in": self.frames_in,
-            "frames_out": self.frames_out,
-            "frames_written": recording.frames,
-            "masks_without_rgb": recording.without_rgb,
-            "masks_replaced": recording.replaced,
-            "rate_hz": round((self.frames_out - 1) / span_s, 2) if span_s > 0 else None,
-            "latency_ms": {"p50": self._percentile(50), "p95": self._percentile(95)},
-            "drops": self._drops(),
-        }
-
-    def _percentile(self, percent: int) -> float | None:
-        values = np.asarray(self._latencies_ms)
-        if not values.size or np.abs(values).max() > MAX_LATENCY_MS:
-            return None
-        return round(float(np.percentile(values, percent)), 2)
-
-    def _drops(self) -> dict[str, int]:
-        """Causes told by the node's diagnostics, and the recorder's own."""
-        drops = {**self.drops, **self.node_drops}
-        return {cause: count for cause, count in sorted(drops.items()) if count}
+    def _note_flaw(self, cause: str, text: str) -> None:
+        if not self.figures.drops[cause]:
+            self.get_logger().warning(f"{text}; the recording goes on, and counts such as {cause}")
+        self.figures.drops[cause] += 1
+        self._last_flaw[cause] = text
 
 
 def stamp_ns(msg: Any) -> int:

@@ -157,3 +157,16 @@ def test_what_hurts_more_is_told_first():
     both = facts(masks=9, camera_info="camera_info: wrong", depth={"publishers": 0, "received": 0})
     assert why(both).startswith("masks from rgb alone")
     assert why(facts(masks=9, camera_info="camera_info: wrong")) == "camera_info: wrong"
+
+
+def test_the_same_with_other_figures_is_no_new_line():
+    from m4sam_ros.node.watchdog import REPEAT_S, Repeats
+
+    repeats = Repeats()
+    near = ["the nearest depth is 41.5 ms away", "the nearest depth is 38 ms away"]
+    lines = [*near, "no camera on /cam1/rgb", "no camera on /cam2/rgb"]
+    assert [repeats.due(line, 1.0 + index) for index, line in enumerate(lines)] == [True, False, True, True]
+    assert not repeats.due(lines[3], 4.0 + REPEAT_S - 0.1)
+    assert repeats.due(lines[3], 4.0 + REPEAT_S)
+    assert not repeats.due(None, 5.0 + REPEAT_S)
+    assert repeats.due(lines[3], 6.0 + REPEAT_S)

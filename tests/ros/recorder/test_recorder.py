@@ -44,7 +44,16 @@ class Graph:
         self.bench.until(lambda: all(p.get_subscription_count() for p in publishers), "the recorder")
         self.bench.spin(0.3)
 
-    def shoot(self, stamp_ns: int, mask_first: bool = False, rgb: bool = True, mask: np.ndarray | None = None) -> None:
+    def shoot(
+        self,
+        stamp_ns: int,
+        mask_first: bool = False,
+        rgb: bool = True,
+        mask: np.ndarray | None = None,
+        rgb_shape: tuple[int, int] | None = None,
+        encoding: str = "rgb8",
+        mask_encoding: str = "mono8",
+    ) -> None:
         from builtin_interfaces.msg import Time
         from std_msgs.msg import Header
 
@@ -55,9 +64,11 @@ class Graph:
             mask = np.zeros((48, 64), np.uint8)
             mask[10:30, 10:30] = 255
         messages = [(self.mask, numpy_to_image(mask, "mono8", header))]
+        messages[0][1].encoding = mask_encoding
         if rgb:
-            pair = (self.rgb, numpy_to_image(np.full((*mask.shape, 3), 90, np.uint8), "rgb8", header))
-            messages.insert(1 if mask_first else 0, pair)
+            picture = numpy_to_image(np.full((*(rgb_shape or mask.shape), 3), 90, np.uint8), "rgb8", header)
+            picture.encoding = encoding
+            messages.insert(1 if mask_first else 0, (self.rgb, picture))
         for publisher, message in messages:
             publisher.publish(message)
             self.bench.spin(0.01)
@@ -192,6 +203,23 @@ def test_idle_timeout_and_masks_without_image(bench, graph, tmp_path):
     assert (summary["frames_in"], summary["frames_out"], summary["masks_without_rgb"]) == (2, 3, 1)
     assert not (out / "overlay.mp4").exists()
     assert "1 of 3 masks came without their image on /saliency/rgb/image: no overlay shows them" in recorder.log
+
+
+def test_images_that_cannot_be_shown_cost_only_themselves(bench, graph, tmp_path):
+    out = tmp_path / "out"
+    recorder = graph.record(f"out:={out}", "idle_timeout_s:=1.5", "video:=false")
+    graph.shoot(0)
+    graph.shoot(33_000_000, encoding="bgr9")
+    graph.shoot(66_000_000, rgb_shape=(24, 32))
+    graph.shoot(99_000_000, mask_encoding="mono9")
+    graph.shoot(133_000_000)
+    summary = finished(bench, recorder, out)
+    assert (summary["frames_out"], summary["frames_written"], summary["masks_without_rgb"]) == (5, 4, 2)
+    assert (summary["drops"]["recorder_bad_rgb"], summary["drops"]["recorder_bad_mask"]) == (2, 1)
+    assert len(list((out / "masks").glob("*.png"))) == 4
+    assert "whose masks are kept: 2; the last: expected an image of the mask's size 64x48, got 32x24" in recorder.log
+    assert "masks that cannot be read: 1; the last: mask encoding" in recorder.log
+    assert "came without their image" not in recorder.log
 
 
 def test_a_looped_bag_replaces_masks_and_that_is_said(bench, graph, tmp_path):
