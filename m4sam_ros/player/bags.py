@@ -57,22 +57,28 @@ class BagPlayback:
     def items(self) -> Iterator[Item]:
         """See `Source`."""
         channels = {topic: channel for channel, topic in self._topics.items()}
-        frames, last_ns = 0, 0
+        frames, stamp_ns = 0, None
+        unstamped: list[tuple[str, int, InputError]] = []  # damaged ones before the first stamp
         with BagSource(self._path) as source:
             for stored, log_ns, raw in source.raw_messages(channels):
-                channel = channels[stored.topic]
+                channel, offset_ns = channels[stored.topic], log_ns - self._start_ns
                 if channel == RGB:
                     frames += 1
                     if 0 < self._cfg.max_frames < frames:
-                        return
+                        break
                 key: bytes | InputError
                 try:
                     key = as_cdr(stored, raw)
-                    last_ns = read_stamp(key)
-                except InputError as damaged:  # told when it is due; it has no stamp of its own
+                    stamp_ns = read_stamp(key)
+                except InputError as damaged:  # told when it is due, at the stamp before it
+                    if stamp_ns is None:
+                        unstamped.append((channel, offset_ns, damaged))
+                        continue
                     key = damaged
-                if last_ns:
-                    yield Item(channel, log_ns - self._start_ns, last_ns, key)
+                yield from (Item(early, at_ns, stamp_ns, damage) for early, at_ns, damage in unstamped)
+                unstamped.clear()
+                yield Item(channel, offset_ns, stamp_ns, key)
+        yield from (Item(channel, at_ns, 0, damage) for channel, at_ns, damage in unstamped)
 
     def message(self, item: Item, stamp_ns: int) -> bytes:
         """See `Source`."""

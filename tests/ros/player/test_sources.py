@@ -139,7 +139,7 @@ def test_what_is_made_up_and_what_has_no_effect_is_said(tmp_path):
     assert not opened(bag).notes
 
 
-def write_bag(path: Path, truncated: int = -1) -> Path:
+def write_bag(path: Path, truncated: int = -1, stamped: bool = True) -> Path:
     """Four frames of rgb and depth; the rgb message of that index ends early."""
     from rclpy.serialization import serialize_message
     from rosbags.rosbag2 import Writer
@@ -155,18 +155,26 @@ def write_bag(path: Path, truncated: int = -1) -> Path:
             connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=types)
             for index in range(4):
                 at = (100 + index) * 10**9
-                raw = bytes(serialize_message(numpy_to_image(pixels, encoding, ros_header(at, "eye"))))
+                raw = bytes(serialize_message(numpy_to_image(pixels, encoding, ros_header(at * stamped, "eye"))))
                 writer.write(connection, at, raw[:6] if topic == "/rgb/image" and index == truncated else raw)
     return path
 
 
-def test_a_damaged_message_of_a_bag_is_left_out_and_told(tmp_path):
-    source = opened(write_bag(tmp_path / "bag", truncated=2))
+@pytest.mark.parametrize(("index", "stamps"), [(0, [100, 101, 102, 103]), (2, [100, 101, 101, 103])])
+def test_a_damaged_message_of_a_bag_is_left_out_and_told(tmp_path, index, stamps):
+    source = opened(write_bag(tmp_path / "bag", truncated=index))
     played = items(source, RGB)
     assert [item.offset_ns for item in played] == [0, 10**9, 2 * 10**9, 3 * 10**9]
     with pytest.raises(InputError, match="expected a header, got 6 bytes"):
-        source.message(played[2], 0)
-    assert [item.stamp_ns // 10**9 for item in played] == [100, 101, 101, 103]
+        source.message(played[index], 0)
+    assert [item.stamp_ns // 10**9 for item in played] == stamps
+
+
+def test_a_bag_without_stamps_is_played_whole(tmp_path):
+    source = opened(write_bag(tmp_path / "bag", stamped=False))
+    played = items(source, RGB)
+    assert [(item.offset_ns, item.stamp_ns) for item in played] == [(index * 10**9, 0) for index in range(4)]
+    assert source.message(played[3], 0)
 
 
 def test_depth_files_of_every_kind(tmp_path):
