@@ -52,6 +52,7 @@ EXECUTABLES = {
 test_requires = [
     "hypothesis>=6.100",
     "import-linter>=2.0; python_version >= '3.10'",
+    "mcap>=1.2",
     "mypy>=1.11",
     "pytest>=8.0",
     "pytest-xdist>=3.7",

@@ -94,7 +94,7 @@ def strangers(context):
     """
     typed = {word.partition(":=")[0] for word in getattr(context, "argv", ())}
     lines = []
-    for name in sorted(set(getattr(context, "launch_configurations", context)) - set(ARGUMENTS)):
+    for name in sorted(set(getattr(context, "launch_configurations", ())) - set(ARGUMENTS)):
         near = difflib.get_close_matches(name, ARGUMENTS, 1, cutoff=0.75)
         if near or name in typed:
             hint = f"did you mean {near[0]}:=?" if near else "--show-args lists those there are"

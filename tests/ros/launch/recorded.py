@@ -26,23 +26,22 @@ class LaunchConfiguration:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def perform(self, context: dict[str, str]) -> str:
-        return context[self.name]
+    def perform(self, context: Context) -> str:
+        return context.launch_configurations[self.name]
 
 
-class Context(dict[str, str]):
+class Context:
     """Values of arguments, and those that were typed."""
 
-    argv: tuple[str, ...] = ()
+    def __init__(self, values: dict[str, str], argv: tuple[str, ...]) -> None:
+        self.launch_configurations, self.argv = values, argv
 
 
 def actions_of(launch_file, typed: tuple[str, ...] = (), **arguments: str) -> list[Recorded]:
     (description,) = [launch_file.generate_launch_description()]
     *declared, opaque = description.args[0]
     defaults = {action.args[0]: action.kwargs["default_value"] for action in declared}
-    context = Context({**defaults, **arguments})
-    context.argv = typed
-    return opaque.kwargs["function"](context)
+    return opaque.kwargs["function"](Context({**defaults, **arguments}, typed))
 
 
 def nodes_of(actions: list[Recorded]) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mcap.writer import CompressionType, Writer
 
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.source import BagSource
-from tests.core.rgbd.bags.recordings import DEPTH, IMAGE, RGB, STEP_NS, T0, Mcap, cdr_image, mcap, ros1_image
+from tests.core.rgbd.bags.recordings import DEPTH, IMAGE, RGB, ROS2, STEP_NS, T0, Mcap, cdr_image, mcap, ros1_image
 
 
 def read(path, data, topic=RGB):
@@ -128,3 +129,21 @@ def test_random_damage_never_raises_anything_else(tmp_path):
                 list(source.messages([RGB, DEPTH]))
         except InputError:
             continue
+
+
+@pytest.mark.parametrize("compression", ["NONE", "LZ4", "ZSTD"])
+@pytest.mark.parametrize("chunks", [True, False])
+def test_files_by_the_reference_writer(tmp_path, compression, chunks):
+    """MCAP's own library writes, as rosbag2 does, in each of its compressions and without chunks."""
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=4096, compression=CompressionType[compression], use_chunking=chunks)
+        writer.start("ros2", "reference")
+        schema = writer.register_schema(IMAGE, "ros2msg", ROS2.generate_msgdef(IMAGE, ros_version=2)[0].encode())
+        channels = {topic: writer.register_channel(topic, "cdr", schema) for topic in (RGB, DEPTH)}
+        for index in range(12):
+            for topic, encoding in ((RGB, "rgb8"), (DEPTH, "16UC1")):
+                log_ns = T0 + index * STEP_NS
+                writer.add_message(channels[topic], log_ns, cdr_image(index, encoding), log_ns)
+        writer.finish()
+    assert read(path, path.read_bytes()) == (list(range(12)), [])
