@@ -71,6 +71,8 @@ def check_dtype(name: str, device: torch.device, bfloat16_iou: float = 0.0) -> t
     if name == "auto":
         kept = device.type == "cpu" and bfloat16_iou >= LEAST_IOU and _cpu_has_bfloat16()
         return torch.bfloat16 if kept else torch.float32
+    if name == "mixed":
+        raise DeviceError(f"dtype: expected auto, float32, bfloat16 or float16 with torch, got mixed; {_MIXED_ADVICE}")
     if name == "float16" and device.type == "cpu":
         raise DeviceError("dtype: expected float32 or bfloat16 on the CPU, got float16; set dtype to bfloat16")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -87,6 +89,7 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+_MIXED_ADVICE = "set backend to openvino (pip install 'm4sam_ros[openvino]'), or dtype to auto"
 _INFERENCE_ADVICE = "use a smaller model, lower stream.bank.capacity, set dtype to bfloat16"
 
 

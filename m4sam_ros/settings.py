@@ -102,10 +102,10 @@ class NodeConfig(PipelineConfig):
         description="Weights: default (the packaged small model), a name in the cache, a file; or identity, which "
         "marks the nearer half of the depth range without any model, for benchmarks and wiring.",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = Field(
         "auto",
         description="Precision of the model's arithmetic. auto: bfloat16 where torch runs on a CPU that computes in it "
-        "and the weights are known to keep their masks, else float32.",
+        "and the weights are known to keep their masks, else float32. mixed: the memory alone in bfloat16 (OpenVINO).",
     )
     threads: int = Field(
         0,

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from m4sam_core.backends.compiled import CompiledNetwork
-from m4sam_core.backends.engines import Engine
+from m4sam_core.backends.engines import HALF, Engine
 from m4sam_core.backends.export import FORMAT, OPSET, Manifest, read_manifest, write_graphs
 from m4sam_core.backends.parity import LARGEST_DIFFERENCE, largest_difference
 from m4sam_core.errors import CheckpointError, ConfigError, DeviceError
@@ -57,7 +57,7 @@ def source_of(model: M4SAM) -> Source:
 
 
 def open_compiled(
-    engine: Engine, source: Source, threads: int, half: bool, progress: Callable[[str], None]
+    engine: Engine, source: Source, threads: int, dtype: str, progress: Callable[[str], None]
 ) -> CompiledNetwork:
     """The model in an engine, from the cache or made for it now.
 
@@ -65,7 +65,7 @@ def open_compiled(
         engine: installed.
         source: the model.
         threads: of the engine; 0 leaves its choice.
-        half: compute in bfloat16, which is not compared with PyTorch.
+        dtype: one of its `dtypes`; what computes in bfloat16 is not compared with PyTorch.
         progress: told what takes time.
 
     Raises:
@@ -77,7 +77,7 @@ def open_compiled(
     try:
         with _locked(folder):
             manifest = _graphs(folder, source, progress)
-            return _compiled(engine, folder, manifest, source, threads, half, progress)
+            return _compiled(engine, folder, manifest, source, threads, dtype, progress)
     except OSError as error:
         raise ConfigError(
             f"{folder}: expected a cache folder that can be written, got {error}; "
@@ -104,16 +104,16 @@ def _compiled(
     manifest: Manifest,
     source: Source,
     threads: int,
-    half: bool,
+    dtype: str,
     progress: Callable[[str], None],
 ) -> CompiledNetwork:
-    compiled = folder / f"{engine.name}-{engine.version}-{_machine()}{'-bfloat16' if half else ''}"
+    compiled = folder / f"{engine.name}-{engine.version}-{_machine()}{'' if dtype == 'float32' else f'-{dtype}'}"
     compiled.mkdir(exist_ok=True)
     sealed = _sealed(compiled)
     if sealed is None:
         progress(f"compiling {source.label} for {engine.name} {engine.version}, once for this machine")
     try:
-        graphs = engine.load(folder, manifest.graphs, compiled, threads, half)
+        graphs = engine.load(folder, manifest.graphs, compiled, threads, dtype)
     except RuntimeError as error:
         raise DeviceError(
             f"backend: expected {engine.name} {engine.version} to run the model, got {error}; set backend to torch"
@@ -122,7 +122,7 @@ def _compiled(
     difference = sealed
     if difference is None:
         # Half precision is asked for by name, and differs.
-        difference = 0.0 if half else largest_difference(network, source.load())
+        difference = 0.0 if HALF[dtype] else largest_difference(network, source.load())
     _seal(compiled, difference)
     if difference > LARGEST_DIFFERENCE:
         raise DeviceError(

@@ -86,7 +86,7 @@ def _differences(engine: Engine, model: M4SAM, folder: Path, manifest: Manifest)
     found: dict[str, float] = {}
     with TemporaryDirectory() as compiled, torch.inference_mode():
         try:
-            graphs = engine.load(folder, manifest.graphs, Path(compiled), 0, False)
+            graphs = engine.load(folder, manifest.graphs, Path(compiled), 0, "float32")
         except Exception as error:  # engines raise types of their own
             reason = str(error).partition("\n")[0]
             raise DeviceError(

@@ -37,12 +37,13 @@ def open_backend(
     """
     if cfg.backend == TORCH:
         return None
+    dtype = "float32" if cfg.dtype == "auto" else cfg.dtype
     if cfg.backend == "auto":
         engine = ENGINES[_FIRST_ON_CPU]
-        if device.type != "cpu" or cfg.dtype not in ("auto", "float32") or not engine.installed:
+        if device.type != "cpu" or dtype not in ("float32", "mixed") or not engine.installed:
             return None
         try:
-            return open_compiled(engine, source, cfg.threads, half=False, progress=progress)
+            return open_compiled(engine, source, cfg.threads, dtype, progress)
         except (ConfigError, DeviceError) as error:
             progress(f"backend: auto goes on with torch, for {error}")
             return None
@@ -52,9 +53,9 @@ def open_backend(
             f"backend: expected {engine.name} on {'cuda' if engine.name == 'tensorrt' else 'cpu'}, got device "
             f"{device}; set device, or backend to torch"
         )
-    kinds = ("auto", "float32", "bfloat16") if engine.half else ("auto", "float32")
-    if cfg.dtype not in kinds:
+    if dtype not in engine.dtypes:
         raise ConfigError(
-            f"dtype: expected {', '.join(kinds)} with backend {engine.name}, got {cfg.dtype}; set dtype to auto"
+            f"dtype: expected {', '.join(('auto', *engine.dtypes))} with backend {engine.name}, got {dtype}; "
+            "set dtype to auto"
         )
-    return open_compiled(engine, source, cfg.threads, half=cfg.dtype == "bfloat16", progress=progress)
+    return open_compiled(engine, source, cfg.threads, dtype, progress)

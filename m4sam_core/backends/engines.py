@@ -20,7 +20,15 @@ from m4sam_core.host.optional import require
 # OpenVINO sets the process's locale while it reads a graph; two threads that read at once could leave it at ASCII.
 _READING = threading.Lock()
 
-Loader = Callable[[Path, Mapping[str, GraphFile], Path, int, bool], dict[str, RunGraph]]
+# Which graphs compute in bfloat16, by the setting `dtype`: rounding in the trunk decides where little stands out; what
+# is read from memory and written there bears it (docs/decisions/0050-inference-engines.md).
+HALF: dict[str, tuple[str, ...]] = {
+    "float32": (),
+    "mixed": ("recall", "remember"),
+    "bfloat16": ("encode", "recall", "remember"),
+}
+
+Loader = Callable[[Path, Mapping[str, GraphFile], Path, int, str], dict[str, RunGraph]]
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,13 @@ class Engine:
     Attributes:
         name: as the setting `backend` spells it.
         package: that brings it, also the extra's name.
-        half: whether it can compute in bfloat16.
-        load: (folder, graphs, folder for its own compiled files, threads (0: its choice), bfloat16) -> runnable graphs.
+        dtypes: of `HALF` that it can compute in.
+        load: (folder, graphs, folder for its own compiled files, threads (0: its choice), dtype) -> runnable graphs.
     """
 
     name: str
     package: str
-    half: bool
+    dtypes: tuple[str, ...]
     load: Loader
 
     @property
@@ -59,19 +67,20 @@ class Engine:
 
 
 def _load_openvino(
-    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, half: bool
+    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, dtype: str
 ) -> dict[str, RunGraph]:
     import openvino
 
     core = openvino.Core()
-    settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "CACHE_DIR": str(compiled),
-    }
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": str(compiled)}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return {name: _openvino_graph(core, folder / graph.file, settings) for name, graph in graphs.items()}
+
+    def load(name: str, graph: GraphFile) -> RunGraph:
+        precision = "bf16" if name in HALF[dtype] else "f32"
+        return _openvino_graph(core, folder / graph.file, {**settings, "INFERENCE_PRECISION_HINT": precision})
+
+    return {name: load(name, graph) for name, graph in graphs.items()}
 
 
 def _openvino_graph(core: Any, path: Path, settings: dict[str, Any]) -> RunGraph:
@@ -89,20 +98,20 @@ def _openvino_graph(core: Any, path: Path, settings: dict[str, Any]) -> RunGraph
 
 
 def _load_onnxruntime(
-    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, half: bool
+    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, dtype: str
 ) -> dict[str, RunGraph]:
-    del compiled, half
+    del compiled, dtype
     return {
         name: _session(folder / graph.file, graph, threads, ["CPUExecutionProvider"]) for name, graph in graphs.items()
     }
 
 
 def _load_tensorrt(
-    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, half: bool
+    folder: Path, graphs: Mapping[str, GraphFile], compiled: Path, threads: int, dtype: str
 ) -> dict[str, RunGraph]:
     import onnxruntime
 
-    del half
+    del dtype
     name = "TensorrtExecutionProvider"
     if name not in onnxruntime.get_available_providers():
         raise DeviceError(
@@ -135,8 +144,8 @@ def _session(path: Path, graph: GraphFile, threads: int, providers: list[Any]) -
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("openvino", "openvino", True, _load_openvino),
-        Engine("onnxruntime", "onnxruntime", False, _load_onnxruntime),
-        Engine("tensorrt", "onnxruntime", False, _load_tensorrt),
+        Engine("openvino", "openvino", tuple(HALF), _load_openvino),
+        Engine("onnxruntime", "onnxruntime", ("float32",), _load_onnxruntime),
+        Engine("tensorrt", "onnxruntime", ("float32",), _load_tensorrt),
     )
 }

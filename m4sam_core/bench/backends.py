@@ -79,7 +79,7 @@ def variants(backend: str) -> list[tuple[str, str]]:
     for engine in engines:
         if engine.name == "tensorrt" and backend == "all" and resolve_device("auto").type != "cuda":
             continue
-        rows += [(engine.name, dtype) for dtype in (("float32", "bfloat16") if engine.half else ("float32",))]
+        rows += [(engine.name, dtype) for dtype in engine.dtypes]
     return rows
 
 

@@ -58,10 +58,10 @@ class PipelineConfig(Config):
         description="What computes the model. auto: OpenVINO on a CPU where it is installed and gives torch's masks, "
         "else torch.",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = Field(
         "float32",
         description="Precision of the model's arithmetic. auto: bfloat16 where torch runs on a CPU that computes in it "
-        "and the weights are known to keep their masks, else float32.",
+        "and the weights are known to keep their masks, else float32. mixed: the memory alone in bfloat16 (OpenVINO).",
     )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0 leaves the engine's own choice.")
     affinity: str = Field("", description="Cores for the model's threads, e.g. 2-3 or 0,2; empty: all. Linux.")

@@ -131,7 +131,11 @@ def test_another_size_is_an_error(checkpoint):
 
 
 def test_settings_that_do_not_go_together(checkpoint):
-    for cfg in ({"backend": "tensorrt"}, {"backend": "onnxruntime", "dtype": "bfloat16"}):
+    for cfg in (
+        {"backend": "tensorrt"},
+        {"backend": "onnxruntime", "dtype": "mixed"},
+        {"backend": "torch", "dtype": "mixed"},
+    ):
         with pytest.raises((ConfigError, DeviceError), match="set "):
             SaliencyPipeline.from_name(checkpoint, PipelineConfig.parse({"device": "cpu", **cfg}))
     pipeline = opened(checkpoint, "torch")

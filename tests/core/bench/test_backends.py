@@ -39,6 +39,14 @@ def test_the_gate_sees_what_bfloat16_does_to_the_packaged_weights():
     assert overlap(masks(clip, backend="torch", dtype="auto"), exact) == [1.0] * 4, "auto must not change the answer"
 
 
+@pytest.mark.skipif(not ENGINES["openvino"].installed, reason="needs OpenVINO")
+def test_a_memory_in_bfloat16_keeps_the_packaged_masks():
+    """Where a processor has no bfloat16, the engine computes in float32, and nothing differs."""
+    for name in ("table 0", "table 2"):
+        clip = gate_clips()[name][:6]
+        assert min(overlap(masks(clip, backend="auto", dtype="mixed"), masks(clip, backend="torch"))) >= 0.98
+
+
 def test_gate_clips_are_the_same_for_everyone():
     one, other = gate_clips(), gate_clips()
     assert all(
