@@ -78,7 +78,7 @@ class Outputs:
             result: `SaliencyResult`.
         """
         self._publishers[MASK].publish(self._written(result.mask, "mono8", frame.rgb_msg.header))
-        self.objects.background.take_mask(result.mask, frame.stamp)
+        self.objects.background.take_mask(result.mask, frame.stamp, result.depth_doubt)
 
     def publish(
         self,
@@ -110,6 +110,7 @@ class Outputs:
         own = depth if sensed is None or depth is None else sensed
         if (
             own is not None
+            and result.depth_doubt is None
             and same_shape(own.shape, result.mask.shape)
             and self._wanted(DEPTH_MASKED, outputs.depth_masked)
         ):

@@ -145,3 +145,42 @@ def test_a_calibration_published_once_and_kept_is_had(bench):
     stream = Stream(bench)
     stream.tell = lambda: None
     stream.until(lambda: stream.targets, "a target")
+
+
+def test_depth_that_misses_the_pictures_outlines_measures_nothing(bench, nano_weights):
+    """Late or not registered: whoever joins it with the mask would get distances of something else."""
+    from sensor_msgs.msg import Image, PointCloud2
+    from std_srvs.srv import Trigger
+
+    from tests.core.vision.test_alignment import HEIGHT, WIDTH, scene
+
+    stream = Stream(bench, "threshold:=0.01", model=str(nano_weights), width=WIDTH, height=HEIGHT)
+    camera = stream.camera
+    camera.rgb, metres = scene()
+    sound = (metres * 1000).astype(np.uint16)
+    kinds = {"points": PointCloud2, "bundle/depth": Image, "depth_masked": Image, "depth_background": Image}
+    heard = {name: bench.listen(kind, f"/saliency/{name}") for name, kind in kinds.items()}
+    labels = bench.listen(Image, "/saliency/labels")
+    camera.depth = sound
+    stream.until(lambda: stream.targets and all(heard.values()), "all of it while depth is sound")
+
+    camera.depth = np.roll(sound, 18, 1)
+    stream.until(lambda: "its outlines keep missing those of rgb" in stream.node.log, "the line")
+    for _ in range(3):
+        stream.shoot()
+    bench.spin(0.3)
+    for messages in (stream.targets, labels, *heard.values()):
+        messages.clear()
+    stream.until(lambda: len(labels) > 5, "objects, of colour alone")
+    assert image_to_numpy(labels[-1]).any()
+    assert not stream.targets
+    assert [name for name, messages in heard.items() if messages] == []
+
+    client = bench.ros.create_client(Trigger, "/saliency/m4sam/capture")
+    bench.until(client.service_is_ready, "the service")
+    answer = client.call_async(Trigger.Request())
+    stream.until(answer.done, "the answer")
+    assert "without position" in answer.result().message
+    assert "its outlines keep missing" in answer.result().message
+    camera.depth = sound
+    stream.until(lambda: stream.targets and all(heard.values()), "all of it again")
