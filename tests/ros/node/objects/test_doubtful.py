@@ -11,7 +11,7 @@ import pytest
 
 from m4sam_core.rgbd.encodings import image_to_numpy
 from tests.ros.kit import report_of
-from tests.ros.node.objects.test_outputs import calibrate
+from tests.ros.node.objects.test_outputs import FOCAL_PX, calibrate
 
 pytestmark = pytest.mark.ros
 
@@ -184,3 +184,28 @@ def test_depth_that_misses_the_pictures_outlines_measures_nothing(bench, nano_we
     assert "its outlines keep missing" in answer.result().message
     camera.depth = sound
     stream.until(lambda: stream.targets and all(heard.values()), "all of it again")
+
+
+def test_depth_of_another_lens_is_where_the_model_and_the_mask_have_it(bench):
+    from sensor_msgs.msg import Image
+
+    stream = Stream(bench, "outputs.background_margin_px:=0")
+    camera = stream.camera
+    told = calibrate(bench, topic="/saliency/depth/camera_info", focal_px=FOCAL_PX / 2)
+    tell, stream.tell = stream.tell, lambda: (tell(), told())
+    camera.depth[:] = 3000
+    camera.depth[18:24, 24:32] = 1000  # the square of colour, seen half as large about the middle
+    heard = {name: bench.listen(Image, f"/saliency/{name}") for name in ("depth_masked", "depth_background")}
+    square = np.zeros(camera.depth.shape, bool)
+    square[camera.square] = True
+
+    def in_place():
+        return stream.masks and np.array_equal(image_to_numpy(stream.masks[-1]) > 0, square)
+
+    stream.until(in_place, "the mask to be that of the square")
+    for messages in heard.values():
+        messages.clear()
+    stream.until(lambda: all(len(messages) > 1 for messages in heard.values()), "depth with and without it")
+    masked, background = (image_to_numpy(messages[-1]) for messages in heard.values())
+    np.testing.assert_array_equal(masked, np.where(camera.depth == 1000, 1000, 0))
+    np.testing.assert_array_equal(background, np.where(camera.depth == 1000, 0, 3000))
