@@ -12,6 +12,7 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.objects import CameraModel
 from m4sam_core.objects.registered import seen_by_colour, seen_by_depth
+from m4sam_core.rgbd.camera_info import is_rectified
 from m4sam_ros.messages.camera_info import camera_model
 
 
@@ -50,7 +51,7 @@ class Calibration:
     def _is_rectified(self) -> bool:
         if self.rectified != "auto":
             return self.rectified == "yes"
-        return self._image_topic().rsplit("/", 1)[-1].startswith("image_rect")
+        return is_rectified(self._image_topic())
 
 
 def depth_at_colour(
