@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from m4sam_core.errors import CheckpointError
+from m4sam_core.errors import CheckpointError, ConfigError
 
 PACKAGED = {"default": "edge.safetensors", "edge": "edge.safetensors"}
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -20,9 +20,16 @@ def packaged_weights_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder of downloaded weights: $M4SAM_CACHE, else ~/.cache/m4sam."""
+    """Folder of downloaded weights, and of what is measured or compiled once: $M4SAM_CACHE, else ~/.cache/m4sam.
+
+    Raises:
+        ConfigError: neither the variable nor a home.
+    """
     given = os.environ.get(CACHE_VARIABLE, "").strip()
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "m4sam"
+    try:
+        return Path(given).expanduser() if given else Path.home() / ".cache" / "m4sam"
+    except RuntimeError:  # a user without a home, as in containers
+        raise ConfigError(f"{CACHE_VARIABLE}: expected a home for the cache, got none; set HOME or it") from None
 
 
 def resolve_model(name_or_path: str | Path) -> Path:

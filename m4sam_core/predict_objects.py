@@ -81,7 +81,7 @@ class ObjectNotes:
         """A line of objects.jsonl."""
         found = self._finder.update(
             result.mask, result.probability, depth, stamp_s,
-            scene_id=scene, camera=self._camera, unit_m=self._unit_m, rgb=rgb,
+            scene_id=scene, camera=self._camera, unit_m=self._unit_m, rgb=rgb, depth_doubt=result.depth_doubt,
         )  # fmt: skip
         return as_record(self._first_ns + round(stamp_s * 1e9), self._info.frame_id or "", found)
 

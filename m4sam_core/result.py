@@ -30,6 +30,8 @@ class SaliencyResult:
         reset_reason: why a new scene begins with this frame, None when it does not.
         rgb_only: the frame was processed without depth.
         depth_note: why, None when depth was used.
+        depth_doubt: why depth's readings are not to be believed (late, not registered, all one number), so that nothing
+            may get a position from them; None when they may be, also where they are too few for the model.
         rgb_note: why nothing was looked for (a black, white or plain picture without depth), so that the mask is empty
             and nothing is remembered; None otherwise.
         wrote_memory: the frame was remembered.
@@ -47,6 +49,7 @@ class SaliencyResult:
     reset_reason: str | None
     rgb_only: bool
     depth_note: str | None
+    depth_doubt: str | None
     rgb_note: str | None
     wrote_memory: bool
     write_note: str | None
@@ -82,6 +85,7 @@ def result_of(
         reset_reason=frame.reset_reason,
         rgb_only=prepared.depth_note is not None,
         depth_note=prepared.depth_note,
+        depth_doubt=prepared.depth_doubt,
         rgb_note=prepared.rgb_note,
         wrote_memory=frame.wrote_memory,
         write_note=frame.refusal,

@@ -12,8 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m4sam_core.errors import ConfigError
-from m4sam_core.host.dds import domain_problem, rclpy_problem, shared_memory_problem
-from m4sam_core.host.share import ament_prefixes
+from m4sam_core.host.dds import (
+    discovery_problem,
+    domain_problem,
+    rclpy_problem,
+    refused_domain,
+    refused_middleware,
+    shared_memory_problem,
+)
 
 EXIT_USAGE = 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -21,7 +27,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAMERA = "--camera"
 """Begins the arguments of one of several nodes in a process."""
 _END = "--"
-_HIGHEST_DOMAIN = 232
 _HINTS = {
     "params file": "mend the parameter file named above (docs/parameters.md has every name and range)",
     "parameter override": "write -p name:=value, value in YAML",
@@ -51,8 +56,9 @@ def environment_problem() -> int:
 
 
 def environment_notes() -> list[str]:
-    """What will be missing, one line each, of a process that starts now: shared memory, a place in the domain."""
-    found = (shared_memory_problem(), domain_problem(int(os.environ.get("ROS_DOMAIN_ID", "").strip() or 0)))
+    """What will be missing, one line each, of a process that starts now: shared memory, a place, peers."""
+    domain = int(os.environ.get("ROS_DOMAIN_ID", "").strip() or 0)
+    found = (shared_memory_problem(), domain_problem(domain), discovery_problem())
     return [problem for problem in found if problem]
 
 
@@ -62,9 +68,9 @@ def check_environment() -> None:
     Raises:
         ConfigError: naming the variable, or the folder.
     """
-    domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
-    if domain and not (domain.isascii() and domain.isdigit() and int(domain) <= _HIGHEST_DOMAIN):
-        raise ConfigError(f"ROS_DOMAIN_ID: expected 0 to {_HIGHEST_DOMAIN}, got {domain!r}; correct or unset it")
+    no_domain = refused_domain()
+    if no_domain:
+        raise ConfigError(no_domain)
     if not any(os.environ.get(name) for name in ("ROS_LOG_DIR", "ROS_HOME", "HOME")):
         raise ConfigError(
             "HOME: expected a home for ROS's log files, got none; set HOME, or ROS_LOG_DIR to a folder for them"
@@ -76,15 +82,9 @@ def check_environment() -> None:
                 f"ROS_SECURITY_KEYSTORE: expected a folder, as ROS_SECURITY_ENABLE is set, got {keystore!r}; "
                 "make it with `ros2 security create_keystore`, or unset ROS_SECURITY_ENABLE"
             )
-    deadly = rclpy_problem()
+    deadly = rclpy_problem() or refused_middleware()
     if deadly:
         raise ConfigError(deadly)
-    wanted, there = os.environ.get("RMW_IMPLEMENTATION", ""), _middlewares()
-    if wanted and there and wanted not in there:
-        raise ConfigError(
-            f"RMW_IMPLEMENTATION: expected one of {', '.join(sorted(there))}, got {wanted!r}, which is not installed; "
-            "install its package, or unset the variable"
-        )
 
 
 def start_ros(args: Sequence[str] | None) -> None:
@@ -111,13 +111,6 @@ def _readable(text: str) -> str:
     """Without places in C files."""
     text = re.sub(r",? at [^ ,]+\.(?:c|cpp|h|hpp):\d+", "", " ".join(text.split()))
     return re.sub(r"^failed to initialize \w+: ", "", text).rstrip(".,; ")
-
-
-def _middlewares() -> set[str]:
-    """Names of the installed RMW implementations; empty where that cannot be told."""
-    index = Path("share") / "ament_index" / "resource_index" / "rmw_typesupport"
-    found = {path.name for prefix in ament_prefixes() for path in (prefix / index).glob("*")}
-    return found - {"rmw_implementation"}
 
 
 def split_cameras(args: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -27,9 +27,10 @@ from m4sam_core.bench.stream import textured_view
 from m4sam_core.config import PipelineConfig
 from m4sam_core.devices import resolve_device
 from m4sam_core.download import digest_of
+from m4sam_core.errors import ConfigError
 from m4sam_core.host.files import write_json
 from m4sam_core.host.scheduling import ThreadPlace, allowed_cores
-from m4sam_core.model_files import cache_dir, resolve_model
+from m4sam_core.model_files import CACHE_VARIABLE, cache_dir, resolve_model
 from m4sam_core.pipeline import SaliencyPipeline
 
 _ROUNDS, _WARM = 5, 3
@@ -59,14 +60,12 @@ def quickest_threads(name_or_path: str | Path, cfg: PipelineConfig, progress: Ca
     most = min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
     if most == 1:
         return 1
-    file = cache_dir() / "threads" / f"{_key(resolve_model(name_or_path), cfg, most)}.json"
-    known = _read(file)
+    known = _read(name_or_path, cfg, most)
     if known is None:
         progress(f"measuring how many of {most} threads the model is worth, once for this machine")
         with ThreadPoolExecutor(1) as own:  # a thread that ends: it takes the model's cores and nice value
             known = own.submit(measure, name_or_path, cfg, candidates(most)).result()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, known)
+        _keep(known, name_or_path, cfg, most, progress)
         spent = ", ".join(f"{count}: {ms:.0f} ms" for count, ms in known["ms"].items())
         progress(f"threads: {known['threads']} ({spent} a frame)")
     return int(known["threads"])
@@ -114,10 +113,26 @@ def _key(path: Path, cfg: PipelineConfig, most: int) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """What was measured before; a damaged file counts as none."""
+def _file(name_or_path: str | Path, cfg: PipelineConfig, most: int) -> Path:
+    return cache_dir() / "threads" / f"{_key(resolve_model(name_or_path), cfg, most)}.json"
+
+
+def _read(name_or_path: str | Path, cfg: PipelineConfig, most: int) -> dict[str, Any] | None:
+    """What was measured before; a damaged file counts as none, as does a user without a home."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        known = json.loads(_file(name_or_path, cfg, most).read_text(encoding="utf-8"))
         return known if isinstance(known["threads"], int) and known["threads"] > 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ConfigError, OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _keep(
+    known: dict[str, Any], name_or_path: str | Path, cfg: PipelineConfig, most: int, progress: Callable[[str], None]
+) -> None:
+    """Note it for the next start; a machine without a place for that measures again."""
+    try:
+        file = _file(name_or_path, cfg, most)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, known)
+    except (ConfigError, OSError) as error:
+        progress(f"the measurement is not kept, and made again at the next start: {error}; set {CACHE_VARIABLE}")

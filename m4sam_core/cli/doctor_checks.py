@@ -17,6 +17,8 @@ from m4sam_core.cli.doctor_ros import dds_profile, ros, shared_memory
 from m4sam_core.cli.finding import Check, as_tuple, import_problem
 from m4sam_core.host.optional import SAM2_COMMAND
 
+_REINSTALL = "reinstall the package, or name weights with --model"
+
 
 def run_checks() -> list[Check]:
     """Every check, in the order a reader wants them. A check that breaks is itself a finding."""
@@ -114,8 +116,34 @@ def _weights() -> list[Check]:
     try:
         path = resolve_model("default")
     except M4SamError as error:
-        return [Check("default weights", "fail", str(error), "reinstall the package, or name weights with --model")]
-    return [Check("default weights", "ok", f"{path} ({path.stat().st_size / 1e6:.1f} MB)")]
+        return [Check("default weights", "fail", str(error), _REINSTALL)]
+    found = f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+    if import_problem("torch") or import_problem("safetensors"):  # found wrong above; nothing else can open it
+        return [Check("default weights", "note", found, "they cannot be looked into without torch and safetensors")]
+    from m4sam_core.checkpoint import read_config
+
+    try:
+        read_config(path)  # a truncated file is none
+    except M4SamError as error:
+        return [Check("default weights", "fail", str(error), _REINSTALL)]
+    return [Check("default weights", "ok", found)]
+
+
+def _cache() -> list[Check]:
+    """Where downloads go, and what is measured or compiled once."""
+    from m4sam_core.errors import M4SamError
+    from m4sam_core.model_files import CACHE_VARIABLE, cache_dir
+
+    try:
+        folder = cache_dir()
+    except M4SamError as error:
+        found, _, advice = str(error).partition("; ")
+        return [Check("cache", "warn", found, advice)]
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return [Check("cache", "ok", str(folder))]
+    advice = f"each start measures and compiles anew, and downloads fail: set {CACHE_VARIABLE} to another folder"
+    return [Check("cache", "warn", f"{folder} cannot be written", advice)]
 
 
 CHECKS: list[Callable[[], list[Check]]] = [
@@ -125,6 +153,7 @@ CHECKS: list[Callable[[], list[Check]]] = [
     _libraries,
     _sam2,
     _weights,
+    _cache,
     ros,
     dds_profile,
     shared_memory,

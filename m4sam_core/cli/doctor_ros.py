@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from m4sam_core.host.dds import (
     MIB,
     PROFILE_VARIABLES,
     SHARED_MEMORY,
+    discovery_problem,
     domain_problem,
     participants,
     profile,
     profile_numbers,
     rclpy_problem,
+    refused_domain,
+    refused_middleware,
     shared_memory_problem,
 )
 
@@ -35,7 +39,7 @@ INDEX = Path("share") / "ament_index" / "resource_index" / "packages"
 def ros() -> list[Check]:
     """rclpy, its messages and middleware, and whether `ros2` finds this package."""
     distro = os.environ.get("ROS_DISTRO", "")
-    deadly = rclpy_problem()
+    deadly = rclpy_problem() or refused_middleware() or refused_domain() or _end_of_rclpy()
     if deadly:
         found, _, advice = deadly.partition("; ")
         return [Check("ROS 2", "fail", found, advice)]
@@ -54,6 +58,15 @@ def ros() -> list[Check]:
         advice = "ROS's messages want the NumPy they were built with: numpy<2 on Ubuntu 22.04 and 24.04, 2 in RoboStack"
         return [*findings, Check("ROS messages", "fail", problem, advice)]
     return [*findings, _rmw(), _optional_ros(), _found_by_ros2(), *_ros_settings()]
+
+
+def _end_of_rclpy() -> str | None:
+    """Why importing rclpy would end this process, rather than raise; None when it does not."""
+    tried = subprocess.run([sys.executable, "-c", "import rclpy"], capture_output=True, text=True, check=False)
+    if tried.returncode in (0, 1):
+        return None
+    last = tried.stderr.strip().splitlines()[-1:] or ["without a word"]
+    return f"loading rclpy ends the process ({tried.returncode}): {last[0]}; mend what it names, or reinstall ROS"
 
 
 def _rmw() -> Check:
@@ -114,12 +127,11 @@ def missing_for_ros2(prefix: Path) -> list[str]:
 
 
 def _ros_settings() -> list[Check]:
-    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    domain = int(os.environ.get("ROS_DOMAIN_ID", "").strip() or 0)
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    here = len(participants(int(domain))) if domain.isdecimal() else 0
-    crowded = domain_problem(int(domain)) if domain.isdecimal() else None
-    found = f"domain {domain}, {here} participant(s) on this machine, discovery {reach}"
-    findings = [Check("ROS network", "warn" if crowded else "ok", found, crowded or "")]
+    found = f"domain {domain}, {len(participants(domain))} participant(s) on this machine, discovery {reach}"
+    problem = domain_problem(domain) or discovery_problem()
+    findings = [Check("ROS network", "warn" if problem else "ok", found, problem or "")]
     if os.environ.get("ROS_PYTHON_CHECK_FIELDS") == "1":
         advice = "publishing one image takes 40 ms and more with it: unset ROS_PYTHON_CHECK_FIELDS"
         findings.append(Check("ROS_PYTHON_CHECK_FIELDS", "warn", "1", advice))

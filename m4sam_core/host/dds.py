@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What Fast DDS needs of this machine and may not get, told without ROS: shared memory, and places in a domain.
+"""What ROS and Fast DDS need of this machine and may not get, told without them.
 
-Fast DDS goes on without either, and says nothing that a user could act on.
+They go on without, or end the process, and say nothing that a user could act on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+from m4sam_core.host.share import ament_prefixes
 
 SHARED_MEMORY = Path("/dev/shm")
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -28,6 +30,8 @@ _STOCK_PLACES = 32
 _FIRST_PORT, _PORTS_OF_DOMAIN, _PORTS_OF_PARTICIPANT = 7410, 250, 2
 _MOST_PLACES = 120
 _UDP = Path("/proc/net/udp")
+_HIGHEST_DOMAIN = 232
+_REACHES = ("", "SUBNET", "LOCALHOST", "SYSTEM_DEFAULT")
 
 
 def profile() -> Path | None:
@@ -71,6 +75,37 @@ def rclpy_problem() -> str | None:
     if tried.returncode != -signal.SIGBUS:
         return None
     return f"{SHARED_MEMORY}: expected some room, got none, and loading ROS ends in a bus error; {_FREE_IT}"
+
+
+def refused_domain() -> str | None:
+    """One line when ROS_DOMAIN_ID is no domain; None otherwise."""
+    domain = os.environ.get("ROS_DOMAIN_ID", "").strip()
+    if not domain or (domain.isascii() and domain.isdigit() and int(domain) <= _HIGHEST_DOMAIN):
+        return None
+    return f"ROS_DOMAIN_ID: expected 0 to {_HIGHEST_DOMAIN}, got {domain!r}; correct or unset it"
+
+
+def refused_middleware() -> str | None:
+    """One line when RMW_IMPLEMENTATION is not installed, with which rclpy ends the process; None otherwise."""
+    index = Path("share") / "ament_index" / "resource_index" / "rmw_typesupport"
+    there = {path.name for prefix in ament_prefixes() for path in (prefix / index).glob("*")} - {"rmw_implementation"}
+    wanted = os.environ.get("RMW_IMPLEMENTATION", "")
+    if not wanted or not there or wanted in there:
+        return None
+    return (
+        f"RMW_IMPLEMENTATION: expected one of {', '.join(sorted(there))}, got {wanted!r}, which is not installed; "
+        "install its package, or unset the variable"
+    )
+
+
+def discovery_problem() -> str | None:
+    """One line when ROS_AUTOMATIC_DISCOVERY_RANGE keeps others from being found unasked; None otherwise."""
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    if reach in _REACHES or os.environ.get("ROS_DISTRO") == "humble":  # which does not read it
+        return None
+    effect = "nobody is found" if reach == "OFF" else "ROS takes it for LOCALHOST and finds no other machine"
+    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    return f"{name}: expected SUBNET or LOCALHOST, got {reach!r}, so {effect}; correct or unset it"
 
 
 def participants(domain: int) -> set[int]:

@@ -131,6 +131,16 @@ class CameraModel:
         """Whether an image of that size can be this camera's, scaled: the ratio of its sides agrees to a pixel."""
         return abs(width * self.height / self.width - height) <= 1.0
 
+    def same_view(self, other: CameraModel) -> bool:
+        """Whether another camera of the same place sees everything at the same pixel, to half of one."""
+        if (self.width, self.height, self.distortion, self.fisheye) != (
+            other.width, other.height, other.distortion, other.fisheye,
+        ):  # fmt: skip
+            return False
+        corners = np.array([[0, 0], [self.width - 1, self.height - 1]], np.float64)
+        slopes = (corners - (self.cx, self.cy)) / (self.fx, self.fy)
+        return bool((np.abs(slopes * (other.fx, other.fy) + (other.cx, other.cy) - corners) < 0.5).all())
+
     def rays(self, window: tuple[slice, slice], step: int = 1) -> FloatArray:
         """Where the pixels of a window look.
 

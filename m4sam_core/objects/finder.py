@@ -32,7 +32,8 @@ class ObjectFinder:
         >>> finder = ObjectFinder()
         >>> result = pipeline.process(rgb, depth_mm, stamp=0.0)
         >>> camera = CameraModel.from_info(640, 480, k)
-        >>> found = finder.update(result.mask, result.probability, depth_mm, stamp_s=0.0, camera=camera)
+        >>> doubt = result.depth_doubt
+        >>> found = finder.update(result.mask, result.probability, depth_mm, 0.0, camera=camera, depth_doubt=doubt)
         >>> found.main.centroid_m
     """
 
@@ -67,6 +68,7 @@ class ObjectFinder:
         depth_camera: CameraModel | None = None,
         unit_m: float = 0.001,
         rgb: NDArray[np.uint8] | None = None,
+        depth_doubt: str | None = None,
     ) -> SceneObjects:
         """The objects of the next frame. Whatever is missing costs positions, never the frame.
 
@@ -80,12 +82,14 @@ class ObjectFinder:
             depth_camera: of `depth`, when it has intrinsics of its own; None: those of `camera`, scaled.
             unit_m: of a count. Metres.
             rgb (H, W, 3): uint8, tells things apart that cross; None does without.
+            depth_doubt: `SaliencyResult.depth_doubt`: why the readings are not to be believed; they are left out then.
 
         Raises:
             InputError: the mask is no 8-bit image.
         """
-        view, note = FrameView.of(mask, probability, depth, unit_m, camera, depth_camera, rgb)
-        return self.look(mask, view, note, stamp_s, scene_id)
+        believed = depth if depth_doubt is None else None
+        view, note = FrameView.of(mask, probability, believed, unit_m, camera, depth_camera, rgb)
+        return self.look(mask, view, depth_doubt or note, stamp_s, scene_id)
 
     def look(
         self, mask: NDArray[np.uint8], view: FrameView, note: str | None, stamp_s: float, scene_id: int

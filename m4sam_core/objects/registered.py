@@ -53,7 +53,7 @@ class RegisteredDepth:
         height, width = shape
         if depth_camera is not None and camera is not None:
             own, colour = depth_camera.resized(depth.shape[1], depth.shape[0]), camera.resized(width, height)
-            if own.resized(width, height) != colour:
+            if not own.resized(width, height).same_view(colour):
                 return cls(depth, unit_m, shape, colour, own), None
         elif abs(depth.shape[1] * height / width - depth.shape[0]) > 1.0:
             return None, (
@@ -129,12 +129,50 @@ def depth_background(
         (h, w) of depth's type: no reading is 0, or NaN for metres (REP 118). None when nothing tells which pixel of
         one image belongs to which of the other.
     """
-    if area.shape == depth.shape:
-        kept = area == 0
-    else:
-        # The area is looked up at the pixels of the depth image, as depth is at those of the colour image elsewhere.
-        turned, _ = RegisteredDepth.of(area.astype(np.float32), 1.0, depth.shape, depth_camera, camera)
-        if turned is None:
-            return None
-        kept = turned.sample((slice(0, depth.shape[0]), slice(0, depth.shape[1])), 1) == 0
-    return only_where(kept, depth, np.nan if depth.dtype == np.float32 else 0)
+    seen = seen_by_depth(area, (depth.shape[0], depth.shape[1]), camera, depth_camera)
+    if seen is None:
+        return None
+    return only_where(seen == 0, depth, np.nan if depth.dtype == np.float32 else 0)
+
+
+def seen_by_depth(
+    area: NDArray[np.uint8], shape: tuple[int, int], camera: CameraModel | None, depth_camera: CameraModel | None
+) -> NDArray[Any] | None:
+    """An area of the colour image at the pixels of the depth image, as depth is looked up at colour's elsewhere.
+
+    Args:
+        area: (H, W) uint8, not 0 inside.
+        shape: rows and columns of the depth image.
+        camera: of the area's image, where calibrated.
+        depth_camera: of the depth image, when it has intrinsics of its own.
+
+    Returns:
+        of `shape`, 0 outside; None when nothing tells which pixel of one image belongs to which of the other.
+    """
+    if area.shape == shape and (camera is None or depth_camera is None):
+        return area
+    turned, _ = RegisteredDepth.of(area.astype(np.float32), 1.0, shape, depth_camera, camera)
+    return None if turned is None else turned.sample((slice(0, shape[0]), slice(0, shape[1])), 1)
+
+
+def seen_by_colour(
+    depth: NDArray[Any], shape: tuple[int, int], camera: CameraModel | None, depth_camera: CameraModel | None
+) -> NDArray[Any]:
+    """Depth of intrinsics of its own at the pixels of the colour image; any other as it is.
+
+    Args:
+        depth (h, w): uint16 counts or float metres.
+        shape: rows and columns of the colour image.
+        camera: of the colour image, where calibrated.
+        depth_camera: of `depth`, when it has intrinsics of its own.
+
+    Returns:
+        of depth's type, no reading (0) where the depth camera does not look.
+    """
+    found, _ = RegisteredDepth.of(depth, 1.0, shape, camera, depth_camera)
+    if found is None or found.camera is None or found.depth_camera is None:
+        return depth
+    rows, columns = _pixel_map(found.camera, found.depth_camera)
+    seen = depth[rows, columns]
+    seen[rows < 0] = 0
+    return seen

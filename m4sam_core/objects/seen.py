@@ -95,10 +95,10 @@ class FrameView:
         """What is seen of a thing."""
         surface = None
         if self.depth is not None and self.camera is not None:
-            inside, step = thing.sampled(), thing.step
+            inside, window, step = thing.sampled(), thing.sampling, thing.step
             if not inside.any():  # finer than the sampling
-                inside, step = thing.inside, 1
-            surface = locate(inside, self.depth.sample(thing.window, step), self.camera.rays(thing.window, step))
+                inside, window, step = thing.inside, thing.window, 1
+            surface = locate(inside, self.depth.sample(window, step), self.camera.rays(window, step))
         colour = None
         if self.rgb is not None:
             red, green, blue = thing.mean_of(self.rgb) / 255

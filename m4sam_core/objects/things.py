@@ -62,14 +62,26 @@ class Thing:
         rows, columns = self.window
         return rows.start == 0 or columns.start == 0 or rows.stop == shape[0] or columns.stop == shape[1]
 
+    @property
+    def sampling(self) -> Window:
+        """The part of its window of which every `step`-th place is sampled: the samples lie evenly about the middle.
+
+        From the window's own corner, their mean would lie half a step beside the thing's.
+        """
+        rows, columns = (
+            slice(part.start + (part.stop - part.start - 1) % self.step // 2, part.stop) for part in self.window
+        )
+        return rows, columns
+
     def sampled(self) -> NDArray[np.bool_]:
-        """(h, w) its pixels at every `step`-th place of the window."""
-        return self.inside[:: self.step, :: self.step]
+        """(h, w) its pixels at every `step`-th place of `sampling`."""
+        down, right = (begun.start - part.start for begun, part in zip(self.sampling, self.window, strict=True))
+        return self.inside[down :: self.step, right :: self.step]
 
     def mean_of(self, image: NDArray[np.generic]) -> NDArray[np.float64]:
         """Mean over its sampled pixels of an image (H, W) or (H, W, C)."""
         step = self.step
-        rows, columns = self.window
+        rows, columns = self.sampling
         values = image[rows.start : rows.stop : step, columns.start : columns.stop : step][self.sampled()]
         if not len(values):  # a thing finer than the sampling
             values = image[self.window][self.inside]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m4sam_core.vision.depth import PreparedDepth, without_depth
+from m4sam_core.vision.depth import PreparedDepth, disbelieved
 from m4sam_core.vision.images import glance, resize_rgb
 
 _WIDTH_PX = 160  # both images are compared at this width
@@ -61,7 +61,7 @@ class DepthAlignment:
                 self._note = _NOTE.format(away_px)
         if self._note is None:
             return depth
-        return without_depth(*depth.shape, depth.valid_ratio, self._note)
+        return disbelieved(*depth.shape, depth.valid_ratio, self._note)
 
 
 def misalignment(rgb: NDArray[np.uint8], depth: PreparedDepth) -> float | None:

@@ -8,7 +8,7 @@ reason is reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class PreparedDepth:
         shape: rows and columns of the rgb image.
         valid_ratio: share of pixels with a usable reading, [0, 1].
         note: why the depth was not used, None when it was.
+        doubt: why not even single readings are to be believed, None when they may be; always beside a note.
         readings (H, W): the sensor's map at the size of the rgb image; None when the frame goes on from rgb alone.
         scale: what its numbers become.
     """
@@ -42,6 +43,7 @@ class PreparedDepth:
     note: str | None
     readings: NDArray[Any] | None
     scale: DepthScale
+    doubt: str | None = None
 
     @property
     def rgb_only(self) -> bool:
@@ -105,7 +107,7 @@ def prepare_depth(depth: NDArray[Any] | None, height: int, width: int, cfg: Dept
     if scale.near_m >= cfg.max_m:
         return without_depth(height, width, valid_ratio, _out_of_range(depth, cfg))
     if _is_constant(depth, cfg):
-        return without_depth(height, width, valid_ratio, _CONSTANT)
+        return disbelieved(height, width, valid_ratio, _CONSTANT)
     return PreparedDepth((height, width), valid_ratio, None, depth, scale)
 
 
@@ -174,3 +176,8 @@ def _too_few(valid_ratio: float, cfg: DepthConfig) -> str:
 def without_depth(height: int, width: int, valid_ratio: float, note: str) -> PreparedDepth:
     """What a frame gets that goes on from rgb alone, and why."""
     return PreparedDepth((height, width), valid_ratio, note, None, DepthScale(DepthConfig()))
+
+
+def disbelieved(height: int, width: int, valid_ratio: float, doubt: str) -> PreparedDepth:
+    """The same where the readings themselves are in doubt, so that nothing else may measure with them either."""
+    return replace(without_depth(height, width, valid_ratio, doubt), doubt=doubt)

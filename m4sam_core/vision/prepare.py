@@ -33,6 +33,7 @@ class PreparedFrame:
         depth (1, 1, S, S): depth in [0, 1], larger = farther, holes 0; all zero when it is not used.
         cues: the frame at a glance, for scene changes and the write gate.
         depth_note: why depth is not used, None when it is.
+        depth_doubt: why its readings are not to be believed, None when they may be.
         rgb_note: why neither colour nor depth shows anything, None when something can be seen.
         region: what of the camera's picture these are.
     """
@@ -41,6 +42,7 @@ class PreparedFrame:
     depth: Tensor
     cues: FrameCues
     depth_note: str | None
+    depth_doubt: str | None
     rgb_note: str | None
     region: Region
 
@@ -111,6 +113,7 @@ class FramePreparation:
             depth=torch.from_numpy(prepared.reduced(self._size_px))[None, None].to(self._device, non_blocking=True),
             cues=cues,
             depth_note=prepared.note,
+            depth_doubt=prepared.doubt,
             rgb_note=_nothing_to_see(cues) if prepared.rgb_only else None,
             region=region,
         )

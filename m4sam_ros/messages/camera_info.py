@@ -10,6 +10,7 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo
 
 from m4sam_core.objects import CameraModel
+from m4sam_core.rgbd.camera_info import shown_region
 
 
 def camera_model(info: Any, *, rectified: bool, shape: tuple[int, int] | None = None) -> CameraModel:
@@ -26,15 +27,10 @@ def camera_model(info: Any, *, rectified: bool, shape: tuple[int, int] | None = 
     model = CameraModel.from_info(
         info.width, info.height, info.k, info.d, info.distortion_model, info.p if rectified else None
     )
-    roi = info.roi
-    if not roi.width or not roi.height or (shape == _binned(info, info) != _binned(info, roi)):
+    roi = shown_region(info, shape)
+    if roi is None:
         return model
     return replace(model, width=roi.width, height=roi.height, cx=model.cx - roi.x_offset, cy=model.cy - roi.y_offset)
-
-
-def _binned(info: Any, part: Any) -> tuple[int, int]:
-    """Rows and columns of the image of a part of the sensor."""
-    return part.height // max(1, info.binning_y), part.width // max(1, info.binning_x)
 
 
 def camera_info(camera: CameraModel, distortion_model: str, header: Any) -> CameraInfo:

@@ -125,6 +125,7 @@ class NearHalfResult:
     reset_reason: str | None
     rgb_only: bool
     depth_note: str | None
+    depth_doubt: str | None = None
     rgb_note: str | None = None
     wrote_memory: bool = False
     memory_entries: int = 0

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from m4sam_core.objects.depth import only_where
-from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.pictures import draw_overlay
 from m4sam_ros.messages.compressed import rgb_to_compressed
 from m4sam_ros.messages.convert import image_writer
 from m4sam_ros.names import DEPTH_MASKED, MASK, OVERLAY, OVERLAY_COMPRESSED, PROBABILITY
+from m4sam_ros.node.objects.calibration import mask_at_depth
 from m4sam_ros.node.objects.outputs import ObjectOutputs
 from m4sam_ros.qos import make_publisher, volatile
 from m4sam_ros.settings import NodeConfig
@@ -78,7 +77,7 @@ class Outputs:
             result: `SaliencyResult`.
         """
         self._publishers[MASK].publish(self._written(result.mask, "mono8", frame.rgb_msg.header))
-        self.objects.background.take_mask(result.mask, frame.stamp)
+        self.objects.background.take_mask(result.mask, frame.stamp, result.depth_doubt)
 
     def publish(
         self,
@@ -108,13 +107,8 @@ class Outputs:
             self._publishers[PROBABILITY].publish(self._written(probability, "32FC1", header))
         self._publish_overlay(header, rgb, result)
         own = depth if sensed is None or depth is None else sensed
-        if (
-            own is not None
-            and same_shape(own.shape, result.mask.shape)
-            and self._wanted(DEPTH_MASKED, outputs.depth_masked)
-        ):
-            pixels, encoding = masked_depth(own, result.mask, getattr(frame.depth_msg, "encoding", ""))
-            self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
+        if own is not None and result.depth_doubt is None and self._wanted(DEPTH_MASKED, outputs.depth_masked):
+            self._publish_depth_masked(frame, own, result.mask)
 
     def destroy(self) -> None:
         """Take the topics out of the graph."""
@@ -122,6 +116,13 @@ class Outputs:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
+
+    def _publish_depth_masked(self, frame: Any, depth: np.ndarray, mask: np.ndarray) -> None:
+        seen = mask_at_depth(mask, depth.shape, self.objects.colour, self.objects.depth)
+        if seen is None:
+            return
+        pixels, encoding = masked_depth(depth, seen, getattr(frame.depth_msg, "encoding", ""))
+        self._publishers[DEPTH_MASKED].publish(self._written(pixels, encoding, frame.depth_msg.header))
 
     def _publish_overlay(self, header: Any, rgb: np.ndarray, result: Any) -> None:
         enabled = self.cfg.outputs.overlay
@@ -143,14 +144,12 @@ def masked_depth(depth: np.ndarray, mask: np.ndarray, encoding: str) -> tuple[np
 
     Args:
         depth: (h, w) uint16 or float32.
-        mask: (H, W) uint8 0/255.
+        mask: (h, w), not 0 where it is set.
         encoding: of the depth message, "" for a compressed one.
 
     Returns:
         (h, w) of depth's type, and its encoding.
     """
-    if mask.shape != depth.shape:
-        mask = cv2.resize(mask, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_NEAREST)
     metres = depth.dtype == np.float32
     masked = only_where(mask > 0, depth, np.nan if metres else 0)
     return masked, "32FC1" if metres else "mono16" if encoding == "mono16" else "16UC1"

@@ -34,6 +34,9 @@ class Reporting:
         settings: its parameters.
         metrics: its counters.
         notes: what this machine lacks, see `environment_notes`.
+
+    Attributes:
+        failure: why the last step of the lifecycle failed, None when it did not.
     """
 
     def __init__(self, node: Any, settings: NodeParameters, metrics: Metrics, notes: Sequence[str]) -> None:
@@ -41,6 +44,7 @@ class Reporting:
         self._settings = settings
         self._metrics = metrics
         self._notes = "; ".join(notes)
+        self.failure: str | None = None
         self._watch: Watch | None = None
         self._time_ns = -1  # at the last look; simulated where use_sim_time is set
         self._last_state: dict[str, object] | None = None
@@ -95,7 +99,7 @@ class Reporting:
             session.follow_publishers()
             problem = self._look(self._watch)
         elif lifecycle != "active":
-            problem = f"the node is {lifecycle}"
+            problem = f"the node is {lifecycle}" + (f": {self.failure}" if self.failure else "")
         if outputs is not None:
             problem = problem or self._silent_outputs(outputs)
         synchronizer = session.intake.synchronizer if session is not None else None

@@ -80,7 +80,7 @@ class SaliencyNode(LifecycleNode):
         # A steady clock: reports must come also while simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._report_timer = self.create_timer(1.0, self._report, clock=self._steady)
-        self._start_timer = self.create_timer(0.01, self._autostart, clock=self._steady)
+        self._start_timer: Any = self.create_timer(0.01, self._autostart, clock=self._steady)
         self._reporting.publish_state()
 
     @property
@@ -132,10 +132,13 @@ class SaliencyNode(LifecycleNode):
         try:
             step()
         except M4SamError as error:
-            self.get_logger().error(f"{name} failed: {error}")
-        except Exception:  # noqa: BLE001 - whatever a driver or a model raises, the node must live to report it
+            self._reporting.failure = f"{name} failed: {error}"
+            self.get_logger().error(self._reporting.failure)
+        except Exception as error:  # noqa: BLE001 - whatever a driver or a model raises, the node must live to report it
+            self._reporting.failure = f"{name} failed: {type(error).__name__}: {error}"
             self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
         else:
+            self._reporting.failure = None
             return SUCCESS
         if undo is not None:
             undo()
@@ -179,7 +182,10 @@ class SaliencyNode(LifecycleNode):
         self._reporting.forget_result()
 
     def _autostart(self) -> None:
-        self.destroy_timer(self._start_timer)
+        timer, self._start_timer = self._start_timer, None
+        if timer is None:  # the EventsExecutor has counted the periods that loading the model took
+            return
+        self.destroy_timer(timer)
         if self.config.autostart and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
         self._reporting.publish_state()

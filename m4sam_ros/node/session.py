@@ -24,6 +24,7 @@ from m4sam_ros.node.intake.ignored import ignored_pixels
 from m4sam_ros.node.intake.intake import Frame, Intake
 from m4sam_ros.node.intake.once import OnceOrOften
 from m4sam_ros.node.metrics import Metrics
+from m4sam_ros.node.objects.calibration import depth_at_colour
 from m4sam_ros.node.objects.capture import Capture
 from m4sam_ros.node.outputs import Outputs
 from m4sam_ros.node.publishing import Publishing, Segmented
@@ -180,7 +181,8 @@ class ActiveSession:
         frame_id = frame.rgb_msg.header.frame_id
         self.busy_since = started
         try:
-            result = self._backend.process(rgb, depth, frame.stamp, frame_id, self._ignored)
+            seen = depth_at_colour(depth, rgb.shape[:2], self._outputs.objects.colour, self._outputs.objects.depth)
+            result = self._backend.process(rgb, seen, frame.stamp, frame_id, self._ignored)
         except InputError as error:  # an image that the model cannot take; the stream is unharmed
             self._metrics.drop("bad_rgb")
             self._warn("bad_rgb", f"{self.intake.rgb.topic} {error}")

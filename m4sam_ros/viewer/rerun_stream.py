@@ -85,9 +85,19 @@ class RerunStream:
         self._rr.log(DEPTH, self._rr.DepthImage(holes, meter=meter, colormap=self._rr.components.Colormap.Turbo))
 
     def boxes(
-        self, stamp_s: float, centres: np.ndarray, sizes: np.ndarray, turns: np.ndarray, texts: list[str]
+        self,
+        stamp_s: float,
+        centres: np.ndarray,
+        sizes: np.ndarray,
+        turns: np.ndarray,
+        texts: list[str],
+        *,
+        has_target: bool,
     ) -> None:
         """Boxes of the objects in the camera's frame, in place of those of before.
+
+        Where they say that there is no target, or nothing in space at all, what was shown of these ends: the node sends
+        no message of what has no place.
 
         Args:
             stamp_s: of their image. Seconds.
@@ -95,12 +105,16 @@ class RerunStream:
             sizes: (N, 3). Metres.
             turns: (N, 4) quaternions x y z w.
             texts: written at each.
+            has_target: one of them is the main object.
         """
         self._at(stamp_s)
         boxes = self._rr.Boxes3D(
             centers=centres, half_sizes=sizes / 2, quaternions=turns, labels=texts, colors=MASK_COLOR
         )
         self._rr.log(OBJECTS, boxes)
+        for entity, shown in ((TARGET, has_target), (POINTS, len(texts) > 0)):
+            if not shown:
+                self._rr.log(entity, self._rr.Clear(recursive=False))
 
     def points(self, stamp_s: float, positions: np.ndarray, rgb: np.ndarray) -> None:
         """Points of the objects: (N, 3) metres in the camera's frame, (N, 3) uint8."""

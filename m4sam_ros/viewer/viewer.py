@@ -22,6 +22,7 @@ from m4sam_core.objects.cloud import POINT
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_ros.messages.compressed import compressed_to_rgb
 from m4sam_ros.messages.convert import image_to_depth, image_to_numpy, image_to_rgb
+from m4sam_ros.messages.objects import read_marker_text
 from m4sam_ros.names import (
     CAMERA_INFO,
     DEPTH,
@@ -138,6 +139,7 @@ class Viewer(Node):
             np.array([(marker.scale.x, marker.scale.y, marker.scale.z) for marker in boxes]).reshape(-1, 3),
             np.array([(turn.x, turn.y, turn.z, turn.w) for turn in turns]).reshape(-1, 4),
             [texts.get(marker.id, str(marker.id)) for marker in boxes],
+            has_target=any(read_marker_text(text)[1] for text in texts.values()),
         )
 
     def _on_points(self, msg: Any) -> None:

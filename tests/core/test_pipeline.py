@@ -89,6 +89,18 @@ def test_useless_depth_degrades_to_rgb_only(pipeline, depth, words):
     assert not pipeline.process(*frame(1), 0.1).rgb_only, "one bad map has no aftermath"
 
 
+def test_depth_of_one_number_is_doubted_and_sparse_depth_is_not(pipeline):
+    rgb, depth = frame()
+    constant = pipeline.process(rgb, np.full_like(depth, 1500), 0.0)
+    assert constant.depth_doubt == constant.depth_note
+    assert "the same number" in constant.depth_doubt
+    sparse = np.zeros_like(depth)
+    sparse[::9, ::9] = depth[::9, ::9]
+    few = pipeline.process(rgb, sparse, 0.1)
+    assert "valid pixels" in few.depth_note
+    assert few.depth_doubt is None, "its readings are what the sensor measured"
+
+
 NOTHING = {
     "black": lambda rng: rng.normal(3, 2, (HEIGHT, WIDTH, 3)),
     "white": lambda rng: rng.normal(255, 2, (HEIGHT, WIDTH, 3)),

@@ -22,7 +22,8 @@ INTRINSICS = {"width": 320, "height": 240, "k": K}
 class Result:
     """Of a stream whose mask is known."""
 
-    def __init__(self, mask):
+    def __init__(self, mask, depth_doubt=None):
+        self.depth_doubt = depth_doubt
         self.mask, self.probability = mask, np.where(mask > 0, np.float32(0.75), np.float32(0.1))
 
 
@@ -57,6 +58,16 @@ def test_a_resumed_folder_numbers_on():
     resumed = ObjectNotes(info, 0.002)
     resumed.resume(whole[:6])
     assert lines_of(resumed, 9, start=6) == whole[6:]
+
+
+def test_depth_that_is_not_believed_gives_no_position():
+    notes, (mask, depth) = ObjectNotes(VideoInfo(intrinsics=INTRINSICS), 0.002), scene((40, 60, 60, 80, 1.5))
+    rgb, depth = np.full((240, 320, 3), 90, np.uint8), (depth * 500).astype(np.uint16)
+    doubted = notes.note(rgb, depth, 0.0, 0, Result(mask, "depth: is it late?"))
+    believed = notes.note(rgb, depth, 0.1, 0, Result(mask))
+    assert doubted["note"] == "depth: is it late?"
+    assert [line["objects"][0]["centroid_m"] is None for line in (doubted, believed)] == [True, False]
+    assert doubted["objects"][0]["id"] == believed["objects"][0]["id"]
 
 
 def test_without_intrinsics_it_says_so():

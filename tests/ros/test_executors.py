@@ -40,6 +40,17 @@ def test_every_kind_of_callback_is_called(bench, values, reliability):
     bench.until(lambda: bench.misses("m4sam"), "the node to leave the graph", 10)
 
 
+@needs_events
+def test_it_begins_once_however_long_loading_takes(bench):
+    """Two cameras of a process: each one's timer counts on while the other one's thread loads."""
+    cameras = ("/front/saliency", "/rear/saliency")
+    node = bench.start_shared(*((name, "executor:=events", "backend:=torch") for name in cameras), model="default")
+    for name in cameras:
+        masks = bench.masks(name)
+        bench.step(bench.camera(namespace=name), masks, 1.0)
+    assert "[ERROR]" not in node.log, node.log
+
+
 def test_a_release_without_it_is_one_line(monkeypatch):
     from m4sam_ros.runner import make_executor
 

@@ -42,7 +42,7 @@ class Look:
         """Of a thing in a frame (H, W, 3), colours blended with those of before."""
         if rgb is None:
             return cls(thing, None if before is None else before.colours)
-        rows, columns = thing.window
+        rows, columns = thing.sampling
         step = thing.step
         pixels = rgb[rows.start : rows.stop : step, columns.start : columns.stop : step][thing.sampled()]
         if not len(pixels):  # finer than the sampling

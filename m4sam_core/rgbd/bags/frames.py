@@ -14,7 +14,8 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.rgbd.bags.mask_topic import StoredMasks, read_mask_topic
 from m4sam_core.rgbd.bags.source import COMPRESSED, BagMessage, BagSource
-from m4sam_core.rgbd.bags.topics import TopicChoice
+from m4sam_core.rgbd.bags.topics import TopicChoice, base_name
+from m4sam_core.rgbd.camera_info import is_rectified, shown_region
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, tells_nothing, to_metres
@@ -113,20 +114,42 @@ def read_frames(
 
 
 def read_intrinsics(source: BagSource, topics: TopicChoice) -> dict[str, Any] | None:
-    """Width, height, K and distortion of the rgb camera from its first CameraInfo; None without one."""
+    """Width, height, K and distortion of the rgb images from the first CameraInfo; None without one.
+
+    Of rectified images (image_rect*) P is their K, and they have no distortion; of a region of interest the principal
+    point is its own.
+    """
     if topics.camera_info is None:
         return None
-    for message in source.messages((topics.camera_info,)):
-        info = message.decoded
-        matrix = info.k if hasattr(info, "k") else info.K
-        distortion = info.d if hasattr(info, "d") else info.D
-        return {
-            "width": int(info.width),
-            "height": int(info.height),
-            "k": [float(x) for x in matrix],
-            "distortion_model": str(info.distortion_model),
-            "d": [float(x) for x in distortion],
-        }
+    message = next(source.messages((topics.camera_info,)), None)
+    if message is None:
+        return None
+    info = message.decoded
+    given = (info.k, info.d, info.p) if hasattr(info, "k") else (info.K, info.D, info.P)  # ROS 2, ROS 1
+    k, d, p = ([float(value) for value in values] for values in given)
+    if is_rectified(base_name(topics.rgb)):
+        k, d = [p[index] for index in (0, 1, 2, 4, 5, 6, 8, 9, 10)], []
+    region = shown_region(info, _first_shape(source, topics.rgb)) if info.roi.width else None
+    if region is not None:
+        k[2], k[5] = k[2] - region.x_offset, k[5] - region.y_offset
+    shown = region or info
+    return {
+        "width": int(shown.width),
+        "height": int(shown.height),
+        "k": k,
+        "distortion_model": str(info.distortion_model),
+        "d": d,
+    }
+
+
+def _first_shape(source: BagSource, rgb: str) -> tuple[int, int] | None:
+    """Rows and columns of the first image that can be read."""
+    for message in source.messages((rgb,)):
+        try:
+            height, width = decode_rgb(message).shape[:2]
+        except InputError:
+            continue
+        return height, width
     return None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,11 +34,13 @@ class Clearance:
         mask (H, W): uint8 0/255.
         stamp_s: of its colour image. Seconds.
         margin_px: how far around it is cleared too. Pixels.
+        depth_doubt: why depth does not belong to that image, None when it does.
     """
 
     mask: np.ndarray
     stamp_s: float
     margin_px: int
+    depth_doubt: str | None = None
 
     @cached_property
     def area(self) -> np.ndarray:
@@ -77,9 +79,9 @@ class DepthBackground:
         self._claiming = threading.Lock()
         self.problem: str | None = None
 
-    def take_mask(self, mask: np.ndarray, stamp_s: float) -> None:
-        """The newest mask, of the colour image of that time."""
-        self._newest = self.by_own_mask(mask, stamp_s)
+    def take_mask(self, mask: np.ndarray, stamp_s: float, depth_doubt: str | None) -> None:
+        """The newest mask, of the colour image of that time; with a doubt it can clear no depth."""
+        self._newest = replace(self.by_own_mask(mask, stamp_s), depth_doubt=depth_doubt)
 
     def by_own_mask(self, mask: np.ndarray, stamp_s: float) -> Clearance:
         """What a mask takes out of its own frame's depth."""
@@ -137,6 +139,9 @@ class DepthBackground:
             return None
         size = getattr(frame.rgb_msg, "height", None), getattr(frame.rgb_msg, "width", None)
         if None not in size and size != newest.mask.shape:  # the camera has changed; a compressed message does not say
+            return None
+        if newest.depth_doubt is not None:
+            self.problem = f"{names.DEPTH_BACKGROUND}: {newest.depth_doubt}"
             return None
         age_s = frame.stamp - newest.stamp_s
         if abs(age_s) <= oldest_s:

@@ -7,8 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
+
 from m4sam_core.errors import InputError
 from m4sam_core.objects import CameraModel
+from m4sam_core.objects.registered import seen_by_colour, seen_by_depth
+from m4sam_core.rgbd.camera_info import is_rectified
 from m4sam_ros.messages.camera_info import camera_model
 
 
@@ -47,7 +51,21 @@ class Calibration:
     def _is_rectified(self) -> bool:
         if self.rectified != "auto":
             return self.rectified == "yes"
-        return self._image_topic().rsplit("/", 1)[-1].startswith("image_rect")
+        return is_rectified(self._image_topic())
+
+
+def depth_at_colour(
+    depth: np.ndarray | None, shape: tuple[int, int], colour: Calibration, own: Calibration
+) -> np.ndarray | None:
+    """Depth (h, w) of calibration `own` at the pixels of a colour image of `shape`, where the two differ."""
+    if depth is None:
+        return None
+    return seen_by_colour(depth, shape, colour.of(shape)[0], own.of(depth.shape[:2])[0])
+
+
+def mask_at_depth(mask: np.ndarray, shape: tuple[int, int], colour: Calibration, own: Calibration) -> np.ndarray | None:
+    """A mask (H, W) of colour at the pixels of a depth image of `shape`; None when nothing tells where they are."""
+    return seen_by_depth(mask, shape, colour.of(mask.shape)[0], own.of(shape)[0])
 
 
 def no_frame(frame_id: str) -> str | None:

@@ -148,7 +148,9 @@ class ObjectOutputs:
             wanted.discard(names.DEPTH_BACKGROUND)
         if not wanted:
             return
-        depth, late = fresh(frame, depth, self._cfg.sync.depth_stamp_offset_s)
+        depth, doubt = fresh(frame, depth, self._cfg.sync.depth_stamp_offset_s)
+        if result.depth_doubt is not None:
+            depth, doubt = None, result.depth_doubt
         camera, flaw = self.colour.of(result.mask.shape)
         view, note = FrameView.of(
             result.mask,
@@ -159,7 +161,7 @@ class ObjectOutputs:
             None if depth is None else self.depth.of(depth.shape[:2])[0],
             rgb,
         )
-        note = flaw or late or note
+        note = flaw or doubt or note
         found = None
         if wanted & {*_OF_OBJECTS, names.TF} or self._mask_of_main(wanted):
             found = self._finder.look(result.mask, view, note, result.stamp, result.scene_id)

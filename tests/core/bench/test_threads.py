@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 
 import pytest
 import torch
@@ -78,6 +79,23 @@ def test_measured_once_and_again_when_the_file_is_damaged(weights, tmp_path, mon
     quickest_threads(weights, CPU.model_copy(update={"dtype": "bfloat16"}), told.append)
     assert len(measured) == 6
     assert json.loads(file.read_text())["threads"] == 2
+
+
+@pytest.mark.parametrize("cache", ["/dev/null/cache", None])
+def test_where_nothing_can_be_kept_it_is_measured_each_time(weights, monkeypatch, cache):
+    """A read-only robot, a user without a home."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    if cache is None:
+        monkeypatch.delenv("M4SAM_CACHE", raising=False)
+    else:
+        monkeypatch.setenv("M4SAM_CACHE", cache)
+    monkeypatch.setattr(module, "allowed_cores", lambda: frozenset({0, 1}))
+    monkeypatch.setattr(module, "measure", lambda *_: {"threads": 2, "ms": {1: 2.0, 2: 1.0}})
+    told = []
+    assert quickest_threads(weights, CPU, told.append) == 2
+    assert any("made again at the next start" in line and "set M4SAM_CACHE" in line for line in told)
 
 
 def test_nothing_is_measured_for_one_core(weights, monkeypatch):

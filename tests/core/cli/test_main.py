@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pwd
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 import typer
 from rich.text import Text
 
+from m4sam_core import model_files
 from m4sam_core.cli import doctor, doctor_checks, doctor_ros
 from m4sam_core.cli.finding import Check
 from m4sam_core.cli.main import COMMANDS, main
@@ -69,7 +71,7 @@ def test_unknown_command_suggests(capsys):
 
 
 def failing(error):
-    def run_checks():
+    def run_checks(*_):
         raise error
 
     return run_checks
@@ -126,6 +128,60 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch):
     assert doctor_checks.run_checks() == [
         Check("broken", "fail", "OSError: unreadable", "reinstall, or report this text")
     ]
+
+
+def found_by(check, monkeypatch):
+    monkeypatch.setattr(doctor_checks, "CHECKS", [check])
+    return doctor_checks.run_checks()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("RMW_IMPLEMENTATION", "rmw_elsewhere", "rmw_elsewhere"),
+        ("ROS_DOMAIN_ID", "abc", "expected 0 to 232, got 'abc'"),
+        ("ROS_DOMAIN_ID", "300", "expected 0 to 232, got '300'"),
+    ],
+)
+def test_doctor_outlives_what_ends_ros(variable, value, words, monkeypatch):
+    pytest.importorskip("rclpy")
+    monkeypatch.setenv(variable, value)
+    (finding,) = found_by(doctor_ros.ros, monkeypatch)
+    assert (finding.status, words in finding.found) == ("fail", True)
+    assert finding.advice
+
+
+def test_doctor_outlives_a_rclpy_that_ends_the_process(monkeypatch, tmp_path):
+    pytest.importorskip("rclpy")
+    (tmp_path / "rclpy.py").write_text("import os, sys\nprint('a line', file=sys.stderr, flush=True)\nos._exit(102)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (finding,) = found_by(doctor_ros.ros, monkeypatch)
+    assert (finding.status, finding.found) == ("fail", "loading rclpy ends the process (102): a line")
+
+
+def test_weights_that_are_not_whole_are_found(monkeypatch, tmp_path):
+    whole = (model_files.packaged_weights_dir() / "edge.safetensors").read_bytes()
+    monkeypatch.setattr(model_files, "packaged_weights_dir", lambda: tmp_path)
+    for data in (whole[: len(whole) // 2], whole[:100], b""):
+        (tmp_path / "edge.safetensors").write_bytes(data)
+        (finding,) = found_by(doctor_checks._weights, monkeypatch)
+        assert (finding.status, "edge.safetensors" in finding.found) == ("fail", True)
+    (tmp_path / "edge.safetensors").write_bytes(whole)
+    (finding,) = found_by(doctor_checks._weights, monkeypatch)
+    assert finding.status == "ok"
+
+
+def test_a_cache_that_keeps_nothing_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    for folder, status in ((tmp_path / "new" / "deep", "ok"), (tmp_path / "file" / "cache", "warn")):
+        monkeypatch.setenv("M4SAM_CACHE", str(folder))
+        (finding,) = found_by(doctor_checks._cache, monkeypatch)
+        assert (finding.status, str(folder) in finding.found) == (status, True)
+    monkeypatch.delenv("M4SAM_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", failing(KeyError("uid not found")))
+    (finding,) = found_by(doctor_checks._cache, monkeypatch)
+    assert (finding.status, "expected a home" in finding.found) == ("warn", True)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,22 @@ def test_a_crowded_domain_is_named_where_places_are_called_at(with_ports, with_p
     assert dds.domain_problem(DOMAIN) is not None
 
 
+@pytest.mark.parametrize(
+    ("reach", "distro", "words"),
+    [
+        ("SUBNET", "", None),
+        ("OFF", "jazzy", "got 'OFF', so nobody is found"),
+        ("subnet", "", "got 'subnet', so ROS takes it for LOCALHOST"),
+        ("OFF", "humble", None),
+    ],
+)
+def test_a_reach_in_which_nobody_is_found_is_named(reach, distro, words, monkeypatch):
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", reach)
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    problem = dds.discovery_problem()
+    assert problem is None if words is None else words in problem
+
+
 def test_the_ports_of_this_machine():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
         held.bind(("127.0.0.1", 0))

@@ -27,6 +27,16 @@ def test_the_centroid_is_that_of_the_visible_surface():
     np.testing.assert_allclose(sorted(thing.box.size), [0.0, 0.48, 0.6], atol=0.05)
 
 
+@pytest.mark.parametrize(("across", "down"), [(320, 180), (605, 601), (9, 700), (1, 720)])
+def test_a_large_thing_of_which_few_pixels_are_asked_is_not_beside_itself(across, down):
+    """Sampled from its corner, a thing in a large image was centimetres too far up and left."""
+    camera = CameraModel(1280, 720, 900.0, 900.0, 639.5, 359.5)
+    mask, depth = scene((300, 0, across, down, 1.0), height=720, width=1280)
+    (thing,) = ObjectFinder(ObjectsConfig(min_area=0)).update(mask, None, depth, 0.0, camera=camera).objects
+    expected = point(300 + (across - 1) / 2, (down - 1) / 2, 1.0, camera)
+    np.testing.assert_allclose(thing.centroid_m, expected, atol=0.51 / 900)
+
+
 def test_millimetres_and_metres_are_the_same_depth():
     mask, depth = scene((60, 50, 80, 100, 1.5))
     one, other = find(mask, depth), find(mask, (depth * 1000).astype(np.uint16))

@@ -104,6 +104,7 @@ def test_the_pipeline_leaves_it_out_if_told_to(check):
     cfg = PipelineConfig(device="cpu", depth=DepthConfig(check_alignment=check))
     pipeline = SaliencyPipeline(build_model(ModelConfig.preset("edge")), cfg)
     late = np.roll(metres, 18, 1)
-    notes = [pipeline.process(rgb, late, index / 10).depth_note for index in range(3)]
-    assert notes[0] is None
-    assert (notes[-1] is not None) == check
+    results = [pipeline.process(rgb, late, index / 10) for index in range(3)]
+    assert results[0].depth_note is results[0].depth_doubt is None
+    assert (results[-1].depth_note is not None) == check
+    assert results[-1].depth_doubt == results[-1].depth_note, "nor may anybody measure with it"

@@ -41,13 +41,24 @@ def test_without_autostart_a_manager_leads(bench):
 
 
 def test_a_model_that_cannot_be_had_is_explained_and_can_be_replaced(bench):
+    from diagnostic_msgs.msg import DiagnosticArray
+
     node = bench.start(model="/nowhere/no.safetensors")
     bench.until(lambda: "configure failed" in node.log, "the error")
     assert "/nowhere/no.safetensors" in node.log
     assert "Traceback" not in node.log
     assert bench.state() == "unconfigured"
+    reports = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.until(lambda: reports, "a report")
+    said = reports[-1].status[0].message
+    assert said.startswith("the node is unconfigured: configure failed: model '/nowhere/no.safetensors': expected"), (
+        said
+    )
     assert bench.set_parameter("model", "identity").successful
     assert bench.transition("configure")
+    reports.clear()
+    bench.until(lambda: reports, "a report")
+    assert reports[-1].status[0].message == "the node is inactive"
     assert bench.transition("activate")
     masks = bench.masks()
     bench.step(bench.camera(), masks, 1.0)

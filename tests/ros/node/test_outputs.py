@@ -40,9 +40,11 @@ def test_masked_depth_keeps_its_type(encoding, dtype, out, nothing):
 
 
 def test_masked_depth_of_another_size():
+    from m4sam_core.objects.registered import seen_by_depth
     from m4sam_ros.node.outputs import masked_depth
 
-    masked, _ = masked_depth(np.full((20, 30), 1500, np.uint16), square(), "16UC1")
+    seen = seen_by_depth(square(), (20, 30), None, None)
+    masked, _ = masked_depth(np.full((20, 30), 1500, np.uint16), seen, "16UC1")
     assert masked[5:10, 15:25].min() == 1500
     assert masked.sum() == 50 * 1500
 

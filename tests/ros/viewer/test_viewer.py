@@ -4,6 +4,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +56,44 @@ def test_recording_holds_images_masks_and_figures(bench, clip, tmp_path):
     code, _ = viewer.stop()
     assert code == 0, viewer.log
     assert "Traceback" not in viewer.log
-    rerun = Path(sys.executable).with_name("rerun")
-    printed = subprocess.run([rerun, "rrd", "print", "-v", file], capture_output=True, text=True, check=True).stdout
+    printed = contents(file)
     for entity in ("/overlay", "/camera/rgb", "/camera/depth", "/mask", "/objects/boxes", "/objects/points", *FIGURES):
         assert entity in printed, entity
+
+
+def contents(file):
+    """What Rerun's own program says of a recording."""
+    beside = Path(sys.executable).with_name("rerun")
+    rerun = str(beside) if beside.is_file() else shutil.which("rerun")
+    return subprocess.run([rerun, "rrd", "print", "-v", file], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_has_no_place_any_more_is_not_shown_any_more(bench, tmp_path):
+    """The node is silent about it, and silence would leave the last place on the screen."""
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
+    from tests.ros.node.objects.test_outputs import calibrate
+
+    bench.start()
+    masks, camera, tell = bench.masks(), bench.camera(), calibrate(bench)
+    file = tmp_path / "run.rrd"
+    viewer = bench.execute(VIEWER, "mode:=file", f"file:={file}", "max_rate_hz:=200.0")
+    stamps = (1 + index / 15 for index in range(1000))
+
+    def shot(count):
+        for _ in range(count):
+            tell()
+            bench.step(camera, masks, next(stamps))
+            bench.spin(0.05)
+
+    topics = ("markers", "target", "points")
+    bench.until(lambda: all(bench.ros.count_subscribers(f"/saliency/{topic}") for topic in topics), "the viewer")
+    shot(10)
+    camera.depth[:] = 0  # nothing has a place
+    shot(10)
+    assert viewer.stop()[0] == 0, viewer.log
+    cleared = [chunk for chunk in contents(file).split("Chunk(") if "Clear" in chunk]
+    for entity in ("/objects/target", "/objects/points"):
+        assert any(entity in chunk for chunk in cleared), entity
 
 
 def test_page_is_served_to_this_machine_only(bench, unused_ports):

@@ -195,6 +195,23 @@ def test_predict_writes_a_line_of_objects_for_every_mask(data, tmp_path, weights
         assert [line["stamp_ns"] for line in lines] == [m.stamp_ns for m in new.messages(["/m4sam/mask"])]
 
 
+def test_predict_says_no_position_where_depth_shows_nothing(tmp_path, weights):
+    with ImageBagWriter(tmp_path / "bag") as writer:
+        for index in range(3):
+            stamp, rng = 10**18 + index * 50_000_000, np.random.default_rng(0)
+            rgb, depth = rng.integers(0, 255, (48, 64, 3), np.uint8), np.full((48, 64), 1500, np.uint16)
+            info = {"width": 64, "height": 48, "k": [60.0, 0, 31.5, 0, 60, 23.5, 0, 0, 1]}
+            writer.write_image("/cam/rgb", rgb, "rgb8", stamp, "cam")
+            writer.write_image("/cam/depth", depth, "16UC1", stamp, "cam")
+            writer.write_camera_info("/cam/camera_info", info, stamp, "cam")
+    predict_bag(tmp_path / "bag", tmp_path / "out", str(weights), mask_topic="/m", objects=True)
+    lines = [json.loads(line) for line in (tmp_path / "out/objects.jsonl").read_text().splitlines()]
+    assert all("the same number" in line["note"] for line in lines)
+    positions = [item["centroid_m"] for line in lines for item in line["objects"]]
+    assert positions
+    assert set(positions) == {None}
+
+
 def test_export_leaves_existing_bags_alone(data, tmp_path):
     scan = scan_split(data / "D", "m4sam", "train")
     assert len(export_videos(scan, tmp_path, "mcap", progress=lambda _: None)) == 1

@@ -220,6 +220,7 @@ def _add_masks(
                 found = finder.update(
                     result.mask, result.probability, depth, result.stamp,
                     scene_id=result.scene_id, camera=camera, unit_m=settings.depth.unit_m, rgb=frame.rgb,
+                    depth_doubt=result.depth_doubt,
                 )  # fmt: skip
                 ids |= {item.id for item in found.objects}
                 lines.append(json.dumps(as_record(frame.stamp_ns, frame.frame_id, found), allow_nan=False))

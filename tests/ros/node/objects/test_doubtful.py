@@ -11,7 +11,7 @@ import pytest
 
 from m4sam_core.rgbd.encodings import image_to_numpy
 from tests.ros.kit import report_of
-from tests.ros.node.objects.test_outputs import calibrate
+from tests.ros.node.objects.test_outputs import FOCAL_PX, calibrate
 
 pytestmark = pytest.mark.ros
 
@@ -145,3 +145,67 @@ def test_a_calibration_published_once_and_kept_is_had(bench):
     stream = Stream(bench)
     stream.tell = lambda: None
     stream.until(lambda: stream.targets, "a target")
+
+
+def test_depth_that_misses_the_pictures_outlines_measures_nothing(bench, nano_weights):
+    """Late or not registered: whoever joins it with the mask would get distances of something else."""
+    from sensor_msgs.msg import Image, PointCloud2
+    from std_srvs.srv import Trigger
+
+    from tests.core.vision.test_alignment import HEIGHT, WIDTH, scene
+
+    stream = Stream(bench, "threshold:=0.01", model=str(nano_weights), width=WIDTH, height=HEIGHT)
+    camera = stream.camera
+    camera.rgb, metres = scene()
+    sound = (metres * 1000).astype(np.uint16)
+    kinds = {"points": PointCloud2, "bundle/depth": Image, "depth_masked": Image, "depth_background": Image}
+    heard = {name: bench.listen(kind, f"/saliency/{name}") for name, kind in kinds.items()}
+    labels = bench.listen(Image, "/saliency/labels")
+    camera.depth = sound
+    stream.until(lambda: stream.targets and all(heard.values()), "all of it while depth is sound")
+
+    camera.depth = np.roll(sound, 18, 1)
+    stream.until(lambda: "its outlines keep missing those of rgb" in stream.node.log, "the line")
+    for _ in range(3):
+        stream.shoot()
+    bench.spin(0.3)
+    for messages in (stream.targets, labels, *heard.values()):
+        messages.clear()
+    stream.until(lambda: len(labels) > 5, "objects, of colour alone")
+    assert image_to_numpy(labels[-1]).any()
+    assert not stream.targets
+    assert [name for name, messages in heard.items() if messages] == []
+
+    client = bench.ros.create_client(Trigger, "/saliency/m4sam/capture")
+    bench.until(client.service_is_ready, "the service")
+    answer = client.call_async(Trigger.Request())
+    stream.until(answer.done, "the answer")
+    assert "without position" in answer.result().message
+    assert "its outlines keep missing" in answer.result().message
+    camera.depth = sound
+    stream.until(lambda: stream.targets and all(heard.values()), "all of it again")
+
+
+def test_depth_of_another_lens_is_where_the_model_and_the_mask_have_it(bench):
+    from sensor_msgs.msg import Image
+
+    stream = Stream(bench, "outputs.background_margin_px:=0")
+    camera = stream.camera
+    told = calibrate(bench, topic="/saliency/depth/camera_info", focal_px=FOCAL_PX / 2)
+    tell, stream.tell = stream.tell, lambda: (tell(), told())
+    camera.depth[:] = 3000
+    camera.depth[18:24, 24:32] = 1000  # the square of colour, seen half as large about the middle
+    heard = {name: bench.listen(Image, f"/saliency/{name}") for name in ("depth_masked", "depth_background")}
+    square = np.zeros(camera.depth.shape, bool)
+    square[camera.square] = True
+
+    def in_place():
+        return stream.masks and np.array_equal(image_to_numpy(stream.masks[-1]) > 0, square)
+
+    stream.until(in_place, "the mask to be that of the square")
+    for messages in heard.values():
+        messages.clear()
+    stream.until(lambda: all(len(messages) > 1 for messages in heard.values()), "depth with and without it")
+    masked, background = (image_to_numpy(messages[-1]) for messages in heard.values())
+    np.testing.assert_array_equal(masked, np.where(camera.depth == 1000, 1000, 0))
+    np.testing.assert_array_equal(background, np.where(camera.depth == 1000, 0, 3000))

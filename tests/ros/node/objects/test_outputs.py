@@ -38,14 +38,14 @@ def kinds():
     }
 
 
-def calibrate(bench, width=64, height=48, d=(), topic="/saliency/rgb/camera_info"):
+def calibrate(bench, width=64, height=48, d=(), topic="/saliency/rgb/camera_info", focal_px=FOCAL_PX):
     """Tell the node its camera, again and again, until it listens."""
     from sensor_msgs.msg import CameraInfo
 
     publisher = bench.ros.create_publisher(CameraInfo, topic, 5)
     bench.until(publisher.get_subscription_count, "the node to subscribe to camera_info")
     info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=list(d))
-    info.k[0] = info.k[4] = FOCAL_PX
+    info.k[0] = info.k[4] = focal_px
     info.k[2], info.k[5] = (width - 1) / 2, (height - 1) / 2
     info.k[8] = 1.0
     return lambda: publisher.publish(info)
