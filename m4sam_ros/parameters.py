@@ -153,13 +153,12 @@ class NodeParameters:
         self.strangers = strangers(node, self._leaves, words)
 
     def as_meant(self, parameters: list[Any]) -> list[Any]:
-        """The same parameters, a whole number for a float one (`ros2 param set ... depth.max_m 8`) made one."""
+        """The same parameters, each of the kind it has to be: see `_meant`."""
         from rclpy.parameter import Parameter
 
-        floats = {name for name, leaf in self._leaves.items() if leaf.kind is float}
         return [
-            Parameter(given.name, value=float(given.value))
-            if given.name in floats and type(given.value) is int
+            Parameter(given.name, value=_meant(self._leaves[given.name], given.value))
+            if given.name in self._leaves and type(given.value) is int
             else given
             for given in parameters
         ]
@@ -252,7 +251,7 @@ def declare_fixed(node: Any, schema: type[AnyConfig]) -> AnyConfig:
 
 
 def _declare(node: Any, leaf: Leaf, read_only: bool = False) -> Any:
-    """Declare one parameter; a whole number given for a float one (`max_m: 10`) is taken as it is meant."""
+    """Declare one parameter; its start-up value is taken as it is meant."""
     from rcl_interfaces.msg import ParameterDescriptor
 
     given = node.declare_parameter(leaf.name, leaf.default, ParameterDescriptor(dynamic_typing=True)).value
@@ -263,14 +262,17 @@ def _declare(node: Any, leaf: Leaf, read_only: bool = False) -> Any:
     return node.declare_parameter(leaf.name, value, described, ignore_override=True).value
 
 
+def _meant(leaf: Leaf, given: Any) -> Any:
+    """What YAML takes for a whole number, of the kind it is for: `depth.max_m: 8`, and the core of `affinity: 2`."""
+    return leaf.kind(given) if type(given) is int and leaf.kind in (float, str) else given
+
+
 def _coerce(leaf: Leaf, given: Any) -> Any:
-    if leaf.kind is float and type(given) is int:
-        given = float(given)
+    given = _meant(leaf, given)
     # YAML reads `off` as false; no string parameter of ours has such a choice, so it stays an error.
     if type(given) is not leaf.kind:
-        raise ConfigError(
-            f"{leaf.name}: expected {leaf.kind.__name__} {leaf.range_text}, got {given!r}; mend the parameter file"
-        )
+        wanted = f"{leaf.kind.__name__} {leaf.range_text}".strip()
+        raise ConfigError(f"{leaf.name}: expected {wanted}, got {given!r}; mend the parameter file")
     value: Any = given  # of the leaf's kind, which only has bounds where it is a number
     too_low = leaf.low is not None and (value <= leaf.low if leaf.low_open else value < leaf.low)
     too_high = leaf.high is not None and (value >= leaf.high if leaf.high_open else value > leaf.high)

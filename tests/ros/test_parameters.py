@@ -88,9 +88,17 @@ def test_declared_with_description_range_and_state(ros_node):
 
 
 @pytest.mark.ros
-def test_start_up_values_and_whole_numbers_for_floats(ros_node):
-    node = ros_node("-p", "depth.max_m:=8", "-p", "sync.missing_depth:=drop", "-p", "stream.scene.enabled:=false")
+def test_start_up_values_and_whole_numbers_for_floats_and_texts(ros_node):
+    from rclpy.parameter import Parameter
+
+    node = ros_node(
+        "-p", "depth.max_m:=8", "-p", "affinity:=1", "-p", "sync.missing_depth:=drop",
+        "-p", "stream.scene.enabled:=false",
+    )  # fmt: skip
     parameters = NodeParameters(node)
+    assert parameters.config.affinity == node.get_parameter("affinity").value == "1"
+    later = parameters.as_meant([Parameter("affinity", value=0), Parameter("depth.max_m", value=9)])
+    assert [parameter.value for parameter in later] == ["0", 9.0]
     assert parameters.config.depth.max_m == 8.0
     assert node.get_parameter("depth.max_m").value == 8.0
     assert parameters.config.sync.missing_depth == "drop"
@@ -107,6 +115,7 @@ def test_start_up_values_and_whole_numbers_for_floats(ros_node):
         ("stream.bank.capacity", "2.5", "capacity: expected int"),
         ("sync.backend", "best", "sync.backend: expected nearest, message_filters, got 'best'"),
         ("autostart", "1", "autostart: expected bool"),
+        ("affinity", "true", "affinity: expected str, got True"),
         ("depth.max_m", "0.1", "max_m must be greater than min_m"),
         ("depth.max_m", ".nan", "depth.max_m"),
     ],
