@@ -82,6 +82,11 @@ def import_(
     )
     if report.several:
         print(f"submitted by more than one person, the one marked as ground truth, else the latest: {report.several}")
+    if report.filled:
+        print(
+            f"outlines inside an outline of the same object, taken as filled, for COCO's polygons have no holes: "
+            f"{report.filled}; where holes were meant, export masks (run lengths) and import again"
+        )
     for line in report.left_out:
         print(f"left out: {line}")
     if report.left_out:
