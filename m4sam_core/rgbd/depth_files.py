@@ -148,8 +148,8 @@ def _read_npy(path: Path) -> NDArray[Any]:
         raw = np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: expected a depth array, got {' '.join(str(error).split())}; replace it") from None
-    if raw.ndim == 3 and raw.shape[2] == 1:
-        raw = raw[..., 0]
+    if raw.ndim == 3 and 1 in (raw.shape[0], raw.shape[2]):
+        raw = raw[..., 0] if raw.shape[2] == 1 else raw[0]  # (1, H, W), as torch has it
     if raw.ndim not in (2, 3) or 0 in raw.shape or raw.dtype.kind not in "uif":
         raise InputError(f"{path}: expected an array (H, W) of numbers, got {raw.shape} {raw.dtype}; convert it")
     return raw

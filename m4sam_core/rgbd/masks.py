@@ -118,8 +118,16 @@ def understand_file(path: Path, rule: MaskRule = AUTO) -> ReadMask:
     Raises:
         InputError: as `read_mask`.
     """
-    pixels = palette_indices(path) if rule.word == "values" else None
-    return understand(read_pixels(path) if pixels is None else pixels, rule, str(path))
+    indices = palette_indices(path) if rule.word in ("auto", "values") else None
+    if rule.word == "values" and indices is not None:
+        return understand(indices, rule, str(path))
+    read = understand(read_pixels(path), rule, str(path))
+    if read.is_uniform and indices is not None and indices.size and indices.min() != indices.max():
+        raise InputError(
+            f"{path}: expected a palette in which what is salient has a colour of its own, got one in which several "
+            f"numbers look the same; say which are salient with --mask-values, e.g. {indices.max()}"
+        )
+    return read
 
 
 def understand(pixels: NDArray[Any], rule: MaskRule = AUTO, name: str = "mask") -> ReadMask:

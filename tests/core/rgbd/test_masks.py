@@ -116,6 +116,14 @@ def test_values_of_a_palette_file_are_its_indices(tmp_path):
     assert read_mask(tmp_path / "m.png", MaskRule.parse("1")).tolist() == WANTED
 
 
+def test_a_palette_in_which_classes_look_the_same_is_refused(tmp_path):
+    """It was an empty mask."""
+    palette([(0, 0, 0)] * 4, two(3)).save(tmp_path / "m.png")
+    with pytest.raises(InputError, match="several numbers look the same; say which are salient with --mask-values"):
+        read_mask(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", MaskRule.parse("3")).tolist() == WANTED
+
+
 def test_alpha_on_request():
     rgba = np.dstack([two(255), two(255), two(255), np.where(INSIDE, 0, 255).astype(np.uint8)])
     np.testing.assert_array_equal(understand(rgba, MaskRule.parse("alpha")).mask, 255 - np.array(WANTED))

@@ -151,12 +151,16 @@ def test_depth_in_colours_is_said_and_can_be_named(tmp_path, caplog):
     assert flaw in caplog.text
 
 
-def test_near_is_bright_is_suspected(tmp_path):
-    inverted = dataset(tmp_path / "a", depth=lambda z: (255 - z // 16).astype(np.uint8))
-    suspicion = ("8-bit depth may be bright where it is near, see --depth-coding near_bright", True)
+@pytest.mark.parametrize(
+    "disparity", [lambda z: (255 - z // 16).astype(np.uint8), lambda z: (9e6 / z).astype(np.uint16)]
+)
+def test_near_is_bright_is_suspected(tmp_path, disparity):
+    inverted = dataset(tmp_path / "a", depth=disparity)
+    suspicion = ("depth may be bright where it is near, see --depth-coding near_bright", True)
     assert suspicion in reasons(inverted)
     assert suspicion not in reasons(inverted, coding="near_bright")
     assert suspicion not in reasons(dataset(tmp_path / "b"))
+    assert suspicion not in reasons(dataset(tmp_path / "c", depth=lambda z: z))
 
 
 def test_float_depth_in_millimetres_is_said(tmp_path):
