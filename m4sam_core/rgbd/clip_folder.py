@@ -118,9 +118,7 @@ def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
                 path = names[target] = names.pop(stem)
                 note(path, f"{role} name diverges, matched by its letters: {path.stem} -> {target}", True)
     for role, names in files.items():
-        if names.keys() & files["rgb"].keys() and _one_off(
-            *(_unique(each, frame_number) for each in (files["rgb"], names))
-        ):
+        if names.keys() & files["rgb"].keys() and _seem_one_off(files["rgb"], names):
             reason = f"{role} may count from another number than rgb, is each one frame off?"
             note(next(iter(names.values())).parent, reason, True)
     lonely = {stem for stem in files["rgb"] if any(stem not in names for names in files.values())}
@@ -193,6 +191,15 @@ def _one_off(ours: Mapping[object, str], theirs: Mapping[object, str]) -> bool:
     left, right = ([number for number in side if isinstance(number, int)] for side in (ours, theirs))
     apart = {second - first for first, second in zip(sorted(left), sorted(right), strict=False)}
     return len(left) == len(right) > 1 and apart in ({1}, {-1})
+
+
+def _seem_one_off(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    """Whether one side begins and ends one number after the other, and has nothing that the other one lacks there."""
+    left, right = ({n for n in _unique(stems, frame_number) if isinstance(n, int)} for stems in (ours, theirs))
+    if len(right) < 2:
+        return False
+    step = min(right) - min(left)
+    return abs(step) == 1 and max(right) - max(left) == step and {number - step for number in right} <= left
 
 
 def _preference(path: Path, suffixes: tuple[str, ...]) -> int:
