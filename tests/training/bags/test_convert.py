@@ -250,6 +250,20 @@ def test_a_prediction_that_somebody_hands_in_as_drawn_is_drawn(data, predicted, 
     assert convert_bag(predicted, "node", tmp_path / "D", cfg).late_masks == 0
 
 
+def test_a_confidence_that_nothing_has_is_refused(data, tmp_path, capsys):
+    words = [
+        "bag",
+        "to-dataset",
+        str(data / "mcap" / "train_1"),
+        "--out",
+        str(tmp_path / "D"),
+        "--min-confidence",
+        "0.9",
+    ]
+    assert main(words) == 2
+    assert "--min-confidence: expected --model with it" in capsys.readouterr().err
+
+
 def test_a_conversion_that_leaves_training_empty_says_so(data, tmp_path, capsys):
     shutil.copytree(data / "mcap" / "train_1", tmp_path / "bag1g")  # hashed into val
     assert main(["bag", "to-dataset", str(tmp_path / "bag1g"), "--out", str(tmp_path / "D")]) == 0
