@@ -174,7 +174,7 @@ def import_labels(
                 report.filled += returned.filled
             elif frame.stem in predicted[frame.folder(data)]:
                 report.unchanged += 1
-            elif not frame.mask_path(data).is_file():
+            elif frame.mask_file(data) is None:
                 report.untouched += 1
         for folder, taken in drawn.items():
             # Noted first: stopped in between, the same file says the same again. The other way round, a mask that is
