@@ -46,7 +46,7 @@ def command(
     from m4sam_core.cli.choices import one_of
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
-    from m4sam_core.host.outputs import check_outputs
+    from m4sam_core.host.outputs import check_outputs, only_user
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.scan import scan_split
@@ -72,7 +72,7 @@ def command(
     cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")))
     measure = one_of("measure", measure, MEASURES)
     steps = plan(corruption or (), severity or ())
-    with tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
+    with only_user(out), tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
         where = data or _generated(Path(scratch) / "clips", clips, frames)
         scan = scan_split(where, dataset, split, "real", rule, coding)
         for line in scan.flaws():
