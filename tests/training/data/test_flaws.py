@@ -198,6 +198,16 @@ def test_files_that_cannot_be_read_for_different_reasons_are_told_apart():
     assert [line.split(":")[0] for line in grouped(items)] == [f"left out ({n})" for n in (1, 2, 2, 2)]
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_depth_of_several_kinds_in_a_video_is_said_once(tmp_path, index):
+    root = dataset(tmp_path)
+    path = tmp_path / f"VidSOD/train/v1/depth/{index:05d}.png"
+    path.unlink()
+    np.save(path.with_suffix(".npy"), scene(0)[1] / 1000)
+    told = [item.reason for item in check_dataset(root, "vidsod100")[0].irregular]
+    assert told == ["depth of several kinds in one video, each read in its own way: float32, uint8"]
+
+
 @pytest.mark.parametrize("unit_m", [1.0, 1e-6])
 def test_a_depth_unit_that_cannot_be_is_said(tmp_path, unit_m):
     generate_dataset(tmp_path, "m4sam", videos=1, frames=3, height=72, width=96)

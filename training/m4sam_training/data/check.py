@@ -22,6 +22,7 @@ from m4sam_core.rgbd.masks import AUTO, MaskRule, ReadMask, understand_file
 from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
+from m4sam_training.data.scan_checks import mixed_depth
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
 _NEARNESS_FRAMES = 4  # fewer say nothing about which end of depth is near
@@ -143,14 +144,18 @@ def _check_video(video: Video, report: SplitReport) -> None:
     """Decode the files of its annotated frames. A training run skips the clip of a file that fails here."""
     farther: list[bool] = []
     ids: set[float] = set()
+    types: set[str] = set()
     before = len(report.irregular)
     for frame in video.annotated:
-        depth, read = _check_frame(frame, video, report)
+        depth, read = _check_frame(frame, video, report, types)
         mask = None if read is None else read.mask
         if read is not None and read.dim_value is not None:
             ids.add(read.dim_value)
         if depth is not None and mask is not None and depth.dtype.kind == "u" and depth.shape == mask.shape:
             farther += _salient_is_farther(depth, mask)
+    mixed = mixed_depth(types)
+    if mixed is not None and (video.folder, mixed) not in report.known:
+        report.irregular.insert(before, Irregularity(video.folder, mixed, used=True))
     if len(ids) > 1:
         reason = "masks of several class ids, each is taken for salient, say which with --mask-values"
         report.irregular.insert(before, Irregularity(video.folder, reason, used=True))  # above those of its files
@@ -160,8 +165,10 @@ def _check_video(video: Video, report: SplitReport) -> None:
         report.irregular.append(Irregularity(place.parent, reason, used=True))
 
 
-def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, ReadMask | None]:
-    """The depth map and the mask, where they can be decoded."""
+def _check_frame(
+    frame: Frame, video: Video, report: SplitReport, types: set[str]
+) -> tuple[np.ndarray | None, ReadMask | None]:
+    """The depth map and the mask, where they can be decoded; `types` receives that of depth which has no other flaw."""
     depth: np.ndarray | None = None
     mask: ReadMask | None = None
 
@@ -181,6 +188,7 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
             elif role == "depth":
                 file = look_at_depth(path, video.coding)
                 depth, flaw = file.depth, file.flaw
+                types.update([] if flaw else [str(depth.dtype)])
                 report.depth_types[str(depth.dtype)] += 1
             else:
                 mask = understand_file(path, video.masks)
