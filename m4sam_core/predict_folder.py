@@ -24,7 +24,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.journal import Journal, differing, read_journal
 from m4sam_core.pipeline import SaliencyPipeline
 from m4sam_core.result import SaliencyResult
-from m4sam_core.rgbd.clip_folder import FrameTimes, images_by_stem, match_names, unread_files
+from m4sam_core.rgbd.clip_folder import FrameTimes, Note, images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.depth_files import DEPTH_SUFFIXES, DepthCoding, look_at_depth
 from m4sam_core.rgbd.depth_values import same_shape
 from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, read_rgb, rgb_flaw, write_png
@@ -99,8 +99,8 @@ def list_frames(rgb_dir: Path, depth_dir: Path | None) -> list[FramePaths]:
     return pair_files(rgb_dir, depth_dir)[0]
 
 
-def pair_files(rgb_dir: Path, depth_dir: Path | None) -> tuple[list[FramePaths], int]:
-    """Frames in the order of the numbers in their names, paired with depth by stem, or frame number.
+def pair_files(rgb_dir: Path, depth_dir: Path | None, note: Note = lambda *_: None) -> tuple[list[FramePaths], int]:
+    """Frames in the order of the numbers in their names, paired with depth by stem, or frame number; `note` says which.
 
     Returns:
         The frames, and how many depth images belong to none of them.
@@ -110,7 +110,7 @@ def pair_files(rgb_dir: Path, depth_dir: Path | None) -> tuple[list[FramePaths],
     """
     rgb = _images("RGB_DIR", rgb_dir, IMAGE_SUFFIXES)
     depth = {} if depth_dir is None else _images("DEPTH_DIR", depth_dir, DEPTH_SUFFIXES)
-    match_names({"rgb": rgb, "depth": depth}, lambda *_: None)
+    match_names({"rgb": rgb, "depth": depth}, note)
     if depth and not rgb.keys() & depth.keys():
         raise InputError(
             f"{depth_dir}: expected depth images named like the rgb ones ({next(iter(rgb))}.png), "

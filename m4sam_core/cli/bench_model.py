@@ -59,9 +59,11 @@ def command(
     from m4sam_core.config import ModelConfig
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.host.progress import tracked
     from m4sam_core.release import load_model
 
+    check_outputs(files=(json_file,))
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"--dtype: expected float32, bfloat16 or float16, got {dtype!r}")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():

@@ -41,8 +41,10 @@ def command(
     from m4sam_core.checkpoint import BFLOAT16_IOU, update_header
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.model_files import resolve_model
 
+    check_outputs(files=(json_file,))
     if write and backend not in ("all", "torch"):
         raise ConfigError(f"--write: expected --backend all or torch, got {backend!r}; the figure is that of torch")
     file, console = resolve_model(model), Console(markup=False)

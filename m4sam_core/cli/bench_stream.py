@@ -33,9 +33,11 @@ def command(
     from m4sam_core.build import build_model
     from m4sam_core.config import MODEL_PRESETS, ModelConfig, PipelineConfig
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.host.progress import tracked
     from m4sam_core.pipeline import SaliencyPipeline
 
+    check_outputs(files=(json_file,))
     cfg = PipelineConfig.parse({"device": device, "threads": threads, "backend": backend})
     if model in MODEL_PRESETS and not Path(model).exists():
         pipeline = SaliencyPipeline(build_model(ModelConfig.preset(model)), cfg)

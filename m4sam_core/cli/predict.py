@@ -41,6 +41,7 @@ def command(
     An interrupted run goes on where it stopped, with the same result: the unfinished scene is replayed to rebuild the
     memory. A folder with masks of another model or other settings is refused.
     """
+    from collections import Counter
     from contextlib import closing
 
     from m4sam_core.cli.choices import one_of
@@ -61,7 +62,10 @@ def command(
     unit = [f"depth.unit_m={depth_unit or recorded.depth_unit_m}"] if depth_unit or recorded.states_unit else []
     cfg = PipelineConfig.parse(parse_assignments([*unit, *settings, f"device={device}"]))
     coding = one_of("depth_coding", depth_coding, DEPTH_CODINGS)
-    frames, unpaired = pair_files(rgb_dir, depth_dir)
+    paired = Counter[str]()
+    frames, unpaired = pair_files(
+        rgb_dir, depth_dir, lambda _path, reason, _used: paired.update([reason.split(":")[0]])
+    )
     times = frame_times([frame.stem for frame in frames], recorded, fps)
     model_file = resolve_model(model)
     pipeline = SaliencyPipeline.from_name(model_file, cfg)
@@ -92,6 +96,8 @@ def command(
             typer.echo(f"  {remark}")
     if unpaired:
         typer.echo(f"  {depth_dir}: {unpaired} depth image(s) belong to no colour image")
+    for reason, count in paired.items():
+        typer.echo(f"  {count} time(s): {reason}")
     for flaw, count in summary.flaws.items():
         typer.echo(f"  {count} frame(s): {flaw}")
     for note, count in summary.notes.items():

@@ -74,6 +74,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
     sync(target.parent)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """An empty hidden folder beside `path`, on its disk, that goes when the block ends; a kill leaves it to the next.
+
+    Args:
+        path: what will be written from it, in a folder that exists.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with _own_draft(lambda name: path.with_name(f".{path.name}.{name}"), _open_folder) as draft:
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a whole file; its folder is made if absent.
 

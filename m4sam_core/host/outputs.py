@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,20 +110,42 @@ def sole_writer(folder: Path) -> Iterator[None]:
         ConfigError: another run holds it.
     """
     with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{folder}: expected no other run in this folder, got one that is at work (it holds .lock); "
-                "wait for it or choose another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+        _lock(file.fileno(), folder, " (it holds .lock)")
         try:
             yield
         except BaseException:
             _leave_if_empty(folder)
             raise
+
+
+@contextmanager
+def only_user(folder: Path | None) -> Iterator[None]:
+    """The same for this machine alone, and without a file in the folder; None holds nothing.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    if folder is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(handle, folder, "")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path, how: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            f"{folder}: expected no other run in this folder, got one that is at work{how}; "
+            "wait for it or choose another --out"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def _leave_if_empty(folder: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,27 +101,38 @@ def unread_note(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str
 
 
 def match_names(files: Mapping[str, dict[str, Path]], note: Note) -> None:
-    """Rename diverging stems to the rgb's where their frame number says so without doubt: 7 and 0007, f_7 and d_7.
+    """Rename diverging stems to the rgb's where they are the same without doubt: 7 and 0007, f_7 and d_7, A and a.
 
-    Frames that count from 0 beside others that count from 1 are in doubt, and left as they are.
+    Frames that count from 0 beside others that count from 1 are in doubt, and left as they are. Letters are the same in
+    either case, and with their accents as one character or two.
 
     Args:
         files: stem to file by role; those of "rgb" keep their names, the others are changed in place.
         note: takes what was matched.
     """
+    spelled = _unique(files["rgb"], _plain)
+    for role, names in files.items():
+        for letters, stem in _unique(names.keys() - files["rgb"].keys(), _plain).items():
+            target = spelled.get(letters)
+            if target is not None and target not in names:
+                path = names[target] = names.pop(stem)
+                note(path, f"{role} name diverges, matched by its letters: {path.stem} -> {target}", True)
+    for role, names in files.items():
+        if names.keys() & files["rgb"].keys() and _seem_one_off(files["rgb"], names):
+            reason = f"{role} may count from another number than rgb, is each one frame off?"
+            note(next(iter(names.values())).parent, reason, True)
     lonely = {stem for stem in files["rgb"] if any(stem not in names for names in files.values())}
-    by_number = _unique_numbers(lonely)
+    by_number = _unique(lonely, frame_number)
     for role, names in files.items():
         if role == "rgb":
             continue
-        strangers = _unique_numbers({stem for stem in names if stem not in files["rgb"]})
+        strangers = _unique({stem for stem in names if stem not in files["rgb"]}, frame_number)
         if not names.keys() & files["rgb"].keys() and _one_off(by_number, strangers):
             continue
         for number, stem in strangers.items():
             target = by_number.get(number)
             if target is not None and target not in names:
-                path = names.pop(stem)
-                names[target] = path
+                path = names[target] = names.pop(stem)
                 note(path, f"{role} name diverges, matched by frame number: {path.stem} -> {target}", True)
 
 
@@ -163,11 +175,15 @@ def frame_times(
     return FrameTimes(offsets, None, rate, f"{rate:g} frames per second ({told_by})")
 
 
-def _unique_numbers(stems: Iterable[str]) -> dict[object, str]:
-    """Frame number to stem, for numbers that only one stem has."""
-    numbered = [(frame_number(stem), stem) for stem in stems]
-    tally = Counter(number for number, _ in numbered)
-    return {number: stem for number, stem in numbered if number is not None and tally[number] == 1}
+def _unique(stems: Iterable[str], key: Callable[[str], object]) -> dict[object, str]:
+    """A stem's number or letters to the stem, for those that only one has."""
+    keyed = [(key(stem), stem) for stem in stems]
+    tally = Counter(value for value, _ in keyed)
+    return {value: stem for value, stem in keyed if value is not None and tally[value] == 1}
+
+
+def _plain(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem).casefold()
 
 
 def _one_off(ours: Mapping[object, str], theirs: Mapping[object, str]) -> bool:
@@ -175,6 +191,15 @@ def _one_off(ours: Mapping[object, str], theirs: Mapping[object, str]) -> bool:
     left, right = ([number for number in side if isinstance(number, int)] for side in (ours, theirs))
     apart = {second - first for first, second in zip(sorted(left), sorted(right), strict=False)}
     return len(left) == len(right) > 1 and apart in ({1}, {-1})
+
+
+def _seem_one_off(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    """Whether one side begins and ends one number after the other, and has nothing that the other one lacks there."""
+    left, right = ({n for n in _unique(stems, frame_number) if isinstance(n, int)} for stems in (ours, theirs))
+    if len(right) < 2:
+        return False
+    step = min(right) - min(left)
+    return abs(step) == 1 and max(right) - max(left) == step and {number - step for number in right} <= left
 
 
 def _preference(path: Path, suffixes: tuple[str, ...]) -> int:

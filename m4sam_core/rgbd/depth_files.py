@@ -5,7 +5,7 @@
 | file | meaning |
 |---|---|
 | 8 bit | relative: 0 = no reading, larger = farther |
-| 16 bit (also wider integers in .npy) | counts; how long one is stands in video.yaml, else a millimetre |
+| 16 bit (also wider integers in .tiff and .npy) | counts; how long one is stands in video.yaml, else a millimetre |
 | float (tiff, .npy) | metres |
 
 Colour-coded and packed depth has to be named by a `DepthCoding`: taken as it is, its luminance goes up and down with
@@ -30,7 +30,7 @@ from m4sam_core.rgbd.image_files import (
     image_size,
     is_coloured,
     one_channel,
-    read_pixels,
+    read_samples,
     write_encoded,
     write_png,
 )
@@ -89,7 +89,7 @@ def look_at_depth(path: Path, coding: DepthCoding = "plain") -> DepthFile:
     Raises:
         InputError: as `read_depth`.
     """
-    raw = _read_npy(path) if path.suffix.lower() == ".npy" else read_pixels(path)
+    raw = _stored(_read_npy(path) if path.suffix.lower() == ".npy" else read_samples(path), path)
     depth = _decode(raw, path, coding)
     if coding == "plain" and is_coloured(raw):
         kind = "JET colour map" if _on_map(raw) else "packed bytes or a colour map"
@@ -119,8 +119,13 @@ def depth_size(path: Path) -> tuple[int, int]:
         InputError: unreadable or truncated.
     """
     if path.suffix.lower() != ".npy":
-        return image_size(path)
-    height, width = _read_npy(path).shape[:2]
+        try:
+            return image_size(path)
+        except InputError:
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+    raw = _read_npy(path) if path.suffix.lower() == ".npy" else read_samples(path)  # a TIFF of doubles is none to PIL
+    height, width = raw.shape[:2]
     return height, width
 
 
@@ -143,14 +148,19 @@ def _read_npy(path: Path) -> NDArray[Any]:
         raw = np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: expected a depth array, got {' '.join(str(error).split())}; replace it") from None
-    if raw.ndim == 3 and raw.shape[2] == 1:
-        raw = raw[..., 0]
+    if raw.ndim == 3 and 1 in (raw.shape[0], raw.shape[2]):
+        raw = raw[..., 0] if raw.shape[2] == 1 else raw[0]  # (1, H, W), as torch has it
     if raw.ndim not in (2, 3) or 0 in raw.shape or raw.dtype.kind not in "uif":
         raise InputError(f"{path}: expected an array (H, W) of numbers, got {raw.shape} {raw.dtype}; convert it")
+    return raw
+
+
+def _stored(raw: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The samples of a file as uint8, uint16 or float32."""
     if raw.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return raw.astype(np.float32)
-    if raw.dtype == np.uint8:
+    if raw.dtype in (np.uint8, np.uint16):
         return raw
     counts = np.maximum(raw, 0)  # negative counts are no reading
     if counts.max() > np.iinfo(np.uint16).max:

@@ -124,14 +124,24 @@ def read_pixels(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be decoded, or has other samples.
     """
+    raw = read_samples(path)
+    if raw.dtype not in (np.uint8, np.uint16, np.float32):
+        raise InputError(f"{path}: expected 8-bit, 16-bit or float32 pixels, got {raw.dtype}; save it as one of these")
+    return raw
+
+
+def read_samples(path: Path) -> np.ndarray:
+    """The same in whatever type the file has, e.g. the 32-bit integers and doubles of TIFF.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
     try:
         raw = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise InputError(f"{path}: expected an image, got {error}") from None
     if raw is None:
         raise InputError(f"{path}: expected an image, got a file that cannot be decoded; replace or remove it")
-    if raw.dtype not in (np.uint8, np.uint16, np.float32):
-        raise InputError(f"{path}: expected 8-bit, 16-bit or float32 pixels, got {raw.dtype}")
     return np.ascontiguousarray(swapped_colours(raw))
 
 

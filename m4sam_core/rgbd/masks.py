@@ -118,8 +118,16 @@ def understand_file(path: Path, rule: MaskRule = AUTO) -> ReadMask:
     Raises:
         InputError: as `read_mask`.
     """
-    pixels = palette_indices(path) if rule.word == "values" else None
-    return understand(read_pixels(path) if pixels is None else pixels, rule, str(path))
+    indices = palette_indices(path) if rule.word in ("auto", "values") else None
+    if rule.word == "values" and indices is not None:
+        return understand(indices, rule, str(path))
+    read = understand(read_pixels(path), rule, str(path))
+    if read.is_uniform and indices is not None and indices.size and indices.min() != indices.max():
+        raise InputError(
+            f"{path}: expected a palette in which what is salient has a colour of its own, got one in which several "
+            f"numbers look the same; say which are salient with --mask-values, e.g. {indices.max()}"
+        )
+    return read
 
 
 def understand(pixels: NDArray[Any], rule: MaskRule = AUTO, name: str = "mask") -> ReadMask:
@@ -157,9 +165,11 @@ def mixed_values(pixels: Iterable[NDArray[Any]]) -> list[int] | None:
     for array in pixels:
         if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
             return None
-        values = np.unique(array)
+        values, counts = np.unique(array, return_counts=True)
         if values.size > _FEW:
             return None
+        if values[-1] > _half(array) and not _are_ids(values, counts, _half(array)):
+            continue  # near black and near white, as lossy files leave them
         seen.update(int(value) for value in values)
     small = sorted(value for value in seen if 0 < value <= _DIM)
     return sorted(seen - {0}) if len(small) > 1 else None
@@ -208,11 +218,8 @@ def _understand_values(grey: NDArray[Any], name: str) -> ReadMask:
         return ReadMask(_binary(grey != 0), told, float(values[1]))
     full = 2 * half
     low, high = 0.02 * full, 0.98 * full
-    dim = int(counts[(values > low) & (values <= half)].sum())
-    bright = int(counts[values >= high].sum())
     clear = values[-1] > half and values[0] <= half
-    ids = values.size > 2 and (bright == 0 or dim > bright)  # {0, 15, 255}: a class and its border, not a soft edge
-    if values.size <= _FEW and (not clear or ids):
+    if values.size <= _FEW and (not clear or _are_ids(values, counts, half)):
         listed = ", ".join(f"{value:g}" for value in values[:8])
         raise InputError(
             f"{name}: expected a mask of two values, got {listed}{', ...' if values.size > 8 else ''}; "
@@ -225,6 +232,21 @@ def _understand_values(grey: NDArray[Any], name: str) -> ReadMask:
         )
     soft = int(counts[(values > low) & (values < high)].sum()) > 0.02 * grey.size
     return ReadMask(_binary(grey > half), "mask is not black and white, cut at half of its range" if soft else None)
+
+
+def _are_ids(values: NDArray[Any], counts: NDArray[Any], half: float) -> bool:
+    """Whether the few values of a mask with a bright one are ids and no soft edge: {0, 1, 255}, a class and its border.
+
+    The near-black of a class fills an area, and its border has one value; lossy files leave little of it around edges.
+    """
+    low, high, total = 0.04 * half, 1.96 * half, int(counts.sum())
+    bright = int(counts[values >= high].sum())
+    if values.size > 2 and (bright == 0 or int(counts[(values > low) & (values <= half)].sum()) > bright):
+        return True
+    near_black = (values > 0) & (values <= low)
+    area, alone = int(counts[near_black].sum()), int(near_black.sum()) == 1
+    large = area > _SMALLEST_SHARE * total and (area > bright or (alone and area > 4 * _SMALLEST_SHARE * total))
+    return int((values > half).sum()) == 1 and large
 
 
 def _understand_colours(colour: NDArray[Any], name: str) -> ReadMask:

@@ -17,9 +17,9 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
+from m4sam_core.rgbd.doubts import doubt_of, too_few_bits
 from m4sam_ros.names import CAMERA_INFO, DEPTH_INFO, IGNORE_MASK
 from m4sam_ros.node.backends import Backend
-from m4sam_ros.node.intake.doubts import doubt_of, too_few_bits
 from m4sam_ros.node.intake.ignored import ignored_pixels
 from m4sam_ros.node.intake.intake import Frame, Intake
 from m4sam_ros.node.intake.once import OnceOrOften

@@ -56,6 +56,10 @@ COMMANDS = {
     "dataset generate": (300, "dataset generate --layout m4sam --out {out} --videos 2 --frames 6"),
     "eval": (24, "eval --dataset m4sam --data {made}/D --checkpoint {nano} --out {out} --save-masks"),
     "bag to-lerobot": (300, "bag to-lerobot {made}/bags --out {out} --rgb image"),
+    "robustness": (
+        4,
+        "robustness --data {made}/D --checkpoint {nano} --corruption dropout --out {out} --json {out}/r.json",
+    ),
     "clip": (300, "clip {out} --frames 6"),
     "label export": (8, "label export {made}/D --split train --frames all --out {out}"),
 }

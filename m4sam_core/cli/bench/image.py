@@ -25,7 +25,9 @@ def command(
     from m4sam_core.bench.image import bench_image
     from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
 
+    check_outputs(files=(json_file,))
     console = Console(markup=False)
     with console.status("starting") as status:
         rows = bench_image(size, frames, on_step=status.update)

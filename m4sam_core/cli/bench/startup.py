@@ -27,7 +27,9 @@ def command(
     from m4sam_core.bench.model import machine_now
     from m4sam_core.bench.startup import bench_startup
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
 
+    check_outputs(files=(json_file,))
     console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_startup(model, backend, threads, runs, status.update)

@@ -19,6 +19,7 @@ from m4sam_core.rgbd.camera_info import is_rectified, shown_region
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, tells_nothing, to_metres
+from m4sam_core.rgbd.doubts import doubt_of, too_few_bits
 from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
 from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
@@ -192,6 +193,9 @@ def _decoded(
             drops.add("depth of another size than rgb", detail)
             return
         drops.notes["depth of another size than rgb, resized when it is used"] += 1
+    for doubt in (doubt_of(pair.rgb.decoded) or too_few_bits(pair.rgb.decoded, rgb), doubt_of(pair.depth.decoded)):
+        if doubt is not None:
+            drops.notes[doubt] += 1
     if unit_m is not None and depth.dtype == np.float32:
         depth = to_metres(depth) * np.float32(unit_m)
     if (nothing := tells_nothing(depth)) is not None:

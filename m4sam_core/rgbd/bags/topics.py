@@ -9,7 +9,7 @@ one image (raw, compressed, compressedDepth) is one image, of which the raw one 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -28,6 +28,7 @@ from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_core.rgbd.encodings import DEPTH_ENCODINGS, image_to_rgb
 
 _TRANSPORTS = ("/compressedDepth", "/compressed")
+_SHOWN = 40  # letters of a format; there are longer ones
 _LOOK_AT = 5  # messages of a topic that are looked at before it is given up as unreadable
 _DERIVED = frozenset(
     (
@@ -226,5 +227,16 @@ def _calibration(source: BagSource, rgb: str, given: str | None) -> str | None:
 
 
 def _listing(source: BagSource) -> str:
-    names = [f"{t.name} ({t.count})" for t in source.topics if t.msgtype in (IMAGE, COMPRESSED)]
+    names = [
+        " ".join([f"{t.name} ({t.count})", *_holds(source, t)])
+        for t in source.topics
+        if t.msgtype in (IMAGE, COMPRESSED)
+    ]
     return f"image topics of the bag: {', '.join(names) or 'none'}"
+
+
+def _holds(source: BagSource, topic: Topic) -> Iterator[str]:
+    """What a topic's first message says it holds."""
+    for message in islice(source.messages((topic.name,)), 1):
+        said = getattr(message.decoded, "encoding", "") or getattr(message.decoded, "format", "")
+        yield str(said)[:_SHOWN] or "no format"

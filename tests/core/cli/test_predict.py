@@ -309,3 +309,12 @@ def test_objects_are_those_of_the_stream_field_for_field(recording, model_file, 
 
 def objects_of(out):
     return [json.loads(line) for line in (out / "objects.jsonl").read_text().splitlines()]
+
+
+def test_depth_that_may_be_one_frame_off_is_told(recording, model_file, tmp_path, capsys):
+    shutil.copytree(recording, tmp_path / "r")
+    depth = tmp_path / "r" / "depth"
+    for path in sorted(depth.iterdir(), key=lambda path: -int(path.stem)):
+        path.rename(depth / f"{int(path.stem) + 1}.png")
+    assert predict(tmp_path / "r", tmp_path / "out", model_file) == 0
+    assert "1 time(s): depth may count from another number than rgb, is each one frame off?" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from m4sam_core.config import DepthConfig
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, look_at_depth, read_depth, write_depth
+from m4sam_core.rgbd.depth_files import DEPTH_CODINGS, depth_size, look_at_depth, read_depth, write_depth
 from m4sam_core.rgbd.depth_values import fit_depth, from_metres, has_reading, in_millimetres, same_shape, to_metres
 from m4sam_core.vision.depth import prepare_depth
 from tests.core.rgbd.properties import SEEDED
@@ -38,6 +38,14 @@ def test_arrays_of_integers_are_counts(tmp_path, dtype):
     depth = read_depth(tmp_path / "d.npy")
     assert depth.tolist() == [[0, 1, 100]]
     assert depth.dtype == (np.uint8 if dtype == np.uint8 else np.uint16)
+
+
+def test_an_array_of_one_map_is_that_map(tmp_path):
+    wanted = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    for shape in ((3, 4), (1, 3, 4), (3, 4, 1)):
+        np.save(tmp_path / "d.npy", wanted.reshape(shape))
+        np.testing.assert_array_equal(read_depth(tmp_path / "d.npy"), wanted)
+        assert depth_size(tmp_path / "d.npy") == (3, 4)
 
 
 def test_negative_counts_are_no_reading_and_large_ones_are_refused(tmp_path):

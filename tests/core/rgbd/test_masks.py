@@ -116,6 +116,14 @@ def test_values_of_a_palette_file_are_its_indices(tmp_path):
     assert read_mask(tmp_path / "m.png", MaskRule.parse("1")).tolist() == WANTED
 
 
+def test_a_palette_in_which_classes_look_the_same_is_refused(tmp_path):
+    """It was an empty mask."""
+    palette([(0, 0, 0)] * 4, two(3)).save(tmp_path / "m.png")
+    with pytest.raises(InputError, match="several numbers look the same; say which are salient with --mask-values"):
+        read_mask(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", MaskRule.parse("3")).tolist() == WANTED
+
+
 def test_alpha_on_request():
     rgba = np.dstack([two(255), two(255), two(255), np.where(INSIDE, 0, 255).astype(np.uint8)])
     np.testing.assert_array_equal(understand(rgba, MaskRule.parse("alpha")).mask, 255 - np.array(WANTED))
@@ -157,6 +165,29 @@ def test_masks_that_are_unusual_are_said_to_be():
     assert understand(two(1)).note == "mask of 0 and 1, read as background and salient"
     assert understand(np.zeros((4, 4), np.uint8)).note == "mask without a salient pixel"
     assert understand(np.full((4, 4), 255, np.uint8)).note == "mask without a background pixel"
+
+
+@pytest.mark.parametrize("value", [1, 2, 5, 15])
+def test_the_border_of_a_class_is_not_taken_for_what_is_salient(value):
+    pixels = np.zeros((60, 80), np.uint8)
+    pixels[18:42, 18:42] = 255
+    pixels[20:40, 20:40] = value
+    with pytest.raises(InputError, match=f"got 0, {value}, 255; say which are salient"):
+        understand(pixels)
+    assert (understand(pixels, MaskRule.parse(str(value))).mask > 0).sum() == 400
+
+
+@pytest.mark.parametrize("quality", [75, 90, 95, 100])
+@pytest.mark.parametrize("size", [(48, 64), (240, 320), (480, 640)])
+def test_lossy_masks_are_no_class_ids(tmp_path, quality, size):
+    masks = []
+    for index in range(4):
+        mask = np.zeros(size, np.uint8)
+        mask[12 : size[0] // 2, 8 + index : size[1] // 2] = 255
+        Image.fromarray(mask).save(tmp_path / "m.jpg", quality=quality)
+        masks.append(np.asarray(Image.open(tmp_path / "m.jpg")))
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.jpg"), mask)
+    assert mixed_values(masks) is None
 
 
 def test_class_ids_are_seen_over_frames_that_show_one_each():

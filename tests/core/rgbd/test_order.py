@@ -72,6 +72,25 @@ def test_frames_that_count_from_one_more_or_less_are_not_matched(first, matched)
     assert bool(rgb.keys() & depth.keys()) == matched
 
 
+@pytest.mark.parametrize(
+    ("rgb", "depth"), [("Frame_a", "frame_A"), ("caf\u00e9 left", "cafe\u0301 left"), ("\u00c9_1_x2", "e\u0301_1_x2")]
+)
+def test_names_that_are_spelled_in_two_ways_belong_together(rgb, depth):
+    others = {depth: Path("d"), "other": Path("o")}
+    told = []
+    match_names({"rgb": {rgb: Path("r")}, "depth": others}, lambda *found: told.append(found))
+    assert others == {rgb: Path("d"), "other": Path("o")}
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("first", "told"), [(0, False), (1, True), (2, False)])
+def test_frames_that_share_names_and_may_be_one_off_are_told(first, told):
+    rgb, depth = ({f"{number}": Path("f/x") for number in range(start, start + 4)} for start in (0, first))
+    notes = []
+    match_names({"rgb": rgb, "depth": depth}, lambda *found: notes.append(found))
+    assert notes == [(Path("f"), "depth may count from another number than rgb, is each one frame off?", True)] * told
+
+
 def test_names_that_are_times_are_never_matched_by_their_fraction():
     depth = {"1305031109.175304": Path("d")}
     match_names({"rgb": {"1305031102.175304": Path("r")}, "depth": depth}, lambda *_: None)

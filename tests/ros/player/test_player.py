@@ -218,7 +218,7 @@ def test_bag_with_two_depth_topics_asks_which(bench, tmp_path):
     player = bench.execute(PLAYER, f"source:={tmp_path / 'bag'}", "depth_topic:=/cam/depht")
     bench.until(lambda: not player.alive, "the error")
     assert player.popen.returncode == 2
-    assert "image topics of the bag: /cam/color/image_raw (10), /cam/depth/image_raw (10), /cam/mask (10)" in player.log
+    assert "image topics of the bag: /cam/color/image_raw (10) bgr8, /cam/depth/image_raw (10) 16UC1, " in player.log
 
 
 def test_a_summary_that_cannot_be_written_ends_it_with_one_line(bench, clip):

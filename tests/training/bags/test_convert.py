@@ -25,6 +25,7 @@ from m4sam_core.rgbd.image_files import write_png
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.bags.convert import ConvertConfig, convert_bag, split_of
 from m4sam_training.bags.jobs import bag_names, convert_bags
+from m4sam_training.data.predicted_masks import read_predicted
 from tests.training.recorded import CFG, FRAMES, assert_same_images, images, noise_frame, record, write_bag
 
 
@@ -234,6 +235,33 @@ def test_masks_drawn_later_reach_the_dataset_and_win_over_predictions(data, pred
     np.testing.assert_array_equal(read_mask(video / "mask" / f"{stems[0]}.png"), mask)
     assert load_yaml(video / "video.yaml")["labels"] == ["annotation", "pseudo: topic /front/saliency/mask"]
     assert convert_bag(predicted, "node", tmp_path / "D", cfg).late_masks == 0
+
+
+def test_a_prediction_that_somebody_hands_in_as_drawn_is_drawn(data, predicted, tmp_path):
+    """Also after a run that was stopped between the mask and the note that it is one."""
+    cfg = replace(CFG, annotations=tmp_path / "drawn")
+    (tmp_path / "drawn").mkdir()
+    convert_bag(predicted, "node", tmp_path / "D", cfg)
+    video = tmp_path / "D" / "train" / "node_001"
+    stem = next(iter(read_predicted(video)))
+    shutil.copy(video / "mask" / f"{stem}.png", tmp_path / "drawn")
+    assert convert_bag(predicted, "node", tmp_path / "D", cfg).late_masks == 1
+    assert stem not in read_predicted(video)
+    assert convert_bag(predicted, "node", tmp_path / "D", cfg).late_masks == 0
+
+
+def test_a_confidence_that_nothing_has_is_refused(data, tmp_path, capsys):
+    words = [
+        "bag",
+        "to-dataset",
+        str(data / "mcap" / "train_1"),
+        "--out",
+        str(tmp_path / "D"),
+        "--min-confidence",
+        "0.9",
+    ]
+    assert main(words) == 2
+    assert "--min-confidence: expected --model with it" in capsys.readouterr().err
 
 
 def test_a_conversion_that_leaves_training_empty_says_so(data, tmp_path, capsys):

@@ -135,7 +135,7 @@ def test_two_mask_topics_are_asked_about_and_the_raw_one_of_a_kind_is_taken(tmp_
 
 
 def drawn(folder, stamps):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for stamp in stamps:
         cv2.imwrite(str(folder / f"{stamp}.png"), box(255))
     return folder
@@ -163,3 +163,25 @@ def test_annotations_of_other_recordings_are_no_strays(tmp_path):
     )
     assert again.resumed
     assert again.drops[STRAY]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "labelled", "strays"),
+    [("b", 2, 0), ("b/mask", 2, 0), ("b_001", 2, 0), ("train/b_001/mask", 2, 0), ("b_002", 0, 2), ("train/x/y", 0, 2)],
+)
+def test_annotations_in_folders_are_taken_or_counted(tmp_path, folder, labelled, strays):
+    """Those of a dataset's own folders were lost without a word."""
+    drawn(tmp_path / "notes" / folder, STAMPS[:2])
+    report, masks = converted(tmp_path, {}, annotations=tmp_path / "notes")
+    assert len(masks) == labelled
+    assert report.drops.get(STRAY, {"count": 0})["count"] == strays
+
+
+def test_of_several_annotations_of_a_frame_the_nearest_is_taken_and_the_others_are_counted(tmp_path):
+    drawn(tmp_path / "notes", STAMPS[:2])
+    cv2.imwrite(str(tmp_path / "notes" / f"{STAMPS[0]}.bmp"), box(255))
+    own = drawn(tmp_path / "notes" / "b", STAMPS[:1])
+    cv2.imwrite(str(own / f"{STAMPS[0]}.png"), box(255)[::-1].copy())
+    report, masks = converted(tmp_path, {}, annotations=tmp_path / "notes")
+    assert report.drops["second annotation of a stamp"]["count"] == 2
+    np.testing.assert_array_equal(masks[0], box(255)[::-1])

@@ -21,7 +21,7 @@ from m4sam_core.rgbd.bags.write import ImageBagWriter
 from m4sam_training.bags.convert import ConvertConfig, convert_bag
 from m4sam_training.bags.export import export_videos, predict_bag
 from m4sam_training.data.scan import scan_split
-from tests.core.rgbd.bags.recordings import DEPTH, RGB, T0, frames_rows, humble_db3, write_metadata
+from tests.core.rgbd.bags.recordings import DEPTH, IMAGE, RGB, ROS2, T0, frames_rows, humble_db3, image, write_metadata
 from tests.training.recorded import CFG
 
 SIZE = (24, 32)
@@ -197,3 +197,39 @@ def test_a_bag_that_was_converted_before_its_content_was_noted_stays_finished(tm
     del values["key"]["content"]
     marker.write_text(json.dumps(values))
     assert convert_bag(bag, "run", tmp_path / "D", CFG).resumed
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_colour_of_few_bits_is_said_although_the_dataset_has_eight(tmp_path, bits):
+    bag = tmp_path / "b"
+    with ImageBagWriter(bag) as writer:
+        for index in range(3):
+            rgb, depth = pictures(index)
+            stamp = T0 + index * STEP_NS
+            writer.write_image("/c/color", rgb.astype(np.uint16) << (bits - 8), "rgb16", stamp, "cam")
+            writer.write_image("/c/depth", depth, "16UC1", stamp, "cam")
+    notes = convert_bag(bag, "b", tmp_path / "D", CFG).notes
+    assert [count for note, count in notes.items() if "has the camera 10 or 12 bits?" in note] == [3]
+
+
+def test_a_height_that_leaves_half_of_the_bytes_is_said(tmp_path):
+    bag = tmp_path / "b"
+    bag.mkdir()
+    rows = []
+    for index in range(3):
+        stamp = T0 + index * STEP_NS
+        rgb, depth = pictures(index)
+        half = image(stamp, depth, "16UC1")
+        half.height, half.width = (side // 2 for side in SIZE)
+        rows += [(RGB, IMAGE, stamp, bytes(ROS2.serialize_cdr(image(stamp, rgb, "rgb8"), IMAGE)))]
+        rows += [(DEPTH, IMAGE, stamp, bytes(ROS2.serialize_cdr(half, IMAGE)))]
+    humble_db3(bag / "b.db3", rows)
+    write_metadata(bag, ["b.db3"])
+    notes = convert_bag(bag, "b", tmp_path / "D", CFG).notes
+    assert [count for note, count in notes.items() if "is the height right?" in note] == [3]
+
+
+def test_why_no_topic_fits_is_told_by_what_each_holds(tmp_path):
+    bag = write(tmp_path / "b", depth=lambda z: ((z >> 4).astype(np.uint8), "8UC1"))
+    with pytest.raises(InputError, match=r"image topics of the bag: /c/color \(6\) rgb8, /c/depth \(6\) 8UC1"):
+        convert_bag(bag, "b", tmp_path / "D", CFG)

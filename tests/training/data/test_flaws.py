@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,12 +15,15 @@ from PIL import Image
 
 from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.depth_files import read_depth
+from m4sam_core.rgbd.depth_values import to_metres
 from m4sam_core.rgbd.masks import MaskRule
 from m4sam_training.data.check import check_dataset
 from m4sam_training.data.datasets import VideoClipDataset
 from m4sam_training.data.frames import read_clip
 from m4sam_training.data.generate import generate_dataset
 from m4sam_training.data.scan import scan_split
+from m4sam_training.data.videos import Irregularity, grouped
 
 SIZE = (48, 64)
 FRAMES = 6
@@ -147,12 +151,16 @@ def test_depth_in_colours_is_said_and_can_be_named(tmp_path, caplog):
     assert flaw in caplog.text
 
 
-def test_near_is_bright_is_suspected(tmp_path):
-    inverted = dataset(tmp_path / "a", depth=lambda z: (255 - z // 16).astype(np.uint8))
-    suspicion = ("8-bit depth may be bright where it is near, see --depth-coding near_bright", True)
+@pytest.mark.parametrize(
+    "disparity", [lambda z: (255 - z // 16).astype(np.uint8), lambda z: (9e6 / z).astype(np.uint16)]
+)
+def test_near_is_bright_is_suspected(tmp_path, disparity):
+    inverted = dataset(tmp_path / "a", depth=disparity)
+    suspicion = ("depth may be bright where it is near, see --depth-coding near_bright", True)
     assert suspicion in reasons(inverted)
     assert suspicion not in reasons(inverted, coding="near_bright")
     assert suspicion not in reasons(dataset(tmp_path / "b"))
+    assert suspicion not in reasons(dataset(tmp_path / "c", depth=lambda z: z))
 
 
 def test_float_depth_in_millimetres_is_said(tmp_path):
@@ -161,6 +169,43 @@ def test_float_depth_in_millimetres_is_said(tmp_path):
         path.unlink()
         cv2.imwrite(str(path.with_suffix(".tiff")), scene(0)[1].astype(np.float32))
     assert ("float depth is not in metres", True) in reasons(root)
+
+
+@pytest.mark.parametrize("kind", ["int32", "int16", "float64"])
+def test_depth_in_wide_numbers_of_a_tiff_file_is_read(tmp_path, kind):
+    root = dataset(tmp_path)
+    wanted = scene(0)[1]
+    for path in (tmp_path / "VidSOD/train/v1/depth").iterdir():
+        path.unlink()
+        values = wanted / 1000 if kind == "float64" else wanted
+        cv2.imwrite(str(path.with_suffix(".tiff")), values.astype(kind))
+    assert not reasons(root)
+    read = read_depth(path.with_suffix(".tiff"))
+    assert read.dtype == (np.float32 if kind == "float64" else np.uint16)
+    np.testing.assert_allclose(to_metres(read), wanted / 1000, atol=1e-6)
+
+
+def test_files_that_cannot_be_read_for_different_reasons_are_told_apart():
+    items = [
+        Irregularity(Path("D/a.png"), "rgb cannot be read: expected a whole PNG file, got a truncated one"),
+        Irregularity(Path("D/b.png"), "rgb cannot be read: expected at most 64000000 px, got 9000x9000"),
+        Irregularity(Path("D/c.png"), "rgb cannot be read: expected at most 64000000 px, got 9000x8000"),
+        Irregularity(Path("D/1.png"), "cannot be decoded: D/1.png: expected an image, got none; replace it"),
+        Irregularity(Path("D/2.png"), "cannot be decoded: D/2.png: expected an image, got none; replace it"),
+        Irregularity(Path("D/f.png"), "mask of another size than rgb: 10x10, rgb 20x20"),
+        Irregularity(Path("D/g.png"), "mask of another size than rgb: 30x10, rgb 20x20"),
+    ]
+    assert [line.split(":")[0] for line in grouped(items)] == [f"left out ({n})" for n in (1, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_depth_of_several_kinds_in_a_video_is_said_once(tmp_path, index):
+    root = dataset(tmp_path)
+    path = tmp_path / f"VidSOD/train/v1/depth/{index:05d}.png"
+    path.unlink()
+    np.save(path.with_suffix(".npy"), scene(0)[1] / 1000)
+    told = [item.reason for item in check_dataset(root, "vidsod100")[0].irregular]
+    assert told == ["depth of several kinds in one video, each read in its own way: float32, uint8"]
 
 
 @pytest.mark.parametrize("unit_m", [1.0, 1e-6])

@@ -44,3 +44,13 @@ def test_commands_need_no_layout(tmp_path, capsys):
     assert "train_1" in capsys.readouterr().out
     assert main(["dataset", "to-bag", str(tmp_path / "D"), "--out", str(tmp_path / "bags")]) == 0
     assert len(list((tmp_path / "bags").iterdir())) == 1
+
+
+def test_listed_videos_may_have_spaces_in_their_names(tmp_path):
+    generate_dataset(tmp_path, "dvisal", videos=1, frames=2, height=48, width=64)
+    base = tmp_path / "DViSal_dataset"
+    for listing in base.glob("*.txt"):
+        name = listing.read_text().strip()
+        (base / "data" / name).rename(base / "data" / f"my {name}")
+        listing.write_text(f"/my {name}/\r\n")
+    assert layout_of(tmp_path) == "dvisal"

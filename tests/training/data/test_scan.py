@@ -171,6 +171,21 @@ def test_rdvs_list_form(tmp_path):
     ]
 
 
+def test_listed_names_may_have_spaces_where_columns_are_apart_by_tabs(tmp_path):
+    generate_dataset(tmp_path / "D", "rdvs", videos=1, frames=2, **SMALL)
+    base = tmp_path / "D" / "RDVS"
+    (base / "train").rename(base / "my videos")
+    names = [[f"{role}/train_1-{n:05d}.{kind}" for role, kind in COLUMNS] for n in (1, 2)]
+    rows = ["\t".join(f"/my videos/train_1/{name}" for name in row) for row in names]
+    (base / "train.txt").write_text("\t\n".join(rows))
+    found = scan_split(tmp_path / "D", "rdvs", "train")
+    assert not found.irregular
+    assert found.frame_count == 2
+
+
+COLUMNS = (("rgb", "jpg"), ("ground-truth", "png"), ("flow", "png"), ("Depth", "png"))
+
+
 def test_listed_videos_of_one_name_stay_apart_and_a_frame_counts_once(tmp_path):
     generate_dataset(tmp_path / "D", "rdvs", videos=1, frames=2, **SMALL)
     base = tmp_path / "D" / "RDVS"

@@ -164,3 +164,31 @@ def test_maps_of_single_pictures_lie_in_one_folder_or_in_one_each(tmp_path, nest
     dropped = []
     assert len(list(read_mask_folder(tmp_path / "m", scan, dropped))) == len(scan.videos) > 1
     assert dropped == []
+
+
+def test_masks_of_no_frame_are_counted(scan, tmp_path):
+    """Names that count from one are each one frame off, and the last is left over."""
+    _, dropped, _ = stored(scan, tmp_path / "m", lambda path, mask, _: write(next_to(path), mask))
+    assert len(dropped) == 2
+    assert "left out (1)" in dropped[0]
+    assert "predicted mask of no frame, do its names count as those of the ground truth?" in dropped[0]
+    assert "predicted mask is missing" in dropped[1]
+
+
+def next_to(path):
+    return path.with_name(f"{int(path.stem) + 1:0{len(path.stem)}d}.png")
+
+
+def test_arrays_are_told_to_be_no_pictures(scan, tmp_path):
+    _, dropped, _ = stored(scan, tmp_path / "m", lambda path, mask, _: np.save(path.with_suffix(".npy"), mask))
+    assert "predicted masks that are no pictures: 3 .npy" in dropped[0]
+
+
+@pytest.mark.parametrize(("low", "refused"), [(-6.0, 3), (-0.1, 0)])
+def test_logits_are_refused_and_what_smooth_resizing_leaves_is_not(scan, tmp_path, low, refused):
+    def logits(path, mask, _):
+        write(path, np.where(mask > 0, 1.0, low).astype(np.float32))
+
+    predictions, dropped, _ = stored(scan, tmp_path / "m", logits, name="{stem}.tiff")
+    assert len(predictions) == 3 - refused
+    assert [line for line in dropped if "are these logits? save their sigmoid" in line] == dropped

@@ -17,6 +17,8 @@ from m4sam_core.checkpoint import save_checkpoint
 from m4sam_core.cli.main import main
 from m4sam_core.config import ModelConfig
 from m4sam_core.errors import ConfigError
+from m4sam_core.rgbd.image_files import write_png
+from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.corruptions import (
     DEPTH_CORRUPTIONS,
     LAG_FRAMES,
@@ -285,3 +287,31 @@ def test_a_stopped_table_goes_on_and_gives_the_same_numbers(tmp_path, monkeypatc
     capsys.readouterr()
     assert run("parts", "n.safetensors") == 2
     assert "got other weights" in capsys.readouterr().err
+
+
+def test_what_masks_and_depth_mean_can_be_said(tmp_path, capsys):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=2, height=72, width=96)
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "m.safetensors", build_model(ModelConfig.preset("nano")), {})
+
+    def run(*options):
+        args = ["robustness", "--data", str(tmp_path / "D"), "--corruption", "dropout", "--severity", "1"]
+        args += ["--checkpoint", str(tmp_path / "m.safetensors"), "--json", str(tmp_path / "r.json")]
+        code = main([*args, *options])
+        return code, capsys.readouterr().err
+
+    truth = next((tmp_path / "D/test").glob("*/mask")).iterdir()
+    for path in truth:  # three classes
+        mask = read_mask(path)
+        write_png(path, np.where(mask > 0, 2, np.eye(*mask.shape, dtype=np.uint8)))
+    code, told = run()
+    assert code == 2
+    assert "with --mask-values" in told
+    assert run("--mask-values", "2", "--out", str(tmp_path / "two"))[0] == 0
+    saved = json.loads((tmp_path / "r.json").read_text())
+    assert (saved["mask_values"], saved["depth_coding"]) == ("2", "plain")
+    code, told = run("--mask-values", "1,2", "--out", str(tmp_path / "two"))
+    assert code == 2
+    assert "got other mask_values" in told
+    assert main(["robustness", "--checkpoint", "edge", "--mask-values", "2"]) == 2
+    assert "expected --data with them" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import json
 import sys
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,8 +17,8 @@ from m4sam_core.cli.main import main
 from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.scan import scan_split
-from m4sam_training.labelling.exchange import FILES
-from tests.training.labelling.tools import export
+from m4sam_training.labelling.exchange import FILES, read_file
+from tests.training.labelling.tools import export, masks_of
 
 pytest.importorskip("pycocotools")
 
@@ -84,3 +85,19 @@ def test_without_pycocotools_one_line_says_what_to_install(data, tmp_path, monke
         from m4sam_training.labelling.coco import CocoWriter
 
         CocoWriter()
+
+
+def test_masks_of_any_format_are_exported_and_videos_that_are_left_out_are_told(data, tmp_path, capsys):
+    before = masks_of(data)
+    for path, mask in before.items():
+        Image.fromarray(mask).save(path.with_suffix(".bmp"))
+        path.unlink()
+    (data / "train/train_2/rgb").rename(data / "train/train_2/pictures")
+    frames = export(data, tmp_path / "todo", "--frames", "all")
+    assert "left out (1)" in (told := capsys.readouterr().err)
+    assert "train_2: video without folder: rgb" in told
+    kept = read_file(tmp_path / "todo/coco.json", ["salient"]).images
+    for frame in frames:
+        mask = before.get(frame.mask_path(data))
+        assert kept[frame.name].mask.any() == (mask is not None)
+        assert mask is None or np.array_equal(kept[frame.name].mask, mask)

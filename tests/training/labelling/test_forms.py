@@ -169,3 +169,32 @@ def test_what_macos_adds_to_an_archive_is_passed_over(data, tmp_path):
         archive.write(tmp_path / "todo/cvat.xml", "annotations.xml")
         archive.writestr("__MACOSX/._annotations.xml", b"\0\5")
     assert read_file(tmp_path / "task.zip", ["salient"]).images.keys() == {frame.name for frame in frames}
+
+
+def test_a_prediction_whose_holes_were_lost_on_the_way_stays_a_prediction(data, tmp_path):
+    for path in masks_of(data):
+        mask = np.zeros(SIZE, np.uint8)
+        cv2.circle(mask, (50, 35), 25, 255, 10)  # a ring
+        write_png(path, mask)
+    frames = export(data, tmp_path / "todo", "--frames", "predicted")
+    as_outlines(tmp_path / "todo/coco.json", data, frames)
+    report = import_labels(tmp_path / "todo/coco.json", tmp_path / "todo", data)
+    assert (report.drawn, report.unchanged) == (0, len(frames))
+
+
+def test_outlines_that_may_be_meant_as_holes_are_told(data, tmp_path, capsys):
+    frames = export(data, tmp_path / "todo")
+    file = tmp_path / "todo/coco.json"
+    values = json.loads(file.read_text())
+    outer, inner, beside = [
+        [x, y, x + w, y, x + w, y + w, x, y + w] for x, y, w in ((5, 5, 50), (20, 20, 9), (60, 5, 9))
+    ]
+    kept = [entry for entry in values["annotations"] if entry["image_id"] > 2]
+    drawn = [
+        {"category_id": 1, "image_id": n, "segmentation": s} for n, s in ((1, [inner, outer]), (2, [outer, beside]))
+    ]
+    file.write_text(json.dumps(values | {"annotations": kept + drawn}))
+    words = ["label", "import", str(file), "--frames", str(tmp_path / "todo"), "--data", str(data)]
+    assert main(words) == 0
+    assert "taken as filled, for COCO's polygons have no holes: 1; where holes were meant" in capsys.readouterr().out
+    assert frames[0].mask(data)[25, 25] == frames[1].mask(data)[25, 25] == 255

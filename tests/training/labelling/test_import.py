@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -15,6 +17,7 @@ from m4sam_core.errors import InputError
 from m4sam_core.host.plain_yaml import load_yaml
 from m4sam_training.data.predicted_masks import read_predicted
 from m4sam_training.data.scan import scan_split
+from m4sam_training.labelling import exchange
 from m4sam_training.labelling.exchange import FILES, FORMATS, import_labels, read_file
 from tests.training.labelling.tools import SIZE, correct, edited, export, masks_of
 
@@ -119,3 +122,55 @@ def test_a_zip_of_one_file_is_read(data, tmp_path):
         archive.writestr("images/x.png", b"")
     with pytest.raises(InputError, match=r"one \.xml or \.json was expected"):
         read_file(tmp_path / "none.zip", ["salient"])
+
+
+@pytest.mark.parametrize("room", ["write_png", "note_drawn"])
+def test_without_room_for_all_of_it_nothing_is_taken_and_the_next_import_takes_all(data, tmp_path, room, monkeypatch):
+    """It left masks of people that the next import took for predictions nobody had touched."""
+    frames = export(data, tmp_path / "todo")
+    file = correct(tmp_path / "todo", "coco", {frame.name: edited(frame, data) for frame in frames[:3]})
+    before, predicted, calls = masks_of(data), read_predicted(data / "train/train_1"), []
+    true = getattr(exchange, room)
+
+    def full(*given):
+        calls.append(given)
+        if len(calls) == (3 if room == "write_png" else 1):
+            raise OSError(errno.ENOSPC, "No space left on device", str(data))
+        true(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, room, full)
+        with pytest.raises(OSError, match="No space left"):
+            import_labels(file, tmp_path / "todo", data)
+    after = masks_of(data)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[path], after[path]) for path in before)
+    assert read_predicted(data / "train/train_1") == predicted
+    assert not list(data.glob(".*"))
+    assert import_labels(file, tmp_path / "todo", data).drawn == 3
+    assert set(read_predicted(data / "train/train_1")) == predicted.keys() - {frame.stem for frame in frames[:3]}
+
+
+def test_an_import_that_is_stopped_half_way_is_finished_by_the_next_one(data, tmp_path, monkeypatch):
+    frames = export(data, tmp_path / "todo")
+    new = {frame.name: edited(frame, data) for frame in frames[:3]}
+    file = correct(tmp_path / "todo", "coco", new)
+    calls = []
+
+    def stopped(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        true(*given)
+
+    true = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            exchange.os, "replace", lambda *given: stopped(*given) if "mask" in str(given[1]) else true(*given)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            import_labels(file, tmp_path / "todo", data)
+    import_labels(file, tmp_path / "todo", data)
+    for frame in frames[:3]:
+        np.testing.assert_array_equal(frame.mask(data), new[frame.name])
+        assert frame.stem not in read_predicted(data / "train/train_1")

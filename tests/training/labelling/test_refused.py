@@ -113,6 +113,9 @@ def test_a_table_that_leads_out_of_the_dataset_is_refused(data, tmp_path):
         "<!DOCTYPE x [<!ENTITY a 'b'>]><annotations/>",
         "<a",
         '[{"data": {}, "predictions": []}]',
+        '[{"data": [], "annotations": []}]',
+        '[{"data": {}, "annotations": null}]',
+        '[{"data": {}, "annotations": [3]}]',
         "[" * 100_000,
     ],
 )
@@ -120,3 +123,25 @@ def test_other_files_are_no_labels(tmp_path, text):
     (tmp_path / "f").write_text(text)
     with pytest.raises(InputError, match="f: "):
         read_file(tmp_path / "f", ["salient"])
+
+
+@pytest.mark.parametrize("result", [[None], ["x"], {"a": 1}, [{"type": "brushlabels", "value": {"rle": [10**30]}}]])
+def test_a_damaged_task_is_left_out_and_the_others_are_read(tmp_path, result):
+    tasks = [
+        {"data": {"frame": f"{name}.png"}, "annotations": [{"result": r}]} for name, r in (("a", result), ("b", []))
+    ]
+    (tmp_path / "f").write_text(json.dumps(tasks))
+    parsed = read_file(tmp_path / "f", ["salient"])
+    assert list(parsed.images) == ["b.png"]
+    assert [flaw.split(":")[0] for flaw in parsed.flaws] == ["a.png"]
+
+
+@pytest.mark.parametrize("place", ["left", "top", "width", "height", "rle"])
+def test_a_mask_that_is_nowhere_is_left_out(tmp_path, place):
+    box = {"left": "1", "top": "1", "width": "2", "height": "2", "rle": "0, 4"} | {place: "inf"}
+    shape = " ".join(f'{key}="{value}"' for key, value in box.items())
+    image = f'<image name="a.png" width="9" height="9"><mask label="salient" {shape}/></image>'
+    (tmp_path / "f").write_text(f"<annotations>{image}</annotations>")
+    parsed = read_file(tmp_path / "f", ["salient"])
+    assert not parsed.images
+    assert parsed.flaws[0].startswith("a.png: ")

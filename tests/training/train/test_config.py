@@ -109,6 +109,7 @@ def test_off_may_be_written_without_quotes():
         ("model.adapter.rang=4", "model.adapter.rang: unknown setting; known ones here: kind, rank"),
         ("optim.epochs=-1", "optim.epochs: Input should be greater than or equal to 1, got -1"),
         ("optim.amp=fp8", "optim.amp"),
+        ("optim.lr_adapter=1e-9", "optim.lr_min: expected at most lr and lr_adapter, which fall to it, got 1e-07"),
         ("preset=arxiv", "preset: expected one of release, paper, sam2_unet, got 'arxiv'"),
         ("model.preset=huge", "model.preset: expected one of release, large"),
         ("optim.lr", "--set: expected NAME=VALUE"),

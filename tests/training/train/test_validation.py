@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from m4sam_core.build import build_model
 from m4sam_core.checkpoint import read_header
 from m4sam_core.cli.main import main
-from m4sam_core.errors import ConfigError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.host.share import find_recipe
 from m4sam_training.data.generate import generate_dataset
+from m4sam_training.data.predicted_masks import PredictedMask, write_predicted
 from m4sam_training.data.scan import scan_split
 from m4sam_training.eval.validation import validation
 from m4sam_training.train.log import read_metrics
+from m4sam_training.train.resuming import choose_checkpoint
 from m4sam_training.train.trainer import Trainer
 from tests.training.discs import ALONE, Discs, equal, losses, settings, weights
 
@@ -61,6 +64,43 @@ def test_a_resumed_run_remembers_the_best(tmp_path):
     run(2, [0.9])
     run(6, [0.8, 0.85])
     assert read_header(tmp_path / "best.safetensors")["step"] == "2"
+
+
+def test_what_is_irregular_in_the_val_split_is_told_once(tmp_path, caplog):
+    generate_dataset(tmp_path / "D", "m4sam", videos=1, frames=4, height=48, width=64)
+    cfg = settings(data={"layout": "m4sam", "split": "val"}, run={"validate_every_epochs": 1})
+    truth = sorted((tmp_path / "D/val/val_1/mask").iterdir())
+    truth[0].write_bytes(truth[0].read_bytes()[:40])
+    rgb = sorted((tmp_path / "D/val/val_1/rgb").iterdir())
+    whole = rgb[1].read_bytes()
+    rgb[1].write_bytes(whole[:120] + bytes(len(whole) - 140) + whole[-20:])  # found when it is decoded
+    write_predicted(tmp_path / "D/val/val_1", {truth[2].stem: PredictedMask("pseudo: edge")})
+    score = validation(cfg, tmp_path / "D")
+    for _ in range(2):
+        score(build_model(cfg.model).eval())
+    told = [record.getMessage() for record in caplog.records]
+    for text in ("split that is trained on", "mask cannot be read", "cannot be decoded", "a model's predictions"):
+        assert sum(text in line for line in told) == 1, text
+
+
+def test_validation_that_cannot_be_had_does_not_end_the_run(tmp_path, caplog):
+    def score(_):
+        raise InputError("nothing to score")
+
+    result = Trainer(settings(run={"validate_every_epochs": 1}), Discs(), tmp_path, ALONE, score).run()
+    assert result.progress.epoch == 2
+    assert "no validation after epoch 1: nothing to score" in caplog.text
+
+
+def test_the_best_of_another_run_is_not_this_ones(tmp_path):
+    cfg = settings(run={"validate_every_epochs": 1})
+    Trainer(cfg, Discs(), tmp_path, ALONE, scripted([0.9, 0.8])).run()
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(ConfigError, match=r"got last\.safetensors and best\.safetensors of another run"):
+        choose_checkpoint(tmp_path, "never", 0)
+    assert choose_checkpoint(tmp_path, "auto", 0) is None
+    Trainer(cfg, Discs(), tmp_path, ALONE, scripted([0.5, 0.6])).run()
+    assert read_header(tmp_path / "best.safetensors")["val_S"] == "0.600000"
 
 
 def test_the_val_split_is_scored_and_curves_are_drawn(tmp_path):

@@ -24,6 +24,7 @@ from m4sam_training.data.predicted_masks import ANNOTATION, PSEUDO
 if TYPE_CHECKING:
     from m4sam_core.pipeline import SaliencyPipeline
 
+_MASKS = "mask"
 _LOOK_AT = 8  # annotations that tell whether the folder holds class ids
 
 
@@ -116,10 +117,12 @@ class Labeller:
 def find_annotations(annotations: Path | None, bag: str, drops: Drops, rule: MaskRule = AUTO) -> dict[str, Path]:
     """Mask files of a folder, by "<stamp_ns>" or, from a video's subfolder, "<video>/<stamp_ns>".
 
+    A video's subfolder may hold its masks in a folder `mask`, as a dataset does.
+
     Args:
         annotations: the folder; None has none.
-        bag: name of the bag, whose subfolder counts as the folder itself.
-        drops: receives files that are named otherwise.
+        bag: name of the bag, whose subfolder counts as the folder itself, and comes before it.
+        drops: receives files that are named otherwise, and all but one of several for the same stamp.
         rule: which of their values are salient.
 
     Raises:
@@ -130,15 +133,19 @@ def find_annotations(annotations: Path | None, bag: str, drops: Drops, rule: Mas
         return found
     if not annotations.is_dir():
         raise InputError(f"{annotations}: expected a folder of masks <stamp_ns>.png, got none; check --annotations")
-    for path in sorted(annotations.rglob("*")):
-        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    paths = [path for path in annotations.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    for path in sorted(paths, key=lambda path: (-len(path.parts), IMAGE_SUFFIXES.index(path.suffix.lower()), path)):
         if not path.stem.isdigit():
             drops.add("annotation is not named by a stamp", str(path))
-        elif path.parent in (annotations, annotations / bag):
-            found[path.stem] = path
+            continue
+        folder = path.parent
+        if folder.name.lower() == _MASKS and folder != annotations:
+            folder = folder.parent
+        key = path.stem if folder in (annotations, annotations / bag) else f"{folder.name}/{path.stem}"
+        if key in found:
+            drops.add("second annotation of a stamp", f"{path}, {found[key]} is taken")
         else:
-            found[f"{path.parent.name}/{path.stem}"] = path
+            found[key] = path
     _check_values(found, rule)
     return found
 
@@ -170,8 +177,9 @@ def count_strays(annotations: dict[str, Path], videos: Iterable[Path], drops: Dr
         videos: folders of the recording's videos.
         drops: receives them.
     """
-    stamps = {int(path.stem) for video in videos for path in (video / "rgb").glob("*.png")}
-    strays = [path for path in annotations.values() if int(path.stem) not in stamps]
+    frames = [(video.name, path.stem) for video in videos for path in (video / "rgb").glob("*.png")]
+    stamps, fitting = {int(stem) for _, stem in frames}, {key for _, key in frames} | {"/".join(key) for key in frames}
+    strays = [path for key, path in annotations.items() if key not in fitting]
     if stamps and len(strays) < len(annotations):
         strays = [path for path in strays if min(stamps) <= int(path.stem) <= max(stamps)]
     drops.add("annotation without a frame of its stamp", str(strays[0]) if strays else "", len(strays))

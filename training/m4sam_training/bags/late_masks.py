@@ -13,7 +13,7 @@ from m4sam_core.rgbd.bags.frames import Drops
 from m4sam_core.rgbd.image_files import image_size, write_png
 from m4sam_core.rgbd.masks import MaskRule, read_mask
 from m4sam_training.bags.labels import annotation_of
-from m4sam_training.data.predicted_masks import note_drawn
+from m4sam_training.data.predicted_masks import note_drawn, read_predicted
 
 
 def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, drops: Drops) -> int:
@@ -26,9 +26,10 @@ def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, dr
         drops: receives annotations that cannot be used.
 
     Returns:
-        masks written: new ones, and ones that were drawn anew.
+        masks that are drawn now: new ones, ones that were drawn anew, and predictions that somebody confirmed.
     """
-    changed = []
+    predicted = read_predicted(video).keys()
+    drawn: dict[str, Path | None] = {}  # None where the very mask is in place already
     for rgb in sorted((video / "rgb").glob("*.png")):
         path = annotation_of(annotations, video.name, rgb.stem)
         if path is None:
@@ -43,8 +44,12 @@ def add_late_masks(video: Path, annotations: dict[str, Path], rule: MaskRule, dr
             continue
         target = video / "mask" / f"{rgb.stem}.png"
         if not (target.is_file() and np.array_equal(read_mask(target), mask)):
-            write_png(target, mask)
-            changed.append(rgb.stem)
-    if changed:
-        note_drawn(video, changed)
-    return len(changed)
+            drawn[rgb.stem] = path
+        elif rgb.stem in predicted:
+            drawn[rgb.stem] = None
+    if drawn:
+        note_drawn(video, drawn)  # first: stopped in between, the next run writes the masks that are missing
+    for stem, file in drawn.items():
+        if file is not None:
+            write_png(video / "mask" / f"{stem}.png", read_mask(file, rule))
+    return len(drawn)

@@ -101,6 +101,7 @@ def to_dataset(
     from rich.table import Column
 
     from m4sam_core.cli.choices import one_of
+    from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
     from m4sam_core.host.outputs import check_outputs
     from m4sam_core.host.progress import tracked
@@ -108,6 +109,10 @@ def to_dataset(
     from m4sam_training.bags.convert import CUTS, SPLITS, ConvertConfig
     from m4sam_training.bags.jobs import ENGINES, convert_bags
 
+    if min_confidence > 0 and model is None:
+        raise ConfigError(
+            "--min-confidence: expected --model with it, whose masks it sifts, got none; add --model NAME"
+        )
     cfg = ConvertConfig(
         rgb_topic=rgb_topic,
         depth_topic=depth_topic,

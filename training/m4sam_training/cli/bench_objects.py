@@ -25,8 +25,10 @@ def command(
 
     from m4sam_core.bench.model import machine
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_training.bench.objects import bench_objects
 
+    check_outputs(files=(json_file,))
     console = Console(markup=False)
     with console.status("starting") as status:
         result = bench_objects(clips, frames, status.update)

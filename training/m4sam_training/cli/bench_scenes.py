@@ -34,11 +34,13 @@ def command(
     from m4sam_core.bench.model import machine
     from m4sam_core.config import SceneConfig
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.predict_folder import list_frames
     from m4sam_core.rgbd.depth_files import read_depth
     from m4sam_core.rgbd.image_files import read_rgb
     from m4sam_training.bench.scenes import bench_scenes, undisturbed_score
 
+    check_outputs(files=(json_file,))
     cfg, console = SceneConfig(sensitivity=sensitivity), Console(markup=False)
     rows: dict[str, SceneScore] = {}
     with Progress(console=console, transient=True) as progress:

@@ -36,11 +36,13 @@ def command(
 
     from m4sam_core.bench.model import machine_now
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_training.bench.training import bench_loader, bench_step_apart
     from m4sam_training.data.generate import generate_dataset
     from m4sam_training.train.config import load_train_config
     from m4sam_training.train.distributed import choose_device
 
+    check_outputs(files=(json_file,))
     console = Console(markup=False)
     cfg = load_train_config(config, assignments or [])
     figures = []

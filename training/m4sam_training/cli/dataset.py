@@ -57,6 +57,7 @@ def check(
     """Report every irregular item by path and reason, and count what is usable."""
     from m4sam_core.cli.choices import one_of
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.check import check_dataset
@@ -64,6 +65,7 @@ def check(
     from m4sam_training.data.layouts import DEPTH_KINDS
     from m4sam_training.data.recognise import layout_of
 
+    check_outputs(files=(json_path,))
     console = Console(markup=False, soft_wrap=True)
     kind, coding = one_of("depth_kind", depth_kind, DEPTH_KINDS), one_of("depth_coding", depth_coding, DEPTH_CODINGS)
     layout = layout_of(root, layout)

@@ -109,6 +109,7 @@ def evaluate(
     """Score weights: held-out clips (memory off, no depth, depth faults), the memory, photographs, real pictures."""
     from m4sam_core.checkpoint import load_checkpoint
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_core.rgbd.image_files import write_png
     from m4sam_training.edge.eval import held_out_clips, score_variants
     from m4sam_training.edge.memory import memory_rows, situation_rows
@@ -117,12 +118,11 @@ def evaluate(
     from m4sam_training.edge.real import rows as real_rows
     from m4sam_training.synth.assets import load_style
 
+    check_outputs(files=(sheet, json_file))
     model, style = load_checkpoint(checkpoint).eval(), load_style(folder, "held_out")
     memory = memory_rows(model, style, clips=stories, ordinary=max(1, stories // 2), shifts=max(1, stories // 4))
     kinds = situation_rows(model, style, situations)
     verdicts = judge(model, real_pictures(real), threads) if real is not None else []
-    if sheet is not None and verdicts:
-        write_png(sheet, worst_sheet(verdicts))
     pictures = score_pictures(model, photographs(), threads)
     data = held_out_clips(style, clips, frames)
     rows = score_variants(model, data, threads, faults=True)
@@ -140,6 +140,8 @@ def evaluate(
         report = {"clips": clips, "frames": frames, "scores": rows, "photographs": pictures, "memory": memory}
         report["situations"] = kinds
         write_json(json_file, report | ({"real": real_rows(verdicts)} if verdicts else {}))
+    if sheet is not None and verdicts:
+        write_png(sheet, worst_sheet(verdicts))
 
 
 @app.command()
@@ -158,10 +160,12 @@ def ablate(
     import torch
 
     from m4sam_core.host.files import write_json
+    from m4sam_core.host.outputs import check_outputs
     from m4sam_training.edge.ablate import ablate as run_ablation
     from m4sam_training.synth.assets import load_style
     from m4sam_training.train.config import load_train_config
 
+    check_outputs(folders=(out,), files=(json_file,))
     torch.set_num_threads(threads)
     recipe, style = load_train_config(config), load_style(folder, "held_out")
     table = run_ablation(recipe, clips, out, steps, style, held_out, frames)

@@ -40,7 +40,7 @@ def command(
     from m4sam_core.cli.choices import load_for_evaluation, one_of
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
-    from m4sam_core.host.outputs import check_outputs
+    from m4sam_core.host.outputs import check_outputs, only_user
     from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
     from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.layouts import DEPTH_KINDS
@@ -75,7 +75,8 @@ def command(
     elif masks is not None:
         predictions = read_mask_folder(masks, scan, dropped, remarks)
     sheet, kept = (12, out / "masks" if save_masks else None) if out else (0, None)
-    result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
+    with only_user(out if kept else None):
+        result = evaluate(counted(predictions, scan, "scoring"), protocol, dropped, kept, sheet)
     console = Console(markup=False, soft_wrap=True)
     console.width = max(console.width, 140)
     console.print(score_table(dataset, f"{scan.layout.title} {split}, {len(result.main)} frames", result.rows))

@@ -45,6 +45,9 @@ def export_(
     wanted = [one_of("format", name, FORMATS) for name in formats or FORMATS]
     splits = available_splits(data, "m4sam") if split == "all" else [split]
     scans = [scan_split(data, "m4sam", name, "black", unlabelled=True) for name in splits]
+    for scan in scans:
+        for line in scan.flaws():
+            typer.echo(line, err=True)
     chosen = choose_frames(scans, which, limit)
     export_frames([(frame, files.rgb) for frame, files in chosen], data, out, wanted, image_url)
     known = [frame.confidence for frame, _ in chosen if frame.confidence is not None]
@@ -82,6 +85,11 @@ def import_(
     )
     if report.several:
         print(f"submitted by more than one person, the one marked as ground truth, else the latest: {report.several}")
+    if report.filled:
+        print(
+            f"outlines inside an outline of the same object, taken as filled, for COCO's polygons have no holes: "
+            f"{report.filled}; where holes were meant, export masks (run lengths) and import again"
+        )
     for line in report.left_out:
         print(f"left out: {line}")
     if report.left_out:

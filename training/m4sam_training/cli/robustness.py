@@ -25,6 +25,10 @@ def command(
     clips: int = typer.Option(4, min=1, max=1000, help="Generated clips, without --data."),
     frames: int = typer.Option(12, min=1, max=1000, help="Frames of each, without --data."),
     mode: str = typer.Option("clip", help="clip: as published; stream: as the robot runs it."),
+    mask_values: str = typer.Option(
+        "auto", help="Salient values of the ground truth: auto, bright, nonzero, alpha, or 1,3-5."
+    ),
+    depth_coding: str = typer.Option("plain", help="How distance stands in depth files, see docs/datasets.md."),
     corruption: Optional[list[str]] = typer.Option(None, help="Only this one; may be repeated. Default: all 17."),
     severity: Optional[list[int]] = typer.Option(None, help="Only this one; may be repeated. Default: all."),
     measure: str = typer.Option("S", help="S, E_mean or F_adaptive, for table and chart."),
@@ -42,7 +46,9 @@ def command(
     from m4sam_core.cli.choices import one_of
     from m4sam_core.errors import ConfigError
     from m4sam_core.host.files import write_json
-    from m4sam_core.host.outputs import check_outputs
+    from m4sam_core.host.outputs import check_outputs, only_user
+    from m4sam_core.rgbd.depth_files import DEPTH_CODINGS
+    from m4sam_core.rgbd.masks import MaskRule
     from m4sam_training.data.scan import scan_split
     from m4sam_training.eval.predict_dataset import PredictConfig
     from m4sam_training.eval.robustness import MEASURES, plan
@@ -55,20 +61,25 @@ def command(
     )
 
     check_outputs(folders=(out,), files=(json_path, page))
-    if data is None and (dataset, split) != ("m4sam", "test"):
-        raise ConfigError("--dataset, --split: expected --data with them, got none; without it clips are generated")
+    if data is None and (dataset, split, mask_values, depth_coding) != ("m4sam", "test", "auto", "plain"):
+        raise ConfigError(
+            "--dataset, --split, --mask-values, --depth-coding: expected --data with them, got none; without it clips "
+            "are generated"
+        )
+    rule, coding = MaskRule.parse(mask_values), one_of("depth_coding", depth_coding, DEPTH_CODINGS)
     if page is not None:
         around_table(page)
     cfg = PredictConfig(one_of("mode", mode, ("clip", "stream")))
     measure = one_of("measure", measure, MEASURES)
     steps = plan(corruption or (), severity or ())
-    with tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
+    with only_user(out), tempfile.TemporaryDirectory(prefix="m4sam_clips_") as scratch:
         where = data or _generated(Path(scratch) / "clips", clips, frames)
-        scan = scan_split(where, dataset, split)
+        scan = scan_split(where, dataset, split, "real", rule, coding)
         for line in scan.flaws():
             typer.echo(line, err=True)
         source = str(data.resolve()) if data else f"generated, {clips} clips of {frames} frames"
         settings = {"dataset": dataset, "source": source, "split": split, "mode": mode, "seed": seed, "device": device}
+        settings |= {"mask_values": mask_values, "depth_coding": depth_coding}
         results, values = {}, {}
         for name, own in _apart(checkpoint).items():
             journal = out / f"robustness{own}.jsonl" if out else None
@@ -116,6 +127,7 @@ def _generated(folder: Path, clips: int, frames: int) -> Path:
     return folder
 
 
+_READ_SO = ("dataset", "source", "split", "mask_values", "depth_coding")
 _SEED = 7_000_000
 """Of the generated clips; far from those that anything was trained on."""
 
@@ -140,7 +152,7 @@ def _measure(
 
     file = resolve_model(name)
     model, weights = load_for_evaluation(file, settings["device"]), sha256_of(file)
-    about = {"weights": weights, **{key: settings[key] for key in ("dataset", "source", "split")}}
+    about = {"weights": weights, **{key: settings[key] for key in _READ_SO}}
     columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
         task = bar.add_task("clean", total=len(steps) + 2, completed=-1)

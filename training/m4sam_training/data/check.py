@@ -22,11 +22,13 @@ from m4sam_core.rgbd.masks import AUTO, MaskRule, ReadMask, understand_file
 from m4sam_training.data.jpeg import is_jpeg, jpeg_damage, why_blind
 from m4sam_training.data.layouts import DepthKind
 from m4sam_training.data.scan import available_splits, scan_split
+from m4sam_training.data.scan_checks import mixed_depth
 from m4sam_training.data.videos import Frame, Irregularity, Scan, Video
 
-_NEARNESS_FRAMES = 4  # fewer say nothing about which end of 8-bit depth is near
+_NEARNESS_FRAMES = 4  # fewer say nothing about which end of depth is near
 _NEARNESS_SHARE = 0.8
 _RING_PX = 9
+_FARTHER, _FARTHER_SHARE = 2, 0.05  # in counts, and of the distance: noise is less
 
 
 @dataclass
@@ -142,27 +144,31 @@ def _check_video(video: Video, report: SplitReport) -> None:
     """Decode the files of its annotated frames. A training run skips the clip of a file that fails here."""
     farther: list[bool] = []
     ids: set[float] = set()
+    types: set[str] = set()
     before = len(report.irregular)
     for frame in video.annotated:
-        depth, read = _check_frame(frame, video, report)
+        depth, read = _check_frame(frame, video, report, types)
         mask = None if read is None else read.mask
         if read is not None and read.dim_value is not None:
             ids.add(read.dim_value)
-        if depth is not None and mask is not None and depth.dtype == np.uint8 and depth.shape == mask.shape:
+        if depth is not None and mask is not None and depth.dtype.kind == "u" and depth.shape == mask.shape:
             farther += _salient_is_farther(depth, mask)
+    mixed = mixed_depth(types)
+    if mixed is not None and (video.folder, mixed) not in report.known:
+        report.irregular.insert(before, Irregularity(video.folder, mixed, used=True))
     if len(ids) > 1:
         reason = "masks of several class ids, each is taken for salient, say which with --mask-values"
         report.irregular.insert(before, Irregularity(video.folder, reason, used=True))  # above those of its files
     if len(farther) >= _NEARNESS_FRAMES and np.mean(farther) >= _NEARNESS_SHARE:
         place = next(frame.depth for frame in video.annotated if frame.depth is not None)
-        reason = (
-            "8-bit depth may be bright where it is near, see --depth-coding near_bright: what is salient is farther"
-        )
+        reason = "depth may be bright where it is near, see --depth-coding near_bright: what is salient is farther"
         report.irregular.append(Irregularity(place.parent, reason, used=True))
 
 
-def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.ndarray | None, ReadMask | None]:
-    """The depth map and the mask, where they can be decoded."""
+def _check_frame(
+    frame: Frame, video: Video, report: SplitReport, types: set[str]
+) -> tuple[np.ndarray | None, ReadMask | None]:
+    """The depth map and the mask, where they can be decoded; `types` receives that of depth which has no other flaw."""
     depth: np.ndarray | None = None
     mask: ReadMask | None = None
 
@@ -182,6 +188,7 @@ def _check_frame(frame: Frame, video: Video, report: SplitReport) -> tuple[np.nd
             elif role == "depth":
                 file = look_at_depth(path, video.coding)
                 depth, flaw = file.depth, file.flaw
+                types.update([] if flaw else [str(depth.dtype)])
                 report.depth_types[str(depth.dtype)] += 1
             else:
                 mask = understand_file(path, video.masks)
@@ -210,4 +217,5 @@ def _salient_is_farther(depth: np.ndarray, mask: np.ndarray) -> list[bool]:
     inside, around = depth[(mask > 0) & (depth > 0)], depth[(ring > 0) & (depth > 0)]
     if inside.size < _RING_PX**2 or around.size < _RING_PX**2:
         return []
-    return [bool(np.median(inside) > np.median(around) + 2)]
+    behind = float(np.median(inside)) - float(np.median(around))
+    return [behind > max(_FARTHER, _FARTHER_SHARE * float(np.median(around)))]

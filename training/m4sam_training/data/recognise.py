@@ -54,7 +54,8 @@ def _videos(place: Path, table: Layout) -> Iterator[Path]:
     elif place.is_dir():
         yield from sorted(path for path in place.iterdir() if path.is_dir())[:_LOOKED_AT]
     else:
-        names = place.read_text(encoding="utf-8-sig", errors="replace").split()[:_LOOKED_AT]
+        lines = place.read_text(encoding="utf-8-sig", errors="replace").splitlines()[:_LOOKED_AT]
+        names = filter(None, (line.strip().strip("/") for line in lines))
         yield from (path for name in names if (path := place.parent / table.video_folder / name).is_dir())
 
 

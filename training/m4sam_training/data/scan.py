@@ -214,7 +214,8 @@ class _SplitReader:
         seen: set[Path] = set()
         lines = listing.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         for number, line in enumerate(tracked(lines, f"reading {self._scan.split}"), 1):
-            parts = line.split()
+            tabbed = [part.strip() for part in line.split("\t") if part.strip()]
+            parts = tabbed if len(tabbed) == len(columns) else line.split()  # names may have spaces
             if not parts:
                 continue
             if number == 1 and {part.strip("/").lower() for part in parts} == set(columns):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,17 +66,25 @@ def sample_values(video: Video, folder: Path, note: Note) -> bool:
             if (flaw := rgb_flaw(frame.rgb)) is not None:
                 note(frame.rgb, flaw, True)
                 break
-        for frame in frames:
-            if frame.depth is None:
-                continue
-            file = look_at_depth(frame.depth, video.coding)
+        files = [(path, look_at_depth(path, video.coding)) for path in (frame.depth for frame in frames) if path]
+        for path, file in files:
             flaw = file.flaw or doubtful_unit(file.depth, video.depth_unit_m)
             if flaw is not None and not file.is_empty:
-                note(frame.depth, flaw, True)
+                note(path, flaw, True)
                 break
+        if (mixed := mixed_depth(str(file.depth.dtype) for _, file in files if file.flaw is None)) is not None:
+            note(folder, mixed, True)
     except InputError:
         pass  # told when the file is used: a video is not given up for one file
     return _masks_are_clear(video, folder, note)
+
+
+def mixed_depth(types: Iterable[str]) -> str | None:
+    """What is odd about depth files of these types in one video; None when they are of one."""
+    several = sorted(set(types))
+    return (
+        f"depth of several kinds in one video, each read in its own way: {', '.join(several)}" if several[1:] else None
+    )
 
 
 def _masks_are_clear(video: Video, folder: Path, note: Note) -> bool:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_core.rgbd.video_yaml import VideoInfo
 from m4sam_training.data.layouts import Layout
 
+_PARTICULARS = re.compile(r"'[^']*'|[0-9., x]+")
 FALLBACK_FPS = 25.0  # of videos that say nothing of their time
 
 
@@ -33,17 +35,28 @@ class Irregularity:
 
 
 def grouped(items: Iterable[Irregularity]) -> list[str]:
-    """One line for each reason, with how often it is met and the first place."""
+    """One line for each reason, with how often it is met and the first place.
+
+    What follows a colon are details, of which alone that of an error is a reason of its own: a truncated file and one
+    that holds class ids both cannot be read.
+    """
     first: dict[tuple[bool, str], Irregularity] = {}
     tally: Counter[tuple[bool, str]] = Counter()
     for item in items:
-        key = (item.used, item.reason.split(":")[0])
+        key = (item.used, _kind(item))
         tally[key] += 1
         first.setdefault(key, item)
     return [
         f"{'used' if used else 'left out'} ({tally[used, text]}): {item.path}: {item.reason}"
         for (used, text), item in first.items()
     ]
+
+
+def _kind(item: Irregularity) -> str:
+    kind, _, details = item.reason.partition(":")
+    if "cannot be" not in kind:
+        return kind
+    return f"{kind}: {_PARTICULARS.sub('', details.replace(str(item.path), ''))}"
 
 
 @dataclass(frozen=True, slots=True)

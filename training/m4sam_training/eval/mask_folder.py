@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.rgbd.clip_folder import Note, images_by_stem, match_names
+from m4sam_core.rgbd.clip_folder import Note, images_by_stem, match_names, unread_files
 from m4sam_core.rgbd.image_files import image_size, read_pixels
 from m4sam_core.rgbd.masks import Mask, understand
 from m4sam_training.data.frames import read_clip
@@ -25,6 +25,7 @@ from m4sam_training.data.videos import Irregularity, Scan
 from m4sam_training.eval.predict_dataset import Prediction
 
 _NEAR_GREY = 0.125  # of the largest value; a grey map's channels differ by less, as lossy files leave them
+_OVERSHOOT = 0.25  # of the largest value; a map that was resized smoothly goes less below 0
 Key = tuple[str, str]
 """Names of a video and a frame."""
 
@@ -65,7 +66,9 @@ def read_mask_folder(
         raise InputError(f"{masks}: expected a folder of masks, got none; give --masks the folder above the videos")
 
     def note(path: Path, reason: str, used: bool) -> None:
-        if used and remarks is not None:
+        if not used:
+            dropped.append(Irregularity(path, reason))
+        elif remarks is not None:
             remarks.noted.append(Irregularity(path, reason, used=True))
 
     files = _find(masks, scan, note)
@@ -106,13 +109,21 @@ def _find(masks: Path, scan: Scan, note: Note) -> dict[Key, Path]:
     found: dict[Key, Path] = {}
     for video in scan.videos:
         if (masks / video.name).is_dir():
-            stems = [frame.stem for frame in video.annotated]
-            found |= {(video.name, stem): path for stem, path in _named(masks / video.name, stems, note).items()}
+            stems, others = ([frame.stem for frame in frames] for frames in (video.annotated, video.frames))
+            named = _named(masks / video.name, stems, note, others)
+            found |= {(video.name, stem): path for stem, path in named.items()}
     return found
 
 
-def _named(folder: Path, stems: Iterable[str], note: Note) -> dict[str, Path]:
-    """Files of a folder by the frames' stems; by number only where every frame has one: 0, 1 beside 1, 2 is one off."""
+def _named(folder: Path, stems: Iterable[str], note: Note, others: Iterable[str] = ()) -> dict[str, Path]:
+    """Files of a folder by the frames' stems; by number only where every frame has one: 0, 1 beside 1, 2 is one off.
+
+    Args:
+        folder: of one video, or of single pictures.
+        stems: of the frames that are scored.
+        note: takes what is odd, and masks of no frame.
+        others: frames without ground truth, which may have masks.
+    """
     wanted = dict.fromkeys(stems, folder)
     files = images_by_stem(folder, note=lambda *_: None)
     numbered, matched = dict(files), list[tuple[Path, str, bool]]()
@@ -121,6 +132,11 @@ def _named(folder: Path, stems: Iterable[str], note: Note) -> dict[str, Path]:
         files = numbered
         for found in matched:
             note(*found)
+    known = set(others)
+    for path in (path for stem, path in files.items() if stem not in wanted and stem not in known):
+        note(path, "predicted mask of no frame, do its names count as those of the ground truth?", False)
+    if unread := unread_files(folder):
+        note(folder, f"predicted masks that are no pictures: {unread}", False)
     return {stem: path for stem, path in files.items() if stem in wanted}
 
 
@@ -169,6 +185,12 @@ def _read(path: Path, certain: _Certain, note: Note) -> Mask:
     if not np.isfinite(grey).all():
         note(path, "predicted mask with values that are no numbers, read as 0", True)
     values = np.nan_to_num(np.asarray(grey, np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low < -_OVERSHOOT * max(high, 1.0):
+        raise InputError(
+            f"{path}: expected a map from 0 (background) up, got {low:.3g} to {high:.3g}; are these logits? save their "
+            "sigmoid"
+        )
     return np.rint(values * np.float32(255 / full)).clip(0, 255).astype(np.uint8)
 
 

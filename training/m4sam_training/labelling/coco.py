@@ -13,7 +13,14 @@ import numpy as np
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import write_json
 from m4sam_training.labelling.frames import LABEL, LabelFrame
-from m4sam_training.labelling.returned import Parsed, base_name, check_label, coco_masks, polygon_mask
+from m4sam_training.labelling.returned import (
+    Parsed,
+    base_name,
+    check_label,
+    coco_masks,
+    has_inner_outline,
+    polygon_mask,
+)
 
 COCO_FILE = "coco.json"
 
@@ -102,9 +109,11 @@ def read_coco(values: dict[str, Any], salient: Collection[str]) -> Parsed:
         try:
             for annotation in entries:
                 check_label(names.get(annotation["category_id"], "?"), salient)
-                area = annotation.get("segmentation")
-                parsed.images[name].mask |= _decoded(area, *parsed.images[name].mask.shape)
-                parsed.images[name].outlined |= isinstance(area, list)
+                area, returned = annotation.get("segmentation"), parsed.images[name]
+                returned.mask |= _decoded(area, *returned.mask.shape)
+                if isinstance(area, list):
+                    returned.outlined = True
+                    returned.filled |= has_inner_outline(area, *returned.mask.shape)
         except (InputError, KeyError, TypeError, ValueError) as error:
             parsed.refuse(name, str(error))
     return parsed

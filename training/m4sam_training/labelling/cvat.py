@@ -81,7 +81,7 @@ def read_cvat(text: str, salient: Collection[str]) -> Parsed:
                 returned.mask |= _drawn(shape, height, width)
                 returned.confirmed |= shape.get("source") == "manual"
                 returned.outlined |= shape.tag == "polygon"
-        except (InputError, ValueError) as error:
+        except (InputError, ValueError, OverflowError) as error:
             parsed.refuse(name, str(error))
     return parsed
 

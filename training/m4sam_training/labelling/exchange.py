@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from m4sam_core.errors import InputError
-from m4sam_core.host.files import whole_folder
+from m4sam_core.host.files import scratch_folder, sync, whole_folder
 from m4sam_core.host.outputs import check_new_folder
 from m4sam_core.host.progress import tracked
 from m4sam_core.rgbd.image_files import exif_orientation, image_size, write_png
@@ -58,6 +58,7 @@ class ImportReport:
         untouched: frames without a mask that came back without one.
         absent: exported frames that the file does not mention.
         several: images that more than one person submitted.
+        filled: of the masks that are ground truth now, those whose outlines may have been meant with holes.
         left_out: what could not be used, one line each.
     """
 
@@ -66,6 +67,7 @@ class ImportReport:
     untouched: int = 0
     absent: int = 0
     several: int = 0
+    filled: int = 0
     left_out: list[str] = field(default_factory=list)
 
 
@@ -162,18 +164,28 @@ def import_labels(
             f"{file}: {'; '.join(report.left_out[:_NAMED])}{more}. Nothing was written; --skip-flawed takes the rest"
         )
     report.absent = len(frames.keys() - parsed.images.keys())
-    drawn: dict[Path, list[str]] = {}
+    drawn: dict[Path, list[LabelFrame]] = {}
     folders = {frame.folder(data) for frame, _ in usable}
     predicted = {folder: read_predicted(folder).keys() for folder in folders}
-    for frame, returned in usable:
-        if _take(frame, returned, data, accept, report):
-            drawn.setdefault(frame.folder(data), []).append(frame.stem)
-        elif frame.stem in predicted[frame.folder(data)]:
-            report.unchanged += 1
-        elif not frame.mask_path(data).is_file():
-            report.untouched += 1
-    for folder, stems in drawn.items():
-        note_drawn(folder, stems)
+    with scratch_folder(data / "labels") as scratch:
+        for frame, returned in usable:
+            if _take(frame, returned, data, accept, scratch):
+                drawn.setdefault(frame.folder(data), []).append(frame)
+                report.filled += returned.filled
+            elif frame.stem in predicted[frame.folder(data)]:
+                report.unchanged += 1
+            elif frame.mask_file(data) is None:
+                report.untouched += 1
+        for folder, taken in drawn.items():
+            # Noted first: stopped in between, the same file says the same again. The other way round, a mask that is
+            # in place and still noted as a prediction would pass for one that nobody touched.
+            note_drawn(folder, [frame.stem for frame in taken])
+            for frame in taken:
+                if (made := _aside(scratch, frame)).is_file():
+                    frame.mask_path(data).parent.mkdir(exist_ok=True)
+                    os.replace(made, frame.mask_path(data))
+            sync(folder)
+            report.drawn += len(taken)
     return report
 
 
@@ -251,17 +263,20 @@ def _lost(usable: Sequence[tuple[LabelFrame, Returned]], data: Path) -> list[Lab
     return gone
 
 
-def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, report: ImportReport) -> bool:
-    """Write one mask if it is a person's; whether it was."""
+def _take(frame: LabelFrame, returned: Returned, data: Path, accept: Accept, scratch: Path) -> bool:
+    """Whether a mask is a person's; it is then written aside, unless the dataset has it as it is."""
     mask = returned.mask if returned.mask.size else np.zeros((frame.height, frame.width), np.uint8)
     before = frame.mask(data)
     same = replace(returned, mask=mask).is_like(before) if before is not None else not mask.any()
     if same and accept == "changed" and not returned.confirmed:
         return False
     if before is None or not np.array_equal(before, mask):
-        write_png(frame.mask_path(data), mask)
-    report.drawn += 1
+        write_png(_aside(scratch, frame), mask)
     return True
+
+
+def _aside(scratch: Path, frame: LabelFrame) -> Path:
+    return scratch / frame.split / frame.video / f"{frame.stem}.png"
 
 
 def _link(image: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from m4sam_core.errors import InputError
 from m4sam_core.host.files import whole_file
-from m4sam_core.rgbd.image_files import image_size
+from m4sam_core.rgbd.image_files import IMAGE_SUFFIXES, image_size
 from m4sam_core.rgbd.masks import read_mask
 from m4sam_training.data.predicted_masks import PredictedMask, read_predicted
 from m4sam_training.data.videos import Frame, Scan, Video
@@ -61,8 +61,13 @@ class LabelFrame:
         return data / self.split / self.video
 
     def mask_path(self, data: Path) -> Path:
-        """Where its mask is or would be."""
+        """Where its mask is written."""
         return self.folder(data) / "mask" / f"{self.stem}.png"
+
+    def mask_file(self, data: Path) -> Path | None:
+        """Its mask, in whatever format; None without one."""
+        paths = (self.mask_path(data).with_name(f"{self.stem}{suffix}") for suffix in IMAGE_SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
 
     def mask(self, data: Path) -> np.ndarray | None:
         """Its mask (height, width), uint8, 0 or 255; None without one.
@@ -70,8 +75,8 @@ class LabelFrame:
         Raises:
             InputError: the file cannot be read.
         """
-        path = self.mask_path(data)
-        return read_mask(path) if path.is_file() else None
+        path = self.mask_file(data)
+        return None if path is None else read_mask(path)
 
 
 def choose_frames(scans: Sequence[Scan], which: Which = "todo", limit: int = 0) -> list[tuple[LabelFrame, Frame]]:

@@ -79,7 +79,7 @@ def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> 
     """
     parsed = Parsed()
     for task in tasks:
-        if not isinstance(task, dict) or "data" not in task or "annotations" not in task:
+        if not isinstance(task, dict) or not _is_task(task.get("data"), task.get("annotations")):
             raise InputError("Label Studio: expected tasks with data and annotations, got others; export as JSON")
         name = _name(task["data"])
         done = [entry for entry in task["annotations"] if not entry.get("was_cancelled")]
@@ -90,9 +90,15 @@ def read_label_studio(tasks: list[dict[str, Any]], salient: Collection[str]) -> 
         latest = max(chosen, key=lambda entry: str(entry.get("updated_at") or entry.get("created_at") or ""))
         try:
             _add(parsed, name, latest.get("result") or [], salient)
-        except (InputError, KeyError, TypeError, ValueError, IndexError) as error:
+        except (InputError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             parsed.refuse(name, str(error) or type(error).__name__)
     return parsed
+
+
+def _is_task(data: Any, annotations: Any) -> bool:
+    if not isinstance(data, dict) or not isinstance(annotations, list):
+        return False
+    return all(isinstance(entry, dict) for entry in annotations)
 
 
 def _name(data: dict[str, Any]) -> str:

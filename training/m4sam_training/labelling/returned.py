@@ -27,20 +27,26 @@ class Returned:
     Attributes:
         mask (H, W): uint8, 0 or 255; the union of everything salient in it.
         confirmed: the tool says that a person made or submitted it.
-        outlined: part of it came as an outline, which follows a mask to about a pixel.
+        outlined: part of it came as an outline, which follows a mask to about a pixel and knows no holes.
+        filled: an outline in it lies inside another one of the same object: nothing more, or meant as a hole.
     """
 
     mask: np.ndarray
     confirmed: bool = False
     outlined: bool = False
+    filled: bool = False
 
     def is_like(self, other: np.ndarray) -> bool:
         """Whether it is another mask (H, W), uint8, as far as the way it came can tell."""
         differs = (self.mask > 0) != (other > 0)
         if self.outlined and differs.any():
-            box = np.ones((_OUTLINE_PX, _OUTLINE_PX), np.uint8)
-            differs &= cv2.dilate(other, box) == cv2.erode(other, box)  # away from its border
+            return self._follows(other) or self._follows(_without_holes(other))
         return not differs.any()
+
+    def _follows(self, other: np.ndarray) -> bool:
+        box = np.ones((_OUTLINE_PX, _OUTLINE_PX), np.uint8)
+        inside = cv2.dilate(other, box) == cv2.erode(other, box)  # away from its border
+        return not (((self.mask > 0) != (other > 0)) & inside).any()
 
 
 @dataclass
@@ -109,6 +115,28 @@ def polygon_mask(points: list[list[float]], height: int, width: int) -> np.ndarr
     if not mask.any():
         raise InputError("expected an outline with pixels inside, got one around none")
     return mask
+
+
+def has_inner_outline(points: list[list[float]], height: int, width: int) -> bool:
+    """Whether one of an object's polygons lies inside another one, which adds nothing to it.
+
+    Args:
+        points: good ones, as for `polygon_mask`.
+        height: of the image. Pixels.
+        width: of the image. Pixels.
+    """
+    if len(points) < 2:
+        return False
+    coco = coco_masks()
+    codes = coco.frPyObjects(points, height, width)
+    areas = np.asarray(coco.area(codes), np.int64)
+    shares = np.asarray(coco.iou(codes, codes, [1] * len(codes)))  # of the first one's pixels, those in the second
+    return bool(((shares >= 1) & (areas[:, None] < areas[None]) & (areas[:, None] > 0)).any())
+
+
+def _without_holes(mask: np.ndarray) -> np.ndarray:
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(mask), outlines, -1, 255, cv2.FILLED))
 
 
 def coco_masks() -> Any:

@@ -15,6 +15,7 @@ from m4sam_training.train.checkpointing import list_checkpoints
 from m4sam_training.train.config import TrainConfig
 from m4sam_training.train.config.nested import differences
 
+WEIGHTS = ("last.safetensors", "best.safetensors")
 FREE_TO_CHANGE = ("run", "init", "data.workers")
 
 
@@ -38,6 +39,11 @@ def choose_checkpoint(out: Path, resume: str, restarts: int) -> Path | None:
             raise ConfigError(
                 f"{out}: expected an empty folder, got a run at {found[-1].name}; "
                 "add --resume auto or choose another --out"
+            )
+        if left := [name for name in WEIGHTS if (out / name).is_file()]:
+            raise ConfigError(
+                f"{out}: expected an empty folder, got {' and '.join(left)} of another run, which this one would "
+                "replace; move them away or choose another --out"
             )
         return None
     folder = Path(resume)

@@ -19,7 +19,7 @@ import torch
 
 from m4sam_core.checkpoint import load_checkpoint, read_header, save_checkpoint
 from m4sam_core.devices import device_errors
-from m4sam_core.errors import ConfigError
+from m4sam_core.errors import ConfigError, InputError
 from m4sam_core.model.m4sam import M4SAM
 from m4sam_training.train.checkpointing import (
     Progress,
@@ -97,6 +97,8 @@ class Trainer:
         self.load = ExpertLoad(self.step.model)
         self._validate = validate
         self._saved: Progress | None = None
+        self._resumed = False
+        self._best: float | None = None
 
     @property
     def total_steps(self) -> int:
@@ -129,6 +131,7 @@ class Trainer:
                 state["clips"],
             )
         self.progress = progress
+        self._resumed = True
 
     def run(self) -> TrainResult:
         """Train to the end, or until SIGTERM or SIGINT, which save and return.
@@ -171,11 +174,19 @@ class Trainer:
         if self._validate is None:
             return
         model = self.step.model.eval()
-        scores = self._validate(model)
-        self.step.training_mode()
+        try:
+            scores = self._validate(model)
+        except InputError as error:  # of the data: no reason to lose the training
+            LOGGER.warning("no validation after epoch %d: %s", self.progress.epoch, error)
+            return
+        finally:
+            self.step.training_mode()
         log.step(self.progress.step, self.progress.epoch - 1, {f"val/{k}": v for k, v in scores.items()}, write=True)
         best = self.out / "best.safetensors"
-        if not best.is_file() or scores["S"] > float(read_header(best)["val_S"]):
+        if self._best is None and self._resumed and best.is_file():
+            self._best = float(read_header(best)["val_S"])
+        if self._best is None or scores["S"] > self._best:
+            self._best = scores["S"]
             facts = {f"val_{name}": f"{value:.6f}" for name, value in scores.items()}
             save_checkpoint(best, model, {**self._facts(), **facts})
 

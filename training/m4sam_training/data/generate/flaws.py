@@ -193,7 +193,7 @@ def _near_is_bright(video: VideoFiles) -> Planted:
         depth = read_depth(path)
         relative = depth if depth.dtype == np.uint8 else relative_depth(depth)
         write_png(path, np.where(relative > 0, 256 - relative.astype(np.int32), 0).astype(np.uint8))
-    reason = "8-bit depth may be bright where it is near, see --depth-coding near_bright"
+    reason = "depth may be bright where it is near, see --depth-coding near_bright"
     return Planted(video.depth, reason, decoded=True)
 
 

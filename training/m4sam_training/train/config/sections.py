@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from m4sam_core.config import Config
 from m4sam_core.rgbd.depth_files import DepthCoding
@@ -153,6 +153,15 @@ class OptimConfig(Config):
     deep_update: Literal["random", "always", "never"] = Field(
         "random", description="Sensory update at memory writes: a fair coin (release), always, or never."
     )
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> OptimConfig:
+        if self.lr_min > min(self.lr, self.lr_adapter):
+            raise ValueError(
+                f"optim.lr_min: expected at most lr and lr_adapter, which fall to it, got {self.lr_min:g} with "
+                f"{self.lr:g} and {self.lr_adapter:g}; lower it"
+            )
+        return self
 
     @field_validator("amp", "sync_bn", mode="before")
     @classmethod

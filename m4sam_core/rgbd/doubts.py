@@ -25,7 +25,7 @@ def too_few_bits(msg: Any, rgb: np.ndarray) -> str | None:
         msg: the colour image's message.
         rgb (H, W, 3): uint8, what was made of it.
     """
-    encoding = getattr(msg, "encoding", "")
+    encoding = str(getattr(msg, "encoding", "") or getattr(msg, "format", "").partition(";")[0])
     if not encoding.endswith("16") or int(rgb.max()) > _DARK:
         return None
     return (
