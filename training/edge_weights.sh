@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-FileCopyrightText: M4-SAM for robots contributors
 # SPDX-License-Identifier: Apache-2.0
-# The packaged weights from an empty folder: pictures, clips, ten trainings, scores. `make edge-weights` calls it; every
+# The packaged weights from an empty folder: pictures, clips, eleven trainings, scores. `make edge-weights` calls it; every
 # step goes on where it stopped. Needs npm, apt and a few hours on two cores. What the parts are for: docs/edge.md.
 #   EDGE_PICTURES=dir   the folder of photographs (docs/models.md); without it the later parts do without them
 #   EDGE_TRIAL=1        few clips and steps, in a folder of its own; the package stays as it is
@@ -92,11 +92,21 @@ take 10 '*' 9
 twice 10 '30????' 10
 train 10 edge_picture_again 10 0.002 --set export.keep_of_start=0.55 --set schedule.share=0.63
 
-m4sam edge eval "$work/run10/edge.safetensors" ${trial:+--clips 1 --frames 2 --stories 1 --situations 1} --json "$scores/edge_eval.json"
+render 11 street 2000 1100 2
+render 11 situation 14000 1500 2
+render 11 room 14000 150 2
+render 11 arrival 14000 100 2
+twice 11 '302???' 11
+if [[ $pictures ]]; then
+  m4sam edge rehearse "$work/run9/edge.safetensors" "$pictures" --out "$work/clips11" --every 2 --frames 2 ${trial:+--limit 4}
+fi
+train 11 edge_picture_again 11 0.002 --set export.keep_of_start=0.4 --set schedule.share=0.51
+
+m4sam edge eval "$work/run11/edge.safetensors" ${trial:+--clips 1 --frames 2 --stories 1 --situations 1} --json "$scores/edge_eval.json"
 m4sam edge ablate --clips "$work/clips1" --out "$work/ablation" ${trial:+--steps 1 --held-out 1 --frames 2} --json "$scores/edge_ablation.json"
-m4sam bench precision --model "$work/run10/edge.safetensors" --backend torch --write
+m4sam bench precision --model "$work/run11/edge.safetensors" --backend torch --write
 if [[ $trial ]]; then
   echo "trial done: $work"
 else
-  cp "$work/run10/edge.safetensors" m4sam_core/weights/edge.safetensors
+  cp "$work/run11/edge.safetensors" m4sam_core/weights/edge.safetensors
 fi

@@ -32,7 +32,7 @@ def masks(clip, **settings):
 
 
 def test_the_gate_sees_what_bfloat16_does_to_the_packaged_weights():
-    clip = gate_clips()["table 2"][:4]
+    clip = gate_clips()["table 3"][:4]
     exact = masks(clip, backend="torch")
     assert 0.01 < np.mean(exact[-1] > 0) < 0.5
     assert min(overlap(masks(clip, backend="torch", dtype="bfloat16"), exact)) < 0.98
@@ -42,7 +42,7 @@ def test_the_gate_sees_what_bfloat16_does_to_the_packaged_weights():
 @pytest.mark.skipif(not ENGINES["openvino"].installed, reason="needs OpenVINO")
 def test_a_memory_in_bfloat16_keeps_the_packaged_masks():
     """Where a processor has no bfloat16, the engine computes in float32, and nothing differs."""
-    for name in ("table 0", "table 2"):
+    for name in ("table 3", "table 5"):
         clip = gate_clips()[name][:6]
         assert min(overlap(masks(clip, backend="auto", dtype="mixed"), masks(clip, backend="torch"))) >= 0.98
 
