@@ -100,7 +100,7 @@ twice 11 '302???' 11
 if [[ $pictures ]]; then
   m4sam edge rehearse "$work/run9/edge.safetensors" "$pictures" --out "$work/clips11" --every 2 --frames 2 ${trial:+--limit 4}
 fi
-train 11 edge_picture_again 11 0.002 --set export.keep_of_start=0.4 --set schedule.share=0.51
+train 11 edge_picture_again 11 0.002 --set export.keep_of_start=0.6 --set schedule.share=0.51
 
 m4sam edge eval "$work/run11/edge.safetensors" ${trial:+--clips 1 --frames 2 --stories 1 --situations 1} --json "$scores/edge_eval.json"
 m4sam edge ablate --clips "$work/clips1" --out "$work/ablation" ${trial:+--steps 1 --held-out 1 --frames 2} --json "$scores/edge_ablation.json"

@@ -17,7 +17,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from m4sam_core.errors import InputError, M4SamError
-from m4sam_core.rgbd.doubts import doubt_of, too_few_bits
+from m4sam_core.rgbd.encodings import doubt_of, too_few_bits
 from m4sam_ros.names import CAMERA_INFO, DEPTH_INFO, IGNORE_MASK
 from m4sam_ros.node.backends import Backend
 from m4sam_ros.node.intake.ignored import ignored_pixels

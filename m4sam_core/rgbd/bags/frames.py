@@ -19,8 +19,7 @@ from m4sam_core.rgbd.camera_info import is_rectified, shown_region
 from m4sam_core.rgbd.compressed import compressed_to_rgb
 from m4sam_core.rgbd.compressed_depth import compressed_to_depth
 from m4sam_core.rgbd.depth_values import doubtful_unit, is_registered, tells_nothing, to_metres
-from m4sam_core.rgbd.doubts import doubt_of, too_few_bits
-from m4sam_core.rgbd.encodings import image_to_depth, image_to_rgb
+from m4sam_core.rgbd.encodings import doubt_of, image_to_depth, image_to_rgb, too_few_bits
 from m4sam_core.rgbd.masks import AUTO, MaskRule
 from m4sam_core.rgbd.pairing import NearestStampPairer, Pair
 

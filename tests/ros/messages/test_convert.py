@@ -289,7 +289,7 @@ def test_what_can_be_read_and_was_hardly_meant_is_named(encoding, channels, chan
 
 
 def test_twelve_bits_in_sixteen_are_named():
-    from m4sam_core.rgbd.doubts import too_few_bits
+    from m4sam_core.rgbd.encodings import too_few_bits
 
     rng = np.random.default_rng(0)
     for bits, named in ((12, True), (10, True), (16, False)):
